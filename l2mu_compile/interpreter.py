@@ -1,0 +1,332 @@
+"""The interpreter: what a Network means, in NumPy. Emitted code must equal it bit for bit.
+
+One step, for every population in `Network.order`; ``r`` is 1 where last step's membrane was above
+threshold, which is where the neuron spiked::
+
+    a = decay(beta, v) - threshold * r      reset = subtract (zero: 0 where r; none: no r term)
+    a = a + bias
+    a = a + current of each projection into the population, in network order
+    v = saturate(a);   s = v > threshold
+
+A `CuBaLIF` gathers currents in its synaptic state instead, then integrates it::
+
+    syn = saturate(decay(alpha, syn) + bias + currents)
+    v   = saturate(decay(beta, v) - threshold * r + syn);   s = v > threshold
+
+(reset = zero: decay(beta, v) is 0 where r; reset = clamp: v is 0 where r.)
+
+**Float networks** compute in float32, every operation rounded to nearest: ``decay(b, v) = b · v``,
+no saturation. A spike of source neuron i adds column i of the weights; sources are added one after
+the other in index order. A sample channel adds ``weight · sample`` (product rounded, then the sum),
+channel after channel. Nothing is added for a source that did not spike, nor outside a block.
+
+**Integer networks** compute exactly:
+
+- a sample is ``floor(f32(sample · 2^fraction) + 0.5)`` in float32, clipped to int16; NaN is 0;
+- ``decay(b, v) = floor(b · v / 32768)``, an arithmetic shift right by 15;
+- a projection of samples adds ``floor((Σ weight · sample + half) / 2^shift)``, where ``half`` is
+  ``2^(shift-1)``, or 0 when the shift is 0: one rounding of the whole sum;
+- ``saturate`` clips to the signed range of ``membrane_bits``. Sums before it never overflow int32
+  (`l2mu_compile.verify` proves it for every network).
+
+Scores: see `Readout`; a maximum starts at the lowest finite number of its type, and the mean is kept
+as a sum (float32 in step order, or an exact integer), since only the largest counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l2mu_compile.errors import ModelError
+from l2mu_compile.network import Network, Population, Projection
+from l2mu_compile.neurons import CuBaLIF, spikes_of
+
+Q15 = 15
+SAMPLE_LOW, SAMPLE_HIGH = -(2**15), 2**15 - 1
+LOWEST_F32 = np.finfo(np.float32).min
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Run:
+    """What happened to ``B`` windows of ``T`` steps.
+
+    ``decisions`` int64 ``[B]``; ``scores`` ``[B, classes]``; ``spike_totals`` spikes of each
+    population over everything; ``operations`` synaptic operations (one weight added because one
+    spike arrived) over everything. ``spikes`` (bool), ``membranes`` and ``synapses`` (syn of
+    CuBaLIF) are ``[B, T, neurons]`` by population, present if recorded.
+    """
+
+    windows: int
+    steps: int
+    decisions: NDArray
+    scores: NDArray
+    spike_totals: dict[str, int] = field(default_factory=dict)
+    operations: int = 0
+    spikes: dict[str, NDArray] = field(default_factory=dict)
+    membranes: dict[str, NDArray] = field(default_factory=dict)
+    synapses: dict[str, NDArray] = field(default_factory=dict)
+
+    def rate(self, population: Population) -> float:
+        """Mean spikes per neuron and step."""
+        return self.spike_totals[population.name] / (population.size * self.windows * self.steps)
+
+    @property
+    def operations_per_step(self) -> float:
+        """Mean synaptic operations in one time step of one window."""
+        return self.operations / (self.windows * self.steps)
+
+
+def run(
+    network: Network,
+    samples: NDArray,
+    record: Collection[str] = (),
+    progress: Progress | None = None,
+) -> Run:
+    """Run windows through ``network`` from a state of zero.
+
+    ``samples``: float32 ``[B, T, inputs]``. ``record`` may hold ``"spikes"`` and ``"membranes"``
+    (the latter includes synaptic states). ``progress(step, steps)`` is called after each step.
+    Raises `ModelError` if the samples do not fit the network.
+    """
+    samples = check_samples(network, samples)
+    windows, steps, _ = samples.shape
+    machine = _Machine(network, windows)
+    kept = _Recorder(network, samples.shape[:2], record)
+    score = _Score(network, windows)
+    for step in range(steps):
+        machine.step(samples[:, step])
+        score.add(machine)
+        kept.keep(machine, step)
+        if progress:
+            progress(step + 1, steps)
+    return Run(
+        windows=windows,
+        steps=steps,
+        decisions=_largest(score.total),
+        scores=score.total,
+        spike_totals=machine.spike_totals,
+        operations=machine.operations,
+        spikes=kept.spikes,
+        membranes=kept.membranes,
+        synapses=kept.synapses,
+    )
+
+
+def check_samples(network: Network, samples: NDArray) -> NDArray:
+    """``samples`` as float32 ``[B, T, inputs]``; `ModelError` if the shape cannot be that."""
+    array = np.asarray(samples)
+    if array.ndim != 3 or array.shape[2] != network.input.size:
+        raise ModelError(
+            f"windows have shape {list(array.shape)}; "
+            f"network {network.name} reads [windows, steps, {network.input.size}]"
+        )
+    if array.shape[0] == 0 or array.shape[1] == 0:
+        raise ModelError(f"windows have shape {list(array.shape)}: nothing to run")
+    if network.window is not None and array.shape[1] != network.window:
+        raise ModelError(
+            f"windows have {array.shape[1]} steps; "
+            f"network {network.name} was made for {network.window}"
+        )
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def quantize_samples(samples: NDArray, fraction: int) -> NDArray:
+    """int64 samples of an integer network: round half up in float32, clip to int16, NaN to 0."""
+    scaled = samples.astype(np.float32) * np.float32(2.0**fraction)
+    scaled = np.where(np.isnan(scaled), np.float32(0), scaled)
+    clipped = np.clip(scaled, np.float32(SAMPLE_LOW), np.float32(SAMPLE_HIGH))
+    return np.floor(clipped + np.float32(0.5)).astype(np.int64)
+
+
+class _Machine:
+    """State of a batch of windows, and one step of time."""
+
+    def __init__(self, network: Network, windows: int) -> None:
+        self.network = network
+        self.order = network.order()
+        self.dtype = np.int64 if network.quantized else np.float32
+        shapes = {p.name: (windows, p.size) for p in self.order}
+        self.membrane = {name: np.zeros(shape, self.dtype) for name, shape in shapes.items()}
+        self.synapse = {
+            p.name: np.zeros(shapes[p.name], self.dtype)
+            for p in self.order
+            if isinstance(p.neuron, CuBaLIF)
+        }
+        self.spikes = {name: np.zeros(shape, bool) for name, shape in shapes.items()}
+        self.spike_totals = dict.fromkeys(shapes, 0)
+        self.operations = 0
+
+    def step(self, sample: NDArray) -> None:
+        """Advance by one sample ``[B, inputs]``."""
+        last = dict(self.spikes)
+        sample = self._prepare(sample)
+        for population in self.order:
+            self._update(population, sample, last)
+            name = population.name
+            self.spikes[name] = spikes_of(population.neuron, self.membrane[name])
+            self.spike_totals[name] += int(self.spikes[name].sum())
+
+    def _prepare(self, sample: NDArray) -> NDArray:
+        entry = self.network.input
+        if entry.fraction is not None:
+            return quantize_samples(sample, entry.fraction)
+        if entry.scale is not None:
+            sample = sample * entry.scale
+        return sample if entry.offset is None else sample + entry.offset
+
+    def _update(self, population: Population, sample: NDArray, last: dict[str, NDArray]) -> None:
+        neuron, name = population.neuron, population.name
+        v = self.membrane[name]
+        fired = spikes_of(neuron, v)
+        decayed = self._decay(neuron.beta, v)
+        if neuron.reset == "subtract":
+            decayed = np.where(fired, decayed - neuron.threshold, decayed)
+        elif neuron.reset == "zero":
+            decayed = np.where(fired, self.dtype(0), decayed)
+        if isinstance(neuron, CuBaLIF):
+            syn = self._decay(neuron.alpha, self.synapse[name])
+            syn = self._saturate(population, self._gather(population, syn, sample, last))
+            self.synapse[name] = syn
+            integrated = decayed + syn
+            if neuron.reset == "clamp":
+                integrated = np.where(fired, self.dtype(0), integrated)
+        else:
+            integrated = self._gather(population, decayed, sample, last)
+        self.membrane[name] = self._saturate(population, integrated)
+
+    def _decay(self, factor: NDArray, state: NDArray) -> NDArray:
+        if self.network.quantized:
+            return (factor.astype(np.int64) * state) >> Q15
+        return factor * state
+
+    def _saturate(self, population: Population, state: NDArray) -> NDArray:
+        if population.membrane_bits is None:
+            return state
+        limit = 2 ** (population.membrane_bits - 1)
+        return np.clip(state, -limit, limit - 1)
+
+    def _gather(
+        self, population: Population, total: NDArray, sample: NDArray, last: dict[str, NDArray]
+    ) -> NDArray:
+        total = total.copy()
+        if population.bias is not None:
+            total += population.bias
+        for projection in self.network.into(population.name):
+            if projection.source == self.network.input.name:
+                self._add_samples(total, projection, sample)
+                continue
+            spikes = (last if projection.delay else self.spikes)[projection.source]
+            self.operations += int(spikes.sum()) * projection.fan_out
+            self._add_spikes(total, projection, spikes)
+        return total
+
+    def _add_samples(self, total: NDArray, projection: Projection, sample: NDArray) -> None:
+        if self.network.quantized:
+            shift = np.int64(0) if projection.shift is None else projection.shift.astype(np.int64)
+            half = np.where(shift > 0, np.int64(1) << np.maximum(shift - 1, 0), 0)
+            total += (sample @ projection.dense().T.astype(np.int64) + half) >> shift
+            return
+        for rows, weight, values in _diagonal(projection, sample):
+            for channel in range(weight.shape[1]):
+                total[:, rows] += weight[:, channel] * values[:, channel, None]
+
+    def _add_spikes(self, total: NDArray, projection: Projection, spikes: NDArray) -> None:
+        if self.network.quantized:
+            # float64 products of integers this small are exact, and BLAS is fast at them.
+            for rows, weight, active in _diagonal(projection, spikes):
+                current = active.astype(np.float64) @ weight.T.astype(np.float64)
+                total[:, rows] += current.astype(np.int64)
+        elif projection.blocks:
+            _add_block_spikes(total, projection, spikes)
+        else:
+            _add_listed_spikes(total, projection.weight, spikes)
+
+
+def _diagonal(projection: Projection, source: NDArray) -> Iterator[tuple[slice, NDArray, NDArray]]:
+    """(target rows, weights, source values) of each block; a dense projection is one block."""
+    rows, columns = projection.weight.shape[-2:]
+    for k in range(max(projection.blocks, 1)):
+        weight = projection.weight[k] if projection.weight.ndim == 3 else projection.weight
+        yield slice(k * rows, (k + 1) * rows), weight, source[:, k * columns : (k + 1) * columns]
+
+
+def _add_listed_spikes(total: NDArray, weight: NDArray, spikes: NDArray) -> None:
+    """Add columns of active sources in index order, the k-th spike of every window at once."""
+    counts = spikes.sum(axis=1)
+    listed = np.argsort(~spikes, axis=1, kind="stable")
+    by_source = np.ascontiguousarray(weight.T)
+    for k in range(int(counts.max(initial=0))):
+        windows = np.flatnonzero(counts > k)
+        total[windows] += by_source[listed[windows, k]]
+
+
+def _add_block_spikes(total: NDArray, projection: Projection, spikes: NDArray) -> None:
+    """Blocks are independent, so the c-th source of every block can be added at once."""
+    rows, columns = projection.weight.shape[-2:]
+    cells = total.reshape(len(total), projection.blocks, rows)
+    active = spikes.reshape(len(spikes), projection.blocks, columns)
+    for column in range(columns):
+        weight = np.broadcast_to(projection.weight[..., column], cells.shape)
+        mask = active[:, :, column]
+        cells[mask] += weight[mask]
+
+
+class _Recorder:
+    def __init__(self, network: Network, shape: tuple[int, ...], record: Collection[str]) -> None:
+        def empty(dtype: type, populations: list[Population]) -> dict[str, NDArray]:
+            return {p.name: np.empty((*shape, p.size), dtype) for p in populations}
+
+        everyone = list(network.populations)
+        state = np.int32 if network.quantized else np.float32
+        self.spikes = empty(bool, everyone) if "spikes" in record else {}
+        self.membranes = empty(state, everyone) if "membranes" in record else {}
+        synaptic = [p for p in everyone if isinstance(p.neuron, CuBaLIF)]
+        self.synapses = empty(state, synaptic) if "membranes" in record else {}
+
+    def keep(self, machine: _Machine, step: int) -> None:
+        for kept, now in (
+            (self.spikes, machine.spikes),
+            (self.membranes, machine.membrane),
+            (self.synapses, machine.synapse),
+        ):
+            for name, array in kept.items():
+                array[:, step] = now[name]
+
+
+class _Score:
+    def __init__(self, network: Network, windows: int) -> None:
+        self.readout = network.readout
+        counting = network.quantized or network.readout.rule == "spike_count"
+        self.total: NDArray = np.zeros(
+            (windows, network.classes), np.int64 if counting else np.float32
+        )
+        if network.readout.rule == "max_membrane":
+            self.total += -(2**31) if counting else LOWEST_F32
+
+    def add(self, machine: _Machine) -> None:
+        name, rule = self.readout.population, self.readout.rule
+        membrane = machine.membrane[name]
+        if rule == "spike_count":
+            self.total += machine.spikes[name]
+        elif rule == "last_membrane":
+            self.total = membrane.copy()
+        elif rule == "max_membrane":
+            self.total = np.where(membrane > self.total, membrane, self.total)
+        else:
+            self.total += membrane
+
+
+def _largest(scores: NDArray) -> NDArray:
+    """Index of the largest score of each window: the lowest among equals, never one that is NaN
+    unless the first is."""
+    best = np.zeros(len(scores), dtype=np.int64)
+    for j in range(1, scores.shape[1]):
+        better = scores[:, j] > scores[np.arange(len(scores)), best]
+        best[better] = j
+    return best

@@ -1,0 +1,345 @@
+"""The Network: a spiking model as populations of neurons joined by projections of synapses.
+
+The whole representation on one screen::
+
+    Network    = name, stage, window, Input, Population*, Projection*, Readout, Buffer*
+    Input      = name, size                         sensor channels, real-valued
+    Population = name, shape, Neuron, bias          neurons with the same dynamics
+    Neuron     = LIF | CuBaLIF | LI                 see `l2mu_compile.neurons`
+    Projection = source, target, weight, delay      a linear map from spikes (or samples) to current
+    Readout    = population, rule                   how a window's decision is read
+
+A network describes one time step. Every value is immutable; a pass builds a new Network. Names are
+valid C identifiers. What each stage promises is written down in `l2mu_compile.verify`; what a
+network means, in `l2mu_compile.interpreter`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import networkx as nx
+import numpy as np
+from numpy.typing import NDArray
+
+from l2mu_compile.errors import ModelError
+from l2mu_compile.neurons import LI, Neuron, parameter_array, parameter_names
+from l2mu_compile.values import Value, frozen_array
+
+STAGES = ("traced", "folded", "quantized", "planned")
+READOUT_RULES = ("spike_count", "last_membrane", "max_membrane", "mean_membrane")
+CTYPE_BYTES = {"float": 4, "int32_t": 4, "int64_t": 8, "uint16_t": 2, "int16_t": 2}
+IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}\Z")
+
+
+@dataclass(frozen=True, eq=False)
+class Input(Value):
+    """Sensor channels, ``size`` of them.
+
+    ``scale`` and ``offset`` (float32 ``[size]`` or scalar, or None) turn a raw sample into what the
+    weights expect: ``scale · sample + offset``. ``low`` and ``high`` are the smallest and largest
+    sample seen in calibration. In a quantized network a sample is stored as an int16 of
+    ``sample · 2^fraction``.
+    """
+
+    name: str
+    size: int
+    scale: NDArray | None = None
+    offset: NDArray | None = None
+    low: float | None = None
+    high: float | None = None
+    fraction: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("scale", "offset"):
+            _freeze(self, name, parameter_array)
+
+
+@dataclass(frozen=True, eq=False)
+class Population(Value):
+    """Neurons with the same dynamics.
+
+    ``shape`` is ``(n,)``, or ``(cells, order)`` for memory cells that are kept together. ``bias``
+    is a constant input current per neuron (float32 or int32, ``[n]``, or None). ``membrane_bits``
+    is the signed width a quantized membrane saturates to; None in float. ``rate`` (spikes per
+    neuron and step) and ``low``/``high`` (extreme membranes) are measured by calibration.
+    ``kernel`` is set by the select-kernels pass.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    neuron: Neuron
+    bias: NDArray | None = None
+    membrane_bits: int | None = None
+    rate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    kernel: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        _freeze(self, "bias", parameter_array)
+
+    @property
+    def size(self) -> int:
+        """Number of neurons."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class Projection(Value):
+    """Synapses from ``source`` (a population's spikes, or the input's samples) to ``target``.
+
+    ``delay`` 0 reads this step's spikes, 1 last step's. ``weight`` (float32, or int8 once
+    quantized) is one of:
+
+    - dense: ``[target size, source size]``, with ``blocks == 0``;
+    - shared blocks: ``[rows, columns]``, the same block ``blocks`` times along the diagonal;
+    - distinct blocks: ``[blocks, rows, columns]`` along the diagonal.
+
+    ``shift`` (int32, scalar or one per target neuron; quantized input projections only) is the
+    right shift that brings ``weight · sample`` to the target's scale. ``kernel`` is set by the
+    select-kernels pass.
+    """
+
+    source: str
+    target: str
+    weight: NDArray
+    delay: int = 0
+    blocks: int = 0
+    shift: NDArray | None = None
+    kernel: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weight", frozen_array(self.weight))
+        _freeze(self, "shift", parameter_array)
+
+    @property
+    def name(self) -> str:
+        """``target.source``, or ``target.source.last`` for last step's spikes."""
+        return f"{self.target}.{self.source}" + (".last" if self.delay else "")
+
+    @property
+    def shared(self) -> bool:
+        """True when one block serves the whole diagonal."""
+        return self.blocks > 0 and self.weight.ndim == 2
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(target size, source size)."""
+        rows, columns = self.weight.shape[-2:]
+        count = max(self.blocks, 1)
+        return rows * count, columns * count
+
+    @property
+    def fan_out(self) -> int:
+        """Target neurons reached by one source neuron."""
+        return int(self.weight.shape[-2])
+
+    @property
+    def synapses(self) -> int:
+        """Number of connections: shared blocks count once for each repetition."""
+        return self.weight.size * (self.blocks if self.shared else 1)
+
+    def dense(self) -> NDArray:
+        """The full matrix ``[target size, source size]``."""
+        if not self.blocks:
+            return self.weight
+        full = np.zeros(self.shape, dtype=self.weight.dtype)
+        rows, columns = self.weight.shape[-2:]
+        for k in range(self.blocks):
+            block = self.weight if self.shared else self.weight[k]
+            full[k * rows : (k + 1) * rows, k * columns : (k + 1) * columns] = block
+        return full
+
+
+@dataclass(frozen=True)
+class Readout:
+    """How a window becomes a decision: the neuron of ``population`` with the largest score.
+
+    Scores over the window: ``spike_count`` (the paper's), ``last_membrane``, ``max_membrane``,
+    ``mean_membrane``. Ties go to the lowest index.
+    """
+
+    population: str
+    rule: str = "spike_count"
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A planned array: ``count`` elements of C type ``ctype`` at byte ``offset`` of the arena.
+
+    ``lifetime`` is ``state`` (kept between steps) or ``scratch`` (valid within one step).
+    """
+
+    name: str
+    ctype: str
+    count: int
+    offset: int
+    lifetime: str
+
+    @property
+    def end(self) -> int:
+        """First byte after the buffer."""
+        return self.offset + self.count * CTYPE_BYTES[self.ctype]
+
+    def overlaps(self, other: Buffer) -> bool:
+        """True when the two share a byte."""
+        return self.offset < other.end and other.offset < self.end
+
+
+@dataclass(frozen=True)
+class Network:
+    """Populations joined by projections; one time step. See the module docstring."""
+
+    name: str
+    input: Input
+    populations: tuple[Population, ...]
+    projections: tuple[Projection, ...]
+    readout: Readout
+    window: int | None = None
+    stage: str = "traced"
+    buffers: tuple[Buffer, ...] = ()
+
+    def population(self, name: str) -> Population:
+        """The population called ``name``; `ModelError` if there is none."""
+        for population in self.populations:
+            if population.name == name:
+                return population
+        raise ModelError(f"network {self.name} has no population {name!r}")
+
+    def into(self, name: str) -> tuple[Projection, ...]:
+        """Projections that end at ``name``, in the order their currents are added."""
+        return tuple(p for p in self.projections if p.target == name)
+
+    def out_of(self, name: str) -> tuple[Projection, ...]:
+        """Projections that start at ``name``."""
+        return tuple(p for p in self.projections if p.source == name)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes a decision chooses from."""
+        return self.population(self.readout.population).size
+
+    @property
+    def quantized(self) -> bool:
+        """True when every number is an integer."""
+        return self.input.fraction is not None
+
+    def graph(self) -> nx.MultiDiGraph:
+        """Populations and the input as nodes, projections as edges (attribute ``projection``)."""
+        graph = nx.MultiDiGraph(name=self.name)
+        graph.add_node(self.input.name)
+        graph.add_nodes_from(p.name for p in self.populations)
+        for p in self.projections:
+            graph.add_edge(p.source, p.target, projection=p)
+        return graph
+
+    def order(self) -> tuple[Population, ...]:
+        """Populations in the order they update within a step: sources of delay-0 projections first.
+
+        Raises `ModelError` naming the populations of a delay-0 cycle.
+        """
+        position = {p.name: i for i, p in enumerate(self.populations)}
+        graph = nx.DiGraph()
+        graph.add_nodes_from(position)
+        graph.add_edges_from(
+            (p.source, p.target)
+            for p in self.projections
+            if p.delay == 0 and p.source in position and p.target in position
+        )
+        try:
+            names = list(nx.lexicographical_topological_sort(graph, key=position.__getitem__))
+        except nx.NetworkXUnfeasible:
+            cycle = " -> ".join(edge[0] for edge in nx.find_cycle(graph))
+            raise ModelError(f"projections without delay form a cycle: {cycle}") from None
+        return tuple(self.populations[position[name]] for name in names)
+
+    def replace(self, **changes: Any) -> Network:
+        """A copy with these fields changed."""
+        return replace(self, **changes)
+
+    def map_populations(self, change: Callable[[Population], Population]) -> Network:
+        """A copy with every population passed through ``change``; itself if none changed."""
+        changed = tuple(change(p) for p in self.populations)
+        same = all(a is b for a, b in zip(changed, self.populations, strict=True))
+        return self if same else self.replace(populations=changed)
+
+    def map_projections(self, change: Callable[[Projection], Projection]) -> Network:
+        """A copy with every projection passed through ``change``; itself if none changed."""
+        changed = tuple(change(p) for p in self.projections)
+        same = all(a is b for a, b in zip(changed, self.projections, strict=True))
+        return self if same else self.replace(projections=changed)
+
+    def tensors(self) -> dict[str, NDArray]:
+        """Every array that is not a scalar, by its name in the text form (``u.beta``, ``u.x``)."""
+        named: dict[str, NDArray] = {}
+        for name in ("scale", "offset"):
+            named |= _array_entry(f"{self.input.name}.{name}", getattr(self.input, name))
+        for population in self.populations:
+            for name in parameter_names(population.neuron):
+                named |= _array_entry(f"{population.name}.{name}", getattr(population.neuron, name))
+            named |= _array_entry(f"{population.name}.bias", population.bias)
+        for projection in self.projections:
+            named |= _array_entry(projection.name, projection.weight)
+            named |= _array_entry(f"{projection.name}.shift", projection.shift)
+        return named
+
+    def parameter_bytes(self) -> int:
+        """Bytes of all weights, biases and neuron parameters as stored, scalars included."""
+        scalars = sum(
+            getattr(p.neuron, name).nbytes
+            for p in self.populations
+            for name in parameter_names(p.neuron)
+            if getattr(p.neuron, name).ndim == 0
+        )
+        return scalars + sum(array.nbytes for array in self.tensors().values())
+
+
+def with_neuron(population: Population, **parameters: Any) -> Population:
+    """A copy of ``population`` with some of its neuron's parameters changed."""
+    return replace(population, neuron=replace(population.neuron, **parameters))
+
+
+def spiking(population: Population) -> bool:
+    """True for populations that can spike at all."""
+    return not isinstance(population.neuron, LI)
+
+
+def identifier(text: str, taken: Iterable[str] = (), fallback: str = "p") -> str:
+    """A valid, unused C identifier close to ``text``; letters, digits and ``_`` only.
+
+    ``identifier("spk u;", taken=["spk_u"])`` is ``"spk_u_2"``.
+    """
+    clean = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_")[:48]
+    if not clean or not clean[0].isalpha():
+        clean = f"{fallback}_{clean}".rstrip("_")
+    used, candidate, count = set(taken), clean, 1
+    while candidate in used or candidate in RESERVED:
+        count += 1
+        candidate = f"{clean}_{count}"
+    return candidate
+
+
+# Words a generated C source may not use as names: C99 and C++ keywords.
+RESERVED = frozenset(
+    """alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl
+    concept const const_cast constexpr continue decltype default delete do double dynamic_cast else
+    enum explicit export extern false float for friend goto if inline int long mutable namespace new
+    noexcept not not_eq nullptr operator or or_eq private protected public register reinterpret_cast
+    requires restrict return short signed sizeof static static_assert static_cast struct switch
+    template this thread_local throw true try typedef typeid typename union unsigned using virtual
+    void volatile wchar_t while xor xor_eq""".split()
+)
+
+
+def _freeze(value: Any, name: str, convert: Callable[[Any], NDArray]) -> None:
+    if getattr(value, name) is not None:
+        object.__setattr__(value, name, convert(getattr(value, name)))
+
+
+def _array_entry(name: str, array: NDArray | None) -> Mapping[str, NDArray]:
+    return {} if array is None or array.ndim == 0 else {name: array}

@@ -1,0 +1,67 @@
+"""What a pass is: a frozen dataclass whose fields are its options and whose ``apply`` is pure.
+
+Subclasses live one per file in ``passes/``. The first line of their docstring states what they
+require, keep and break, and whether they are exact or lossy::
+
+    @dataclass(frozen=True)
+    class PrunePopulation(Pass):
+        '''Requires a traced network; keeps ...; lossy.'''
+
+        name: ClassVar[str] = "prune-population"
+        sparsity: float = 0.5
+
+        def apply(self, network: Network, context: Context) -> Network: ...
+
+On the command line that is ``prune-population{sparsity=0.5}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import ClassVar
+
+from numpy.typing import NDArray
+
+from l2mu_compile.interpreter import Progress
+from l2mu_compile.network import Network
+from l2mu_compile.targets.record import Target
+
+
+def _silent(_note: str) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a pass may look at besides the network.
+
+    ``target``: capabilities of the device, as data; None when no target was named. ``samples``:
+    calibration windows, float32 ``[B, T, inputs]``, or None. ``note`` takes a line for the user
+    and the report; ``progress(done, total)`` is for passes that take seconds.
+    """
+
+    target: Target | None = None
+    samples: NDArray | None = None
+    note: Callable[[str], None] = field(default=_silent)
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Base of all passes. ``apply`` returns a new network, or the same one if nothing changed."""
+
+    name: ClassVar[str] = ""
+
+    def apply(self, network: Network, context: Context) -> Network:
+        """Transform ``network``, or raise `ModelError` or `UsageError`."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        options = ",".join(f"{f.name}={getattr(self, f.name)}" for f in fields(self))
+        return self.name + (f"{{{options}}}" if options else "")
+
+    @classmethod
+    def contract(cls) -> str:
+        """First line of the docstring: requires, keeps, breaks; exact or lossy."""
+        return (cls.__doc__ or "").strip().splitlines()[0]

@@ -1,0 +1,135 @@
+"""Pipelines: ordered lists of passes, the two default ones, and how a list is written and run.
+
+A list is written ``a,b{option=1,other=x}``: pass names with their options.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from l2mu_compile.errors import L2MUError, ModelError, UsageError
+from l2mu_compile.network import Network
+from l2mu_compile.passbase import Context, Pass
+from l2mu_compile.passes import PASSES
+from l2mu_compile.verify import verify
+
+# float32: no number changes but dead neurons leave; equal to the traced network spike for spike.
+FLOAT_PIPELINE = ("fold-input", "remove-dead", "calibrate", "select-kernels", "plan-memory")
+
+# int8 weights, integer thresholds and membranes.
+INT8_PIPELINE = (
+    "fold-input",
+    "remove-dead",
+    "fold-threshold",
+    "calibrate",
+    "quantize",
+    "select-kernels",
+    "plan-memory",
+)
+
+_ITEM = re.compile(r"\s*(?P<name>[A-Za-z0-9_-]+)\s*(?:\{(?P<options>[^{}]*)\})?\s*(?:,|\Z)")
+
+Observer = Callable[[Pass, Network, Network], None]
+
+
+def known_passes() -> dict[str, type[Pass]]:
+    """All passes by name: the package's own and those of the entry point ``l2mu_compile.passes``.
+
+    Raises `UsageError` naming an entry point that fails to load, is no pass or takes a known name.
+    """
+    known = dict(PASSES)
+    for point in entry_points(group="l2mu_compile.passes"):
+        try:
+            found = point.load()
+        except Exception as error:
+            raise UsageError(f"pass plug-in {point.value}: cannot be loaded: {error}") from error
+        if not (isinstance(found, type) and issubclass(found, Pass) and found.name):
+            raise UsageError(f"pass plug-in {point.value}: is not a Pass with a name")
+        if found.name in known:
+            raise UsageError(f"pass plug-in {point.value}: the name {found.name!r} is taken")
+        known[found.name] = found
+    return known
+
+
+def default_pipeline(quantized: bool, calibrated: bool) -> tuple[Pass, ...]:
+    """The default passes; ``calibrate`` is among them when there are windows to calibrate on."""
+    names = INT8_PIPELINE if quantized else FLOAT_PIPELINE
+    return tuple(PASSES[name]() for name in names if calibrated or name != "calibrate")
+
+
+def parse_pipeline(text: str) -> tuple[Pass, ...]:
+    """Read ``a,b{x=1}``. Raises `UsageError` on an unknown pass, option or value."""
+    known = known_passes()
+    passes, position = [], 0
+    while position < len(text):
+        match = _ITEM.match(text, position)
+        if match is None:
+            raise UsageError(f"pipeline: cannot read {text[position:]!r}; write a,b{{option=1}}")
+        passes.append(_make_pass(known, match["name"], match["options"] or ""))
+        position = match.end()
+    return tuple(passes)
+
+
+def _make_pass(known: dict[str, type[Pass]], name: str, options: str) -> Pass:
+    if name not in known:
+        close = get_close_matches(name, known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+        raise UsageError(f"unknown pass {name!r}{hint}")
+    kind, values = known[name], {}
+    types = _option_types(kind)
+    for item in filter(None, (part.strip() for part in options.split(","))):
+        option, separator, value = item.partition("=")
+        option = option.strip()
+        if not separator or option not in types:
+            offered = ", ".join(types) or "none"
+            raise UsageError(f"pass {name}: unexpected {item!r}; its options: {offered}")
+        try:
+            values[option] = types[option].validate_python(value.strip())
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise UsageError(f"pass {name}: {option}={value.strip()}: {reason}") from None
+    return kind(**values)
+
+
+def _option_types(kind: type[Pass]) -> dict[str, TypeAdapter[Any]]:
+    hints = get_type_hints(kind)
+    return {f.name: TypeAdapter(hints[f.name]) for f in fields(kind)}
+
+
+def run_passes(
+    network: Network,
+    passes: Sequence[Pass],
+    context: Context,
+    observer: Observer | None = None,
+    check: bool = True,
+) -> Network:
+    """Apply ``passes`` in order, verifying before the first and after each.
+
+    ``observer(pass, before, after)`` is called after each pass. A broken rule is reported with the
+    pass that broke it and those that ran before.
+    """
+    if check:
+        verify(network)
+    done: list[str] = []
+    for item in passes:
+        try:
+            after = item.apply(network, context)
+            if check:
+                verify(after)
+        except ModelError as error:
+            before = f" (after {', '.join(done)})" if done else ""
+            raise ModelError(f"pass {item.name}{before}: {error}") from error
+        except L2MUError:
+            raise
+        if observer:
+            observer(item, network, after)
+        network = after
+        done.append(item.name)
+    return network

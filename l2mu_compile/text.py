@@ -1,0 +1,328 @@
+"""The text form of a Network: printed, read back equal, weights in a ``.safetensors`` sidecar.
+
+::
+
+    network NAME stage=STAGE window=STEPS
+      input      NAME : f32[SIZE] [scale=V] [offset=V] [low=F] [high=F] [fraction=N]
+      population NAME : KIND[N] or KIND[CELLS,ORDER]  PARAMETER=V ... reset=RULE [bias=V] ...
+      projection SOURCE -> TARGET : dense[R,C] @W [delay=1] [shift=V] [kernel=NAME]
+      projection SOURCE -> TARGET : blocks[R,C]xCOUNT @W ...          one block, repeated
+      projection SOURCE -> TARGET : blocks[COUNT,R,C] @W ...          each block its own
+      readout    POPULATION : RULE
+      buffer     NAME : CTYPE[COUNT] @OFFSET state|scratch
+
+A value ``V`` is a number or ``@name#digest``: an array in the sidecar and the first 12 hex digits
+of the SHA-256 of its type, shape and bytes. Numbers with a point or an exponent are float32. Lines
+that start with ``#`` are comments.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from l2mu_compile.errors import ModelError
+from l2mu_compile.network import Buffer, Input, Network, Population, Projection, Readout
+from l2mu_compile.neurons import NEURONS, parameter_names
+
+MAX_TEXT_BYTES = 16 << 20
+_HEAD = re.compile(r"(?P<name>\S+) : (?P<type>[A-Za-z_0-9]+)\[(?P<dims>[0-9,]+)\](?P<rest>.*)")
+_ARROW = re.compile(
+    r"(?P<source>\S+) -> (?P<target>\S+) : (?P<type>dense|blocks)\[(?P<dims>[0-9,]+)\]"
+    r"(?:x(?P<count>[0-9]+))? @(?P<weight>\S+?)#(?P<digest>[0-9a-f]+)(?P<rest>.*)"
+)
+
+
+def to_text(network: Network) -> str:
+    """The text form, ending in a newline."""
+    window = "none" if network.window is None else str(network.window)
+    lines = [f"network {network.name} stage={network.stage} window={window}"]
+    lines.append(_input_line(network.input))
+    lines += [_population_line(p) for p in network.populations]
+    lines += [_projection_line(p) for p in network.projections]
+    lines.append(f"readout    {network.readout.population} : {network.readout.rule}")
+    lines += [
+        f"buffer     {b.name} : {b.ctype}[{b.count}] @{b.offset} {b.lifetime}"
+        for b in network.buffers
+    ]
+    return "\n  ".join(lines) + "\n"
+
+
+def parse(text: str, tensors: Mapping[str, NDArray]) -> Network:
+    """Read a text form; ``tensors`` holds the arrays it names.
+
+    Raises `ModelError` with the line number when a line, a digest or a reference is wrong. What
+    the network as a whole must satisfy is for `l2mu_compile.verify` to say.
+    """
+    return _Parser(tensors).parse(text)
+
+
+def save_network(network: Network, path: Path) -> None:
+    """Write ``path`` and its sidecar ``path`` with suffix ``.safetensors``."""
+    path.with_suffix(".safetensors").write_bytes(tensor_bytes(network))
+    path.write_text(to_text(network), encoding="utf-8")
+
+
+def load_network(path: Path) -> Network:
+    """Read what `save_network` wrote. Raises `ModelError` if either file is unreadable."""
+    try:
+        if path.stat().st_size > MAX_TEXT_BYTES:
+            raise ModelError(f"{path}: larger than {MAX_TEXT_BYTES} bytes, not a network text")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}: cannot read network text: {error}") from None
+    sidecar = path.with_suffix(".safetensors")
+    try:
+        tensors = load_file(sidecar) if sidecar.exists() else {}
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ModelError(f"{sidecar}: cannot read weights: {error}") from None
+    return parse(text, tensors)
+
+
+def tensor_bytes(network: Network) -> bytes:
+    """The sidecar's bytes: every array of the network, sorted by name."""
+    return save(dict(sorted(network.tensors().items())))
+
+
+def digest(array: NDArray) -> str:
+    """First 12 hex digits of the SHA-256 of an array's type, shape and bytes."""
+    head = f"{array.dtype.str}{list(array.shape)}".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()[:12]
+
+
+def _input_line(entry: Input) -> str:
+    options = {f.name: getattr(entry, f.name) for f in fields(entry)[2:]}
+    return f"input      {entry.name} : f32[{entry.size}]" + _options(entry.name, options)
+
+
+def _population_line(population: Population) -> str:
+    neuron = population.neuron
+    options = {name: getattr(neuron, name) for name in parameter_names(neuron)}
+    options["reset"] = neuron.reset
+    options |= {f.name: getattr(population, f.name) for f in fields(population)[3:]}
+    shape = ",".join(map(str, population.shape))
+    return f"population {population.name} : {neuron.kind}[{shape}]" + _options(
+        population.name, options
+    )
+
+
+def _projection_line(p: Projection) -> str:
+    dims = ",".join(map(str, p.weight.shape))
+    structure = f"dense[{dims}]" if not p.blocks else f"blocks[{dims}]"
+    repeat = f"x{p.blocks}" if p.shared else ""
+    options = {"delay": p.delay or None, "shift": p.shift, "kernel": p.kernel}
+    return (
+        f"projection {p.source} -> {p.target} : {structure}{repeat} @{p.name}#{digest(p.weight)}"
+        + _options(p.name, options)
+    )
+
+
+def _options(owner: str, options: Mapping[str, Any]) -> str:
+    return "".join(
+        f" {name}={_value(f'{owner}.{name}', value)}"
+        for name, value in options.items()
+        if value is not None
+    )
+
+
+def _value(name: str, value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"@{name}#{digest(value)}" if value.ndim else _number(value[()])
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _number(value: np.generic) -> str:
+    """Shortest text that reads back as the same number of the same kind."""
+    if isinstance(value, np.integer):
+        return str(value)
+    text = str(value)
+    return text if re.search(r"[.en]", text) else text + ".0"
+
+
+class _Parser:
+    def __init__(self, tensors: Mapping[str, NDArray]) -> None:
+        self.tensors = tensors
+        self.where = ""
+        self.parts: dict[str, list[Any]] = {}
+
+    def parse(self, text: str) -> Network:
+        header: dict[str, Any] | None = None
+        for keyword, rest in self._lines(text):
+            if keyword == "network":
+                if header is not None:
+                    self._fail("a second 'network' line")
+                header = self._header(rest)
+                continue
+            reader = getattr(self, f"_read_{keyword}", None)
+            if reader is None:
+                self._fail(f"unknown line kind {keyword!r}")
+            try:
+                self.parts.setdefault(keyword, []).append(reader(rest))
+            except (ValueError, TypeError, OverflowError) as error:
+                self._fail(str(error))
+        self.where = "network text"
+        if header is None:
+            self._fail("no 'network' line")
+        return Network(
+            input=self._single("input"),
+            populations=tuple(self.parts.get("population", [])),
+            projections=tuple(self.parts.get("projection", [])),
+            readout=self._single("readout"),
+            buffers=tuple(self.parts.get("buffer", [])),
+            **header,
+        )
+
+    def _lines(self, text: str) -> Iterator[tuple[str, str]]:
+        for number, line in enumerate(text.splitlines(), 1):
+            stripped = line.strip()
+            if not stripped or stripped.startswith("#"):
+                continue
+            self.where = f"line {number}"
+            keyword, _, rest = stripped.partition(" ")
+            yield keyword, rest.strip()
+
+    def _header(self, rest: str) -> dict[str, Any]:
+        name, _, options = rest.partition(" ")
+        values = self._read_options(options, ("stage", "window"))
+        window = values.get("window", "none")
+        if window != "none" and not window.isdecimal():
+            self._fail(f"window must be a number of steps or 'none', not {window!r}")
+        return {
+            "name": name,
+            "stage": values.get("stage", "traced"),
+            "window": None if window == "none" else int(window),
+        }
+
+    def _read_input(self, rest: str) -> Input:
+        head = self._match(_HEAD, rest, "input NAME : f32[SIZE]")
+        if head["type"] != "f32":
+            self._fail(f"input type must be f32, not {head['type']}")
+        options = self._read_options(head["rest"], ("scale", "offset", "low", "high", "fraction"))
+        return Input(
+            head["name"],
+            *_dims(head["dims"]),
+            scale=self._array(options.get("scale")),
+            offset=self._array(options.get("offset")),
+            **_numbers(options, ("low", "high"), float),
+            **_numbers(options, ("fraction",), int),
+        )
+
+    def _read_population(self, rest: str) -> Population:
+        head = self._match(_HEAD, rest, "population NAME : KIND[SIZE]")
+        neuron = NEURONS.get(head["type"])
+        if neuron is None:
+            self._fail(f"unknown neuron {head['type']!r}; known: {', '.join(NEURONS)}")
+        names = parameter_names(neuron)
+        extra = ("reset", "bias", "membrane_bits", "rate", "low", "high", "kernel")
+        options = self._read_options(head["rest"], (*names, *extra))
+        missing = [name for name in names if name not in options]
+        if missing:
+            self._fail(f"population {head['name']} lacks {', '.join(missing)}")
+        parameters = {name: self._array(options[name]) for name in names}
+        if "reset" in options:
+            parameters["reset"] = options["reset"]
+        return Population(
+            head["name"],
+            _dims(head["dims"]),
+            neuron(**parameters),
+            bias=self._array(options.get("bias")),
+            **_numbers(options, ("membrane_bits",), int),
+            **_numbers(options, ("rate", "low", "high"), float),
+            kernel=options.get("kernel"),
+        )
+
+    def _read_projection(self, rest: str) -> Projection:
+        head = self._match(_ARROW, rest, "projection SOURCE -> TARGET : dense[R,C] @weights#digest")
+        options = self._read_options(head["rest"], ("delay", "shift", "kernel"))
+        weight = self._tensor(head["weight"], head["digest"])
+        dims, blocks = _dims(head["dims"]), 0
+        if weight.shape != dims:
+            self._fail(f"weights {head['weight']} have shape {list(weight.shape)}, not {dims}")
+        if head["type"] == "blocks":
+            blocks = int(head["count"]) if head["count"] else dims[0]
+            if len(dims) != (2 if head["count"] else 3):
+                self._fail("blocks are [R,C]xCOUNT or [COUNT,R,C]")
+        elif len(dims) != 2 or head["count"]:
+            self._fail("dense weights are [R,C]")
+        return Projection(
+            head["source"],
+            head["target"],
+            weight,
+            delay=int(options.get("delay", "0")),
+            blocks=blocks,
+            shift=self._array(options.get("shift")),
+            kernel=options.get("kernel"),
+        )
+
+    def _read_readout(self, rest: str) -> Readout:
+        name, separator, rule = rest.partition(" : ")
+        if not separator:
+            self._fail("expected: readout POPULATION : RULE")
+        return Readout(name.strip(), rule.strip())
+
+    def _read_buffer(self, rest: str) -> Buffer:
+        head = self._match(_HEAD, rest, "buffer NAME : CTYPE[COUNT] @OFFSET LIFETIME")
+        offset, _, lifetime = head["rest"].strip().removeprefix("@").partition(" ")
+        return Buffer(head["name"], head["type"], *_dims(head["dims"]), int(offset), lifetime)
+
+    def _single(self, kind: str) -> Any:
+        found = self.parts.get(kind, [])
+        if len(found) != 1:
+            self._fail(f"expected one '{kind}' line, found {len(found)}")
+        return found[0]
+
+    def _match(self, pattern: re.Pattern[str], text: str, form: str) -> dict[str, str]:
+        match = pattern.fullmatch(text)
+        if match is None:
+            self._fail(f"expected: {form}")
+        return match.groupdict()
+
+    def _read_options(self, text: str, known: tuple[str, ...]) -> dict[str, str]:
+        options: dict[str, str] = {}
+        for item in text.split():
+            name, separator, value = item.partition("=")
+            if not separator or name not in known:
+                self._fail(f"unexpected {item!r}; options here: {', '.join(known)}")
+            options[name] = value
+        return options
+
+    def _array(self, text: str | None) -> NDArray | None:
+        if text is None:
+            return None
+        if text.startswith("@"):
+            name, _, expected = text[1:].partition("#")
+            return self._tensor(name, expected)
+        if re.fullmatch(r"[+-]?[0-9]+", text):
+            return np.asarray(int(text), dtype=np.int32)
+        return np.asarray(float(text), dtype=np.float32)
+
+    def _tensor(self, name: str, expected: str) -> NDArray:
+        array = self.tensors.get(name)
+        if array is None:
+            self._fail(f"weights {name!r} are not in the .safetensors sidecar")
+        if digest(array) != expected:
+            self._fail(f"weights {name!r} have digest {digest(array)}, the text says {expected}")
+        return array
+
+    def _fail(self, problem: str) -> NoReturn:
+        raise ModelError(f"{self.where}: {problem}")
+
+
+def _dims(text: str) -> tuple[int, ...]:
+    dims = tuple(int(part) for part in text.split(","))
+    if any(not 1 <= d < 2**31 for d in dims):
+        raise ValueError(f"sizes must be between 1 and 2^31 - 1: [{text}]")
+    return dims
+
+
+def _numbers(options: Mapping[str, str], names: tuple[str, ...], kind: type) -> dict[str, Any]:
+    return {name: kind(options[name]) for name in names if name in options}

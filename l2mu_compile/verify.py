@@ -1,0 +1,255 @@
+"""What every Network must satisfy, stage by stage: `verify` names the node and the rule it breaks.
+
+Rules are ordered by the stage from which they hold (``traced → folded → quantized → planned``); a
+float network goes from folded straight to planned. The pipeline verifies between all passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l2mu_compile.buffers import needs
+from l2mu_compile.errors import ModelError
+from l2mu_compile.interpreter import SAMPLE_HIGH, SAMPLE_LOW
+from l2mu_compile.network import (
+    IDENTIFIER,
+    READOUT_RULES,
+    RESERVED,
+    STAGES,
+    Network,
+    Population,
+    spiking,
+)
+from l2mu_compile.neurons import LI, parameter_names
+
+Problems = Iterator[tuple[str, str]]
+
+MAX_NEURONS = 2**16 - 1  # a spike list holds 16-bit indices and a 16-bit count
+Q15_ONE = 2**15
+
+
+def verify(network: Network) -> None:
+    """Check every rule of the network's stage.
+
+    Raises `ModelError`: ``network NAME (STAGE): NODE: RULE``, for the first rule broken.
+    """
+    for node, problem in problems(network):
+        raise ModelError(f"network {network.name} ({network.stage}): {node}: {problem}")
+
+
+def problems(network: Network) -> Problems:
+    """Every (node, broken rule) of ``network``; rules that rest on a broken one are not tried."""
+    if network.stage not in STAGES:
+        yield "stage", f"unknown stage {network.stage!r}; known: {', '.join(STAGES)}"
+        return
+    reached = STAGES.index(network.stage)
+    for stage, rules in RULES.items():
+        if STAGES.index(stage) > reached:
+            return
+        for rule in rules:
+            found = list(rule(network))
+            yield from found
+            if found:
+                return
+
+
+def _names(network: Network) -> Problems:
+    names = [network.input.name, *(p.name for p in network.populations)]
+    for name in [network.name, *names]:
+        if not IDENTIFIER.match(name) or name in RESERVED:
+            yield repr(name), "is not a usable C identifier"
+    for name in {n for n in names if names.count(n) > 1}:
+        yield name, "is the name of two nodes"
+
+
+def _populations(network: Network) -> Problems:
+    if network.input.size < 1:
+        yield network.input.name, "has no channels"
+    for population in network.populations:
+        if len(population.shape) not in (1, 2) or min(population.shape) < 1:
+            yield population.name, f"shape {list(population.shape)} is not [n] or [cells, order]"
+        elif population.size > MAX_NEURONS:
+            yield population.name, f"has {population.size} neurons; at most {MAX_NEURONS}"
+        elif population.neuron.reset not in population.neuron.resets:
+            yield (
+                population.name,
+                f"reset {population.neuron.reset!r} is not one of "
+                f"{', '.join(population.neuron.resets)}",
+            )
+        else:
+            for name, array in _parameters(population):
+                if array.shape not in ((), (population.size,)):
+                    yield (
+                        population.name,
+                        f"{name} has shape {list(array.shape)} for {population.size} neurons",
+                    )
+            if population.bias is not None and population.bias.shape != (population.size,):
+                yield population.name, f"bias has shape {list(population.bias.shape)}"
+
+
+def _projections(network: Network) -> Problems:
+    sizes = {p.name: p.size for p in network.populations}
+    seen = set()
+    for p in network.projections:
+        from_input = p.source == network.input.name
+        if p.target not in sizes:
+            yield p.name, f"target {p.target!r} is not a population"
+        elif not from_input and p.source not in sizes:
+            yield p.name, f"source {p.source!r} is neither the input nor a population"
+        elif p.delay not in (0, 1) or (from_input and p.delay):
+            yield p.name, "delay must be 0 or 1, and 0 from the input"
+        elif not from_input and isinstance(network.population(p.source).neuron, LI):
+            yield p.name, f"source {p.source!r} is a leaky integrator, which has no spikes"
+        elif p.weight.ndim != 2 and not (p.blocks and p.weight.ndim == 3):
+            yield p.name, f"weights have shape {list(p.weight.shape)}"
+        elif p.weight.ndim == 3 and p.weight.shape[0] != p.blocks:
+            yield p.name, f"{p.blocks} blocks, but weights for {p.weight.shape[0]}"
+        elif p.shape != (sizes[p.target], network.input.size if from_input else sizes[p.source]):
+            yield p.name, f"weights map {p.shape[1]} to {p.shape[0]} neurons, not as its ends"
+        if p.name in seen:
+            yield p.name, "two projections with the same source, target and delay"
+        seen.add(p.name)
+
+
+def _readout(network: Network) -> Problems:
+    name, rule = network.readout.population, network.readout.rule
+    if name not in {p.name for p in network.populations}:
+        yield "readout", f"{name!r} is not a population"
+    elif rule not in READOUT_RULES:
+        yield "readout", f"unknown rule {rule!r}; known: {', '.join(READOUT_RULES)}"
+    elif rule == "spike_count" and not spiking(network.population(name)):
+        yield "readout", f"{name} has no spikes to count"
+
+
+def _order(network: Network) -> Problems:
+    try:
+        network.order()
+    except ModelError as error:
+        yield "projections", str(error)
+
+
+def _finite(network: Network) -> Problems:
+    for name, array in network.tensors().items():
+        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+            yield name, "holds NaN or infinity"
+
+
+def _parameter_ranges(network: Network) -> Problems:
+    one = Q15_ONE if network.quantized else 1.0
+    for population in network.populations:
+        for name, array in _parameters(population):
+            if name == "threshold":
+                if not (np.isfinite(array).all() and (array > 0).all()):
+                    yield population.name, f"threshold {_extreme(array)} is not positive"
+            elif not ((array >= 0).all() and (array <= one).all()):
+                yield population.name, f"{name} {_extreme(array)} is outside [0, 1]"
+
+
+def _folded(network: Network) -> Problems:
+    if network.input.scale is not None or network.input.offset is not None:
+        yield network.input.name, "scale and offset must be folded into the weights"
+
+
+def _number_types(network: Network) -> Problems:
+    """All float32 before quantization, all integers after it."""
+    parameters, weights = (np.int32, np.int8) if network.quantized else (np.float32, np.float32)
+    for population in network.populations:
+        for name, array in [*_parameters(population), ("bias", population.bias)]:
+            if array is not None and array.dtype != parameters:
+                yield population.name, f"{name} is {array.dtype}, not {np.dtype(parameters)}"
+        bits = population.membrane_bits
+        if network.quantized != (bits is not None) or not (bits is None or 2 <= bits <= 31):
+            yield population.name, f"membrane_bits={bits} does not fit the network's numbers"
+    for p in network.projections:
+        if p.weight.dtype != weights:
+            yield p.name, f"weights are {p.weight.dtype}, not {np.dtype(weights)}"
+        if p.shift is not None and not (network.quantized and p.source == network.input.name):
+            yield p.name, "only projections of a quantized input have a shift"
+        elif p.shift is not None and p.shift.shape not in ((), (p.shape[0],)):
+            yield p.name, f"shift has shape {list(p.shift.shape)} for {p.shape[0]} neurons"
+        elif p.shift is not None and not ((p.shift >= 0).all() and (p.shift <= 30).all()):
+            yield p.name, f"shift {_extreme(p.shift)} is outside [0, 30]"
+
+
+def _quantized_stage(network: Network) -> Problems:
+    if network.stage == "quantized" and not network.quantized:
+        yield network.input.name, "a quantized network needs an input fraction"
+
+
+def _no_overflow(network: Network) -> Problems:
+    """The sum before saturation fits int32 whatever the spikes and samples are."""
+    if not network.quantized:
+        return
+    for population in network.populations:
+        bound = accumulator_bound(network, population)
+        if bound >= 2**31:
+            yield population.name, f"its input current may reach {bound}, beyond int32"
+
+
+def accumulator_bound(network: Network, population: Population) -> int:
+    """Largest magnitude any partial sum of an integer population's update can reach."""
+    total = np.zeros(population.size, dtype=np.int64)
+    for p in network.into(population.name):
+        rows = np.abs(p.dense().astype(np.int64)).sum(axis=1)
+        if p.source == network.input.name:
+            shift = np.int64(0) if p.shift is None else p.shift.astype(np.int64)
+            rows = rows * max(-SAMPLE_LOW, SAMPLE_HIGH) + (np.int64(1) << shift)
+        total += rows
+    if population.bias is not None:
+        total += np.abs(population.bias.astype(np.int64))
+    threshold = getattr(population.neuron, "threshold", np.int64(0))
+    membrane = 2 ** ((population.membrane_bits or 1) - 1)
+    return int((total + np.abs(threshold)).max()) + 2 * membrane
+
+
+def _kernels(network: Network) -> Problems:
+    for node in (*network.projections, *network.populations):
+        if node.kernel is None:
+            yield node.name, "no kernel was chosen"
+
+
+def _buffers(network: Network) -> Problems:
+    """Every array a step needs has a place, and two that live at the same time do not overlap."""
+    placed = {b.name: b for b in network.buffers}
+    required = needs(network)
+    for need in required:
+        buffer = placed.get(need.name)
+        if buffer is None or (buffer.ctype, buffer.count) != (need.ctype, need.count):
+            yield need.name, f"no buffer {need.ctype}[{need.count}] was planned"
+            return
+    for i, a in enumerate(required):
+        for b in required[:i]:
+            if a.lives_with(b) and placed[a.name].overlaps(placed[b.name]):
+                yield a.name, f"overlaps {b.name} while both are in use"
+
+
+def _parameters(population: Population) -> list[tuple[str, NDArray]]:
+    neuron = population.neuron
+    return [(name, getattr(neuron, name)) for name in parameter_names(neuron)]
+
+
+def _extreme(array: NDArray) -> str:
+    """The value of ``array`` farthest from 0.5, NaN first: the one to show in a message."""
+    flat = array.ravel().astype(np.float64)
+    bad = np.isnan(flat)
+    return f"{flat[np.argmax(bad)] if bad.any() else flat[np.argmax(np.abs(flat - 0.5))]:g}"
+
+
+RULES: dict[str, tuple[Callable[[Network], Problems], ...]] = {
+    "traced": (
+        _names,
+        _populations,
+        _projections,
+        _readout,
+        _order,
+        _finite,
+        _number_types,
+        _parameter_ranges,
+    ),
+    "folded": (_folded,),
+    "quantized": (_quantized_stage, _no_overflow),
+    "planned": (_kernels, _buffers),
+}

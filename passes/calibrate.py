@@ -1,0 +1,65 @@
+"""calibrate: run the network on sample windows and write down rates and ranges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from l2mu_compile.errors import UsageError
+from l2mu_compile.interpreter import check_samples, run
+from l2mu_compile.network import Network, Population
+from l2mu_compile.passbase import Context, Pass
+
+CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Calibrate(Pass):
+    """Requires calibration windows; keeps all numbers, sets rates and ranges; exact.
+
+    Sets the input's ``low`` and ``high`` (extreme finite samples) and each population's ``rate``
+    (spikes per neuron and step), ``low`` and ``high`` (extreme membranes). At most ``windows``
+    windows are used, evenly spread over the data.
+    """
+
+    name: ClassVar[str] = "calibrate"
+    windows: int = 256
+
+    def apply(self, network: Network, context: Context) -> Network:
+        if context.samples is None:
+            raise UsageError("calibrate needs windows: give --calibrate data.npz")
+        samples = check_samples(network, context.samples)
+        chosen = np.linspace(0, len(samples) - 1, min(self.windows, len(samples))).astype(int)
+        samples = samples[np.unique(chosen)]
+        finite = samples[np.isfinite(samples)]
+        if not finite.size:
+            raise UsageError("calibrate: no finite number in the calibration windows")
+        measured = _measure(network, samples, context)
+        return network.replace(
+            input=replace(network.input, low=float(finite.min()), high=float(finite.max()))
+        ).map_populations(lambda p: replace(p, **measured[p.name]))
+
+
+def _measure(
+    network: Network, samples: np.ndarray, context: Context
+) -> dict[str, dict[str, float]]:
+    """Rate, low and high of every population, a bounded number of windows at a time."""
+    parts = []
+    for start in range(0, len(samples), CHUNK):
+        part = run(network, samples[start : start + CHUNK], record=("membranes",))
+        parts.append(part)
+        if context.progress:
+            context.progress(min(start + CHUNK, len(samples)), len(samples))
+
+    def measured(p: Population) -> dict[str, float]:
+        spikes = sum(part.spike_totals[p.name] for part in parts)
+        steps = sum(part.windows * part.steps for part in parts)
+        return {
+            "rate": spikes / (steps * p.size),
+            "low": min(float(part.membranes[p.name].min()) for part in parts),
+            "high": max(float(part.membranes[p.name].max()) for part in parts),
+        }
+
+    return {p.name: measured(p) for p in network.populations}

@@ -1,0 +1,61 @@
+"""fold-input: a sensor's scale and offset become part of the first weights and biases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from l2mu_compile.network import Network, Population, Projection
+from l2mu_compile.passbase import Context, Pass
+
+
+@dataclass(frozen=True)
+class FoldInput(Pass):
+    """Requires a traced network; folds the input's scale and offset; lossy by float32 rounding.
+
+    Weights W from the input become ``W · scale`` and their targets' biases grow by ``W · offset``.
+    Without scale and offset only the stage changes, exactly.
+    """
+
+    name: ClassVar[str] = "fold-input"
+
+    def apply(self, network: Network, context: Context) -> Network:
+        if network.stage != "traced":
+            return network
+        entry = network.input
+        if entry.scale is None and entry.offset is None:
+            return network.replace(stage="folded")
+        scale = np.broadcast_to(1.0 if entry.scale is None else entry.scale, entry.size)
+        offset = np.broadcast_to(0.0 if entry.offset is None else entry.offset, entry.size)
+
+        def scaled(p: Projection) -> Projection:
+            if p.source != entry.name:
+                return p
+            return _scale_columns(p, scale.astype(np.float64))
+
+        def biased(population: Population) -> Population:
+            current = sum(
+                p.dense().astype(np.float64) @ offset
+                for p in network.into(population.name)
+                if p.source == entry.name
+            )
+            if not np.any(current):
+                return population
+            bias = 0.0 if population.bias is None else population.bias.astype(np.float64)
+            return replace(population, bias=(bias + current).astype(np.float32))
+
+        return (
+            network.map_populations(biased)
+            .map_projections(scaled)
+            .replace(input=replace(entry, scale=None, offset=None), stage="folded")
+        )
+
+
+def _scale_columns(p: Projection, scale: np.ndarray) -> Projection:
+    if not p.blocks:
+        return replace(p, weight=(p.weight * scale).astype(np.float32))
+    # Channels of a shared block may be scaled differently, so every block becomes its own.
+    by_block = scale.reshape(p.blocks, 1, -1)
+    return replace(p, weight=(p.weight * by_block).astype(np.float32))

@@ -1,0 +1,174 @@
+"""quantize: int8 weights, integer thresholds and membranes, one scale per neuron."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l2mu_compile.errors import ModelError
+from l2mu_compile.network import Network, Population, Projection, spiking
+from l2mu_compile.passbase import Context, Pass
+
+WEIGHT_LIMIT = 127
+SAMPLE_LIMIT = 2**15 - 1
+# Σ|weight| of a neuron's input synapses, so that the sum over int16 samples fits int32 with room.
+ROW_LIMIT = 2**14
+MAX_SHIFT = 30
+
+
+@dataclass(frozen=True)
+class Quantize(Pass):
+    """Requires a folded float network; replaces every number by an integer; lossy.
+
+    LIF dynamics are scale-free per neuron, so each neuron j gets one scale S_j, shared by all its
+    synapses, bias and threshold, and nothing is ever requantized. S_j is the largest that keeps its
+    weights within ±127 and its threshold within ``threshold_limit``; neurons that share a block
+    share a scale. Decays become Q15. Samples become int16 with the largest power-of-two scale that
+    leaves ``headroom`` above the calibrated range (above ±``input_range`` when there was no
+    calibration); their weights get a further power of two per neuron, undone by a shift.
+    Membranes saturate to ``membrane_bits``.
+    """
+
+    name: ClassVar[str] = "quantize"
+    headroom: float = 2.0
+    input_range: float = 16.0
+    threshold_limit: int = 2**14
+    membrane_bits: int = 28
+
+    def apply(self, network: Network, context: Context) -> Network:
+        if network.quantized:
+            return network
+        if network.stage != "folded":
+            raise ModelError("quantize needs a folded network: run fold-input before it")
+        fraction = self._fraction(network, context)
+        scales = {p.name: self._scales(network, p, fraction) for p in network.populations}
+        coarse = [p for p in network.populations if _threshold_levels(p, scales[p.name]) < 8]
+        for p in coarse:
+            levels = _threshold_levels(p, scales[p.name])
+            context.note(
+                f"quantize: {p.name} has a threshold of only {levels} levels; "
+                "some of its weights are much larger than its threshold"
+            )
+        return network.replace(
+            input=replace(network.input, fraction=fraction),
+            populations=tuple(self._neurons(p, scales[p.name]) for p in network.populations),
+            projections=tuple(
+                _input_synapses(p, scales[p.target], fraction)
+                if p.source == network.input.name
+                else _spike_synapses(p, scales[p.target])
+                for p in network.projections
+            ),
+            stage="quantized",
+        )
+
+    def _fraction(self, network: Network, context: Context) -> int:
+        entry = network.input
+        if entry.low is None or entry.high is None:
+            context.note(
+                f"quantize: no calibration data; samples are assumed within ±{self.input_range:g} "
+                "and clipped beyond (give --calibrate, or quantize{input_range=...})"
+            )
+            largest = self.input_range
+        else:
+            largest = max(abs(entry.low), abs(entry.high)) * self.headroom or 1.0
+        return int(np.clip(np.floor(np.log2(SAMPLE_LIMIT / largest)), -16, 24))
+
+    def _scales(self, network: Network, population: Population, fraction: int) -> NDArray:
+        """S_j of every neuron, float64 ``[n]``: the largest that every limit allows."""
+        limits = [np.full(population.size, np.inf)]
+        if spiking(population):
+            threshold = np.broadcast_to(population.neuron.threshold, population.size)
+            limits.append(self.threshold_limit / threshold.astype(np.float64))
+        for p in network.into(population.name):
+            if p.source == network.input.name:
+                limits.append(_input_limit(p) * 2.0**fraction)
+            else:
+                limits.append(_divide(WEIGHT_LIMIT, _row_maximum(p)))
+        if population.bias is not None:
+            limits.append(_divide(2.0**24, np.abs(population.bias.astype(np.float64))))
+        scale = np.minimum.reduce(limits)
+        scale[~np.isfinite(scale)] = 1.0
+        return _tied(network, population, scale)
+
+    def _neurons(self, population: Population, scale: NDArray) -> Population:
+        neuron = population.neuron
+        changes: dict[str, NDArray] = {
+            name: np.rint(getattr(neuron, name) * np.float64(2**15)).astype(np.int32)
+            for name in neuron.decays
+        }
+        if spiking(population):
+            threshold = np.maximum(np.rint(neuron.threshold * scale), 1).astype(np.int32)
+            changes["threshold"] = _scalar_if_equal(threshold)
+        bias = population.bias
+        return replace(
+            population,
+            neuron=replace(neuron, **changes),
+            bias=None if bias is None else np.rint(bias * scale).astype(np.int32),
+            membrane_bits=self.membrane_bits,
+            low=None,
+            high=None,
+        )
+
+
+def _tied(network: Network, population: Population, scale: NDArray) -> NDArray:
+    """Scales made equal where weights are shared or membranes are compared."""
+    if population.name == network.readout.population and network.readout.rule != "spike_count":
+        return np.full_like(scale, scale.min())
+    shared = [p.blocks for p in network.into(population.name) if p.shared]
+    for _ in shared:
+        for blocks in shared:
+            scale = np.tile(scale.reshape(blocks, -1).min(axis=0), blocks)
+    return scale
+
+
+def _row_maximum(p: Projection) -> NDArray:
+    return np.abs(p.dense().astype(np.float64)).max(axis=1)
+
+
+def _input_limit(p: Projection) -> NDArray:
+    """Largest weight scale per neuron that keeps int8 and the int32 sum over samples."""
+    rows = np.abs(p.dense().astype(np.float64))
+    return np.minimum(_divide(WEIGHT_LIMIT, rows.max(axis=1)), _divide(ROW_LIMIT, rows.sum(axis=1)))
+
+
+def _spike_synapses(p: Projection, scale: NDArray) -> Projection:
+    return replace(p, weight=_integers(p.weight * _rows_of(p, scale)))
+
+
+def _input_synapses(p: Projection, scale: NDArray, fraction: int) -> Projection:
+    """``weight · sample · S`` as ``(integer weight · integer sample) >> shift``."""
+    room = _input_limit(p) / (scale * 2.0**-fraction)
+    exponent = np.floor(np.log2(room, where=np.isfinite(room), out=np.zeros_like(room)) + 1e-9)
+    shift = np.clip(exponent, 0, MAX_SHIFT)
+    if p.shared:
+        shift = np.tile(shift.reshape(p.blocks, -1).min(axis=0), p.blocks)
+    weight = _integers(p.weight * _rows_of(p, scale * 2.0 ** (shift - fraction)))
+    return replace(p, weight=weight, shift=_scalar_if_equal(shift.astype(np.int32)))
+
+
+def _rows_of(p: Projection, scale: NDArray) -> NDArray:
+    """Per-neuron scale shaped to multiply ``p.weight``."""
+    rows = scale.reshape(max(p.blocks, 1), -1, 1)
+    return rows if p.weight.ndim == 3 else rows[0]
+
+
+def _integers(values: NDArray) -> NDArray:
+    return np.clip(np.rint(values), -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int8)
+
+
+def _divide(limit: float, values: NDArray) -> NDArray:
+    with np.errstate(divide="ignore"):
+        return np.where(values > 0, limit / values, np.inf)
+
+
+def _scalar_if_equal(values: NDArray) -> NDArray:
+    return values.reshape(-1)[0] if np.ptp(values) == 0 else values
+
+
+def _threshold_levels(population: Population, scale: NDArray) -> int:
+    if not spiking(population):
+        return 2**15
+    return int(np.rint(population.neuron.threshold * scale).min())

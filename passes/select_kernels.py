@@ -1,0 +1,50 @@
+"""select-kernels: the one place where the C function for each part of a step is chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from l2mu_compile.targets.kernel_table import kernel_table
+
+from l2mu_compile.errors import UsageError
+from l2mu_compile.network import Network, Projection
+from l2mu_compile.passbase import Context, Pass
+
+
+@dataclass(frozen=True)
+class SelectKernels(Pass):
+    """Requires a target and a folded or quantized network; names a kernel everywhere; exact.
+
+    Spikes are followed one by one (event-driven), samples are multiplied densely. Of the target's
+    kernel sets the first that has the kernel serves; ``ref`` is the portable C that has them all.
+    """
+
+    name: ClassVar[str] = "select-kernels"
+
+    def apply(self, network: Network, context: Context) -> Network:
+        if network.stage == "planned":
+            return network
+        if context.target is None:
+            raise UsageError("select-kernels needs a target: give --target")
+        sets = context.target.kernel_sets
+        state, weights = ("i32", "i8") if network.quantized else ("f32", "f32")
+
+        def kernel_of(p: Projection) -> str:
+            if p.source == network.input.name:
+                return _first("input", weights, sets)
+            structure = "dense" if not p.blocks else "shared" if p.shared else "distinct"
+            return _first(f"accumulate_{structure}", weights, sets)
+
+        neurons = _first("decay_none", state, sets).removeprefix("decay_none_")
+        return network.map_projections(lambda p: replace(p, kernel=kernel_of(p))).map_populations(
+            lambda p: replace(p, kernel=neurons)
+        )
+
+
+def _first(operation: str, numbers: str, sets: tuple[str, ...]) -> str:
+    for name in sets:
+        kernel = f"{operation}_{numbers}" + ("" if name == "ref" else f"_{name}")
+        if f"l2mu_{kernel}" in kernel_table():
+            return kernel
+    raise UsageError(f"no kernel {operation}_{numbers} in the sets {', '.join(sets)}")

@@ -1,0 +1,37 @@
+"""How numbers and arrays become C text. The only place that knows."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+COLUMNS = 96
+
+
+def number(value: float, ctype: str) -> str:
+    """A C literal that reads back as exactly this value; ValueError if it is not finite.
+
+    ``number(0.1, "float")`` is ``"0.1f"``, the shortest decimal that rounds to that float32;
+    ``number(-2147483648, "int32_t")`` is ``"(-2147483647 - 1)"``.
+    """
+    if ctype == "float":
+        if not math.isfinite(value):
+            raise ValueError(f"{value} has no place in generated code")
+        return f"{np.float32(value)}f"
+    if int(value) == -(2**31):
+        return "(-2147483647 - 1)"
+    return str(int(value))
+
+
+def array_body(values: NDArray, ctype: str) -> str:
+    """The comma-separated elements, broken into lines of at most `COLUMNS` characters."""
+    lines, line = [], ""
+    for value in values:
+        text = number(value, ctype) + ","
+        if line and len(line) + 1 + len(text) > COLUMNS:
+            lines.append(line)
+            line = ""
+        line = f"{line} {text}" if line else text
+    return "\n    ".join([*lines, line])

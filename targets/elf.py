@@ -1,0 +1,127 @@
+"""Read what was built: memory footprints and symbols of ELF files and static archives."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.constants import SH_FLAGS
+from elftools.elf.elffile import ELFFile
+
+from l2mu_compile.errors import ToolchainError
+
+STACK_SECTION = ".stack"
+
+_ARCHIVE_MAGIC = b"!<arch>\n"
+_MEMBER_HEADER_BYTES = 60
+
+
+class Symbol(NamedTuple):
+    """A defined symbol: ``address`` (without Thumb's code bit), ``size`` in bytes, and kind."""
+
+    address: int
+    size: int
+    is_function: bool
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Memory in bytes: ``flash`` holds code, constants and initial values; ``ram`` holds variables.
+
+    ``stack`` is the reserve of a firmware image and is not part of ``ram``. ``sections`` has the
+    size of every section that takes memory.
+    """
+
+    flash: int
+    ram: int
+    stack: int
+    sections: dict[str, int]
+
+
+def footprint(path: Path) -> Footprint:
+    """The footprint of an ELF file, or the sum over the objects of a static archive.
+
+    An archive's sum is an upper bound: a link leaves out what is not used. Raises ToolchainError
+    for a file that is missing or is neither.
+    """
+    flash = ram = stack = 0
+    sections: dict[str, int] = {}
+    for elf in _elf_files(path):
+        for section in _allocated(elf):
+            name, size = section.name, int(section["sh_size"])
+            sections[name] = sections.get(name, 0) + size
+            stored = section["sh_type"] != "SHT_NOBITS"
+            writable = bool(section["sh_flags"] & SH_FLAGS.SHF_WRITE)
+            is_stack = name == STACK_SECTION
+            flash += size if stored else 0
+            ram += size if (writable or not stored) and not is_stack else 0
+            stack += size if is_stack else 0
+    return Footprint(flash, ram, stack, dict(sorted(sections.items())))
+
+
+def symbols(path: Path) -> dict[str, Symbol]:
+    """Functions and variables defined in an ELF file, by name; raises ToolchainError as above."""
+    found: dict[str, Symbol] = {}
+    for elf in _elf_files(path):
+        table: Any = elf.get_section_by_name(".symtab")
+        is_arm = elf["e_machine"] == "EM_ARM"
+        for symbol in table.iter_symbols() if table is not None else ():
+            kind = symbol["st_info"]["type"]
+            defined = symbol["st_shndx"] != "SHN_UNDEF"
+            if not defined or kind in ("STT_FILE", "STT_SECTION") or symbol.name[:1] in ("", "$"):
+                continue
+            is_function = kind == "STT_FUNC"
+            address = int(symbol["st_value"])
+            address &= ~1 if is_function and is_arm else ~0
+            found[symbol.name] = Symbol(address, int(symbol["st_size"]), is_function)
+    return found
+
+
+def segments(path: Path) -> list[tuple[int, int, bytes]]:
+    """Loadable contents as (address in flash, address when running, bytes); ToolchainError."""
+    return [
+        (int(segment["p_paddr"]), int(segment["p_vaddr"]), segment.data())
+        for elf in _elf_files(path)
+        for segment in elf.iter_segments()
+        if segment["p_type"] == "PT_LOAD" and segment["p_filesz"] > 0
+    ]
+
+
+def entry_point(path: Path) -> int:
+    """The address where an ELF file starts to run; raises ToolchainError as above."""
+    return int(next(_elf_files(path))["e_entry"])
+
+
+def _allocated(elf: Any) -> Iterator[Any]:
+    for section in elf.iter_sections():
+        if section["sh_flags"] & SH_FLAGS.SHF_ALLOC and section["sh_size"] > 0:
+            yield section
+
+
+def _elf_files(path: Path) -> Iterator[Any]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ToolchainError(f"cannot read {path}: {error.strerror}") from error
+    parts = _members(content) if content.startswith(_ARCHIVE_MAGIC) else [content]
+    for part in parts:
+        try:
+            yield ELFFile(io.BytesIO(part))
+        except ELFError as error:
+            raise ToolchainError(f"{path} is not an ELF file: {error}") from error
+
+
+def _members(archive: bytes) -> Iterator[bytes]:
+    """The files in a Unix archive, without its symbol and name tables."""
+    position = len(_ARCHIVE_MAGIC)
+    while position + _MEMBER_HEADER_BYTES <= len(archive):
+        header = archive[position : position + _MEMBER_HEADER_BYTES]
+        start = position + _MEMBER_HEADER_BYTES
+        size = int(header[48:58])
+        if header[:16].rstrip() not in (b"/", b"//", b"/SYM64/"):
+            yield archive[start : start + size]
+        position = start + size + size % 2

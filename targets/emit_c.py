@@ -1,0 +1,142 @@
+"""Print a Program as C: a header, a short driver and its constants. Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from l2mu_compile.targets.c_text import array_body, number
+from l2mu_compile.targets.kernel_table import HEADERS, KERNEL_DIR, kernel_table
+
+from l2mu_compile.errors import ModelError
+from l2mu_compile.network import CTYPE_BYTES, Buffer
+from l2mu_compile.program import Argument, Call, Constant, Data, Place, Program, Record
+
+TEMPLATE_DIR = Path(__file__).parent / "templates"
+SCRATCH_BYTES = CTYPE_BYTES["uint16_t"]
+
+
+def emit_c(program: Program, stamp: Sequence[str]) -> dict[str, str]:
+    """Sources by file name: ``NAME.h``, ``NAME.c``, ``NAME_weights.h`` and the kernels they call.
+
+    ``stamp`` lines open every generated file. Raises `ModelError` on a kernel that does not exist
+    or is called with the wrong number of arguments.
+    """
+    _check(program)
+    view = _view(program, stamp)
+    sources = {
+        f"{program.name}.h": render("model.h.jinja", view),
+        f"{program.name}.c": render("model.c.jinja", view),
+        f"{program.name}_weights.h": render("weights.h.jinja", view),
+    }
+    used = {kernel_table()[kernel].source for kernel in program.kernels}
+    for name in (*HEADERS, *sorted(used)):
+        sources[name] = (KERNEL_DIR / name).read_text(encoding="utf-8")
+    return sources
+
+
+def render(template: str, values: dict[str, Any]) -> str:
+    """Fill a template of this package; an undefined name is an error."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATE_DIR), undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    return environment.get_template(template).render(values)
+
+
+def state_layout(program: Program) -> dict[str, Buffer]:
+    """The state struct's persistent members by name; offsets are the struct's."""
+    return {b.name: b for b in program.buffers if b.lifetime == "state"}
+
+
+def state_bytes(program: Program) -> int:
+    """``sizeof`` the state struct: the arena, rounded up to its widest element."""
+    end = max(b.end for b in program.buffers)
+    align = max(CTYPE_BYTES[b.ctype] for b in program.buffers)
+    return -(-end // align) * align
+
+
+def _check(program: Program) -> None:
+    for call in (*program.reset, *program.step, program.classify):
+        kernel = kernel_table().get(call.kernel)
+        if kernel is None:
+            raise ModelError(f"{call.owner}: no C kernel {call.kernel}")
+        if len(kernel.parameters) != len(call.arguments):
+            raise ModelError(
+                f"{call.owner}: {call.kernel} takes {len(kernel.parameters)} arguments, "
+                f"not {len(call.arguments)}"
+            )
+
+
+def _view(program: Program, stamp: Sequence[str]) -> dict[str, Any]:
+    base = max((b.end for b in state_layout(program).values()), default=0)
+    base += base % SCRATCH_BYTES
+    scratch = [b for b in program.buffers if b.lifetime == "scratch"]
+    end = max((b.end for b in scratch), default=base)
+    printer = _CallPrinter(program)
+    return {
+        "stamp": [line.replace("*/", "* /") for line in stamp],
+        "name": program.name,
+        "NAME": program.name.upper(),
+        "program": program,
+        "state_bytes": state_bytes(program),
+        "state": list(state_layout(program).values()),
+        "scratch_count": (end - base) // SCRATCH_BYTES,
+        "scratch": [_scratch_view(b, base) for b in scratch],
+        "reset": [printer.call(call) for call in program.reset],
+        "step": _groups(program, printer),
+        "classify": printer.call(program.classify),
+        "data": [_data_view(d) for d in program.data],
+        "records": [_record_view(r) for r in program.records],
+    }
+
+
+def _scratch_view(buffer: Buffer, base: int) -> dict[str, Any]:
+    cast = "" if buffer.ctype == "uint16_t" else f"({buffer.ctype} *)"
+    index = (buffer.offset - base) // SCRATCH_BYTES
+    return {"name": buffer.name, "ctype": buffer.ctype, "cast": cast, "index": index}
+
+
+def _data_view(data: Data) -> dict[str, Any]:
+    body = array_body(data.values, data.ctype)
+    return {"name": data.name, "ctype": data.ctype, "count": data.values.size, "body": body}
+
+
+def _record_view(record: Record) -> dict[str, Any]:
+    def text(value: str | int | None) -> str:
+        if value is None:
+            return "NULL"
+        return value if isinstance(value, str) else number(value, "int32_t")
+
+    fields = [(name, text(value)) for name, value in record.fields]
+    return {"name": record.name, "ctype": record.ctype, "fields": fields}
+
+
+def _groups(program: Program, printer: _CallPrinter) -> list[dict[str, Any]]:
+    def title(call: Call) -> str:
+        return call.owner.split(".")[0]
+
+    return [
+        {"title": owner, "calls": [printer.call(call) for call in calls]}
+        for owner, calls in groupby(program.step, key=title)
+    ]
+
+
+class _CallPrinter:
+    def __init__(self, program: Program) -> None:
+        self.state = state_layout(program)
+
+    def call(self, call: Call) -> str:
+        types = kernel_table()[call.kernel].parameters
+        arguments = [self.argument(a, t) for a, t in zip(call.arguments, types, strict=True)]
+        return f"{call.kernel}({', '.join(arguments)})"
+
+    def argument(self, argument: Argument, ctype: str) -> str:
+        if isinstance(argument, Place):
+            name = argument.name
+            return f"state->{name}" if name in self.state else name
+        if isinstance(argument, Constant):
+            return f"&{argument.name}" if argument.address else argument.name
+        return number(argument, ctype)

@@ -1,0 +1,278 @@
+"""Run a firmware image on an emulated processor: whole, or one function at a time.
+
+The processor is unicorn's; what it is, and which registers carry arguments, comes from the target's
+record. Instruction counts are exact counts of instructions, not of cycles; an instruction whose
+condition fails counts, as it does take its place in the pipeline.
+"""
+
+from __future__ import annotations
+
+import bisect
+import importlib
+from pathlib import Path
+from typing import Any
+
+import unicorn
+from l2mu_compile.targets.elf import Symbol, entry_point, segments, symbols
+from l2mu_compile.targets.instruction_counter import InstructionCounter
+from l2mu_compile.targets.record import EmulatorModel, Memory, Region, Target
+from unicorn import unicorn_const
+
+from l2mu_compile.errors import L2MUError, UsageError
+
+SCRATCH = Region(0x6000_0000, 16 * 1024 * 1024)
+HALT_SYMBOL = "firmware_halt"
+FAULT_SYMBOL = "firmware_fault"
+DEFAULT_LIMIT = 2_000_000_000
+
+_PAGE = 0x1000
+# Arm's default memory map must allow execution here, or the last return faults instead of ending.
+_RETURN_TRAP = Region(SCRATCH.end, _PAGE)
+_READ_EXECUTE = unicorn_const.UC_PROT_READ | unicorn_const.UC_PROT_EXEC
+_READ_WRITE = unicorn_const.UC_PROT_READ | unicorn_const.UC_PROT_WRITE
+
+
+class EmulationError(L2MUError):
+    """Emulated code faulted, ran away, or was asked for something it does not have."""
+
+
+class Emulator:
+    """An emulated processor with an ELF image in its memory.
+
+    Initialized data is in place at once, so functions can be called without ``reset``. With
+    ``count_instructions`` every instruction is counted (at half the speed, or better).
+
+    Raises UsageError for a target that has no emulator or no memory, ToolchainError for a file that
+    cannot be read, and EmulationError for an image that does not fit the target's memory.
+    """
+
+    def __init__(self, target: Target, elf_path: Path, *, count_instructions: bool = False) -> None:
+        if target.emulator is None or target.memory is None:
+            raise UsageError(f"target '{target.name}' has no emulator")
+        self._model: EmulatorModel = target.emulator
+        self._memory: Memory = target.memory
+        self._pointer_bytes = target.pointer_bytes
+        self._symbols = symbols(elf_path)
+        self._functions = _sorted_functions(self._symbols)
+        self._constants = importlib.import_module(f"unicorn.{self._model.constants}")
+        self._engine = self._make_engine()
+        self._load(elf_path)
+        self._start, self._stack_top = self._reset_state(elf_path)
+        self._counter = self._make_counter(elf_path) if count_instructions else None
+        self._next_free = SCRATCH.origin
+        self._last_count = 0
+        self._set_exits()
+
+    def reset(self, max_instructions: int = DEFAULT_LIMIT) -> int:
+        """Run from reset until the start-up code halts; returns what ``main`` returned.
+
+        Raises EmulationError for a fault, for no halt within ``max_instructions`` and for an image
+        without the halt symbol.
+        """
+        halt = self.symbol(HALT_SYMBOL).address
+        self._run(self._start, halt, max_instructions, "reset")
+        return self._result(signed=True)
+
+    def call(self, function: str, *arguments: int, max_instructions: int = DEFAULT_LIMIT) -> int:
+        """Call a function with integers (or pointers, or float bits) and return its unsigned word.
+
+        Arguments beyond the argument registers go on the stack; each takes one register. Negative
+        values are passed as two's complement. Raises EmulationError for an unknown function, a
+        fault, or no return within ``max_instructions``.
+        """
+        start = self.symbol(function).address
+        registers = self._model.arguments
+        for name, value in zip(registers, arguments, strict=False):
+            self.set_register(name, value)
+        self._push(arguments[len(registers) :])
+        self.set_register(self._model.link, _RETURN_TRAP.origin | self._model.code_bit)
+        self._run(start, _RETURN_TRAP.origin, max_instructions, function)
+        return self._result(signed=False)
+
+    @property
+    def instructions(self) -> int:
+        """Instructions the last ``reset`` or ``call`` executed; UsageError if not counting."""
+        self._require_counter()
+        return self._last_count
+
+    def profile(self) -> dict[str, int]:
+        """Instructions executed per function since the start, most first; UsageError as above.
+
+        Library functions appear under their own names; a caller's count excludes its callees.
+        """
+        counter = self._require_counter()
+        counts = {
+            name: counter.between(start, start + size) for start, size, name in self._functions
+        }
+        ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        return {name: count for name, count in ordered if count > 0}
+
+    def clear_profile(self) -> None:
+        """Forget the counts behind ``profile``; UsageError if not counting."""
+        self._require_counter().clear()
+
+    def symbol(self, name: str) -> Symbol:
+        """A symbol's address and size; raises EmulationError if the image does not define it."""
+        if name not in self._symbols:
+            raise EmulationError(f"the image defines no symbol '{name}'")
+        return self._symbols[name]
+
+    def read(self, address: int, size: int) -> bytes:
+        """``size`` bytes from ``address``; raises EmulationError outside mapped memory."""
+        try:
+            return bytes(self._engine.mem_read(address, size))
+        except unicorn.UcError as error:
+            raise EmulationError(f"cannot read {size} bytes at {address:#010x}: {error}") from error
+
+    def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
+        """Put ``data`` at ``address``; raises EmulationError outside mapped memory."""
+        try:
+            self._engine.mem_write(address, bytes(data))
+        except unicorn.UcError as error:
+            message = f"cannot write {len(data)} bytes at {address:#010x}: {error}"
+            raise EmulationError(message) from error
+
+    def alloc(self, size: int, align: int = 8) -> int:
+        """Reserve ``size`` bytes of scratch memory and return their address.
+
+        Scratch memory lies beyond the image's own and starts as zeros. Raises EmulationError when
+        it is used up.
+        """
+        address = -(-self._next_free // align) * align
+        if address + size > SCRATCH.end:
+            raise EmulationError(f"scratch memory is used up: no room for {size} bytes")
+        self._next_free = address + size
+        return address
+
+    def place(self, data: bytes | bytearray | memoryview, align: int = 8) -> int:
+        """Copy ``data`` to newly reserved scratch memory and return its address."""
+        address = self.alloc(len(data), align)
+        self.write(address, data)
+        return address
+
+    def free_all(self) -> None:
+        """Give back all of the scratch memory and fill it with zeros."""
+        self.write(SCRATCH.origin, bytes(self._next_free - SCRATCH.origin))
+        self._next_free = SCRATCH.origin
+
+    def register(self, name: str) -> int:
+        """A register's unsigned value, by its name in the target's architecture (``R1``)."""
+        return int(self._engine.reg_read(self._register_id(name)))
+
+    def set_register(self, name: str, value: int) -> None:
+        """Set a register; negative values are taken as two's complement."""
+        word = value & ((1 << (8 * self._pointer_bytes)) - 1)
+        self._engine.reg_write(self._register_id(name), word)
+
+    def function_at(self, address: int) -> str:
+        """The function that holds ``address``, with the offset into it; '?' if there is none."""
+        starts = [start for start, _, _ in self._functions]
+        index = bisect.bisect_right(starts, address) - 1
+        if index < 0:
+            return "?"
+        start, size, name = self._functions[index]
+        return f"{name}+{address - start:#x}" if address < start + max(size, 1) else "?"
+
+    def _make_engine(self) -> Any:
+        mode = 0
+        for name in self._model.mode:
+            mode |= getattr(unicorn_const, name)
+        engine = unicorn.Uc(getattr(unicorn_const, self._model.arch), mode)
+        engine.ctl_set_cpu_model(getattr(self._constants, self._model.cpu))
+        engine.mem_map(*_pages(self._memory.flash), _READ_EXECUTE)
+        for region in (self._memory.ram, SCRATCH, *self._model.devices):
+            engine.mem_map(*_pages(region), _READ_WRITE)
+        engine.mem_map(*_pages(_RETURN_TRAP), _READ_EXECUTE)
+        return engine
+
+    def _load(self, elf_path: Path) -> None:
+        for stored, running, data in segments(elf_path):
+            self.write(stored, data)
+            self.write(running, data)
+
+    def _reset_state(self, elf_path: Path) -> tuple[int, int]:
+        """The first instruction's address, and the stack pointer's first value."""
+        if self._model.entry == "elf_entry":
+            return entry_point(elf_path), self._memory.ram.end
+        word = self._pointer_bytes
+        table = self.read(self._memory.flash.origin, 2 * word)
+        stack, start = (int.from_bytes(table[i : i + word], "little") for i in (0, word))
+        return start, stack
+
+    def _make_counter(self, elf_path: Path) -> InstructionCounter:
+        flash = self._memory.flash
+        spans = [(at, at + len(data)) for _, at, data in segments(elf_path) if at in flash]
+        end = max((end for _, end in spans), default=flash.origin)
+        step = self._model.instruction_bytes or 2
+        return InstructionCounter(self._engine, flash.origin, end - flash.origin, step)
+
+    def _set_exits(self) -> None:
+        exits = [_RETURN_TRAP.origin]
+        if HALT_SYMBOL in self._symbols:
+            exits.append(self._symbols[HALT_SYMBOL].address)
+        self._engine.ctl_exits_enabled(True)
+        self._engine.ctl_set_exits(exits)
+
+    def _push(self, words: tuple[int, ...]) -> None:
+        size = self._pointer_bytes
+        stack = (self._stack_top - size * len(words)) & ~0xF
+        mask = (1 << (8 * size)) - 1
+        if words:
+            self.write(stack, b"".join((w & mask).to_bytes(size, "little") for w in words))
+        self.set_register(self._model.stack_pointer, stack)
+
+    def _run(self, start: int, end: int, limit: int, what: str) -> None:
+        if what == "reset":
+            self.set_register(self._model.stack_pointer, self._stack_top)
+        before = self._counter.total if self._counter else 0
+        try:
+            self._engine.emu_start(start | self._model.code_bit, end, 0, limit)
+        except unicorn.UcError as error:
+            raise EmulationError(f"{what}: {error} {self._where()}") from error
+        finally:
+            self._last_count = self._counter.total - before if self._counter else 0
+        if self._program_counter() != end:
+            reason = "ended" if self._faulted() else f"did not end in {limit} instructions: it is"
+            raise EmulationError(f"{what} {reason} {self._where()}")
+
+    def _faulted(self) -> bool:
+        return self.function_at(self._program_counter()).startswith(FAULT_SYMBOL)
+
+    def _where(self) -> str:
+        pc, link = self._program_counter(), self.register(self._model.link) & ~1
+        text = f"at pc {pc:#010x} in {self.function_at(pc)}"
+        return f"{text} (link register {link:#010x}, {self.function_at(link)})"
+
+    def _program_counter(self) -> int:
+        return self.register(self._model.program_counter) & ~self._model.code_bit
+
+    def _result(self, *, signed: bool) -> int:
+        value = self.register(self._model.result)
+        if not signed:
+            return value
+        return int.from_bytes((value & 0xFFFF_FFFF).to_bytes(4, "little"), "little", signed=True)
+
+    def _register_id(self, name: str) -> int:
+        try:
+            return int(getattr(self._constants, self._model.register_prefix + name))
+        except AttributeError as error:
+            raise UsageError(f"the processor has no register '{name}'") from error
+
+    def _require_counter(self) -> InstructionCounter:
+        if self._counter is None:
+            raise UsageError("this emulator does not count instructions (count_instructions=True)")
+        return self._counter
+
+
+def _pages(region: Region) -> tuple[int, int]:
+    start = region.origin // _PAGE * _PAGE
+    return start, -(-region.end // _PAGE) * _PAGE - start
+
+
+def _sorted_functions(table: dict[str, Symbol]) -> list[tuple[int, int, str]]:
+    """Functions as (address, size, name), one name for each address, in order of address."""
+    by_address: dict[int, tuple[int, int, str]] = {}
+    for name, symbol in sorted(table.items(), reverse=True):
+        if symbol.is_function:
+            by_address[symbol.address] = (symbol.address, symbol.size, name)
+    return sorted(by_address.values())

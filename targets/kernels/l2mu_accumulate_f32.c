@@ -1,0 +1,38 @@
+#include "l2mu_kernels.h"
+
+static void add_row(float *v, const float *row, size_t size)
+{
+    for (size_t j = 0; j < size; ++j) {
+        v[j] += row[j];
+    }
+}
+
+void l2mu_accumulate_dense_f32(float *v, uint16_t targets, const float *weights,
+                               const uint16_t *spikes)
+{
+    const uint16_t *spike = spikes + 1, *end = spike + spikes[0];
+    for (; spike != end; ++spike) {
+        add_row(v, weights + (size_t)*spike * targets, targets);
+    }
+}
+
+void l2mu_accumulate_shared_f32(float *v, uint16_t rows, uint16_t columns, const float *weights,
+                                const uint16_t *spikes)
+{
+    const uint16_t *spike = spikes + 1, *end = spike + spikes[0];
+    for (; spike != end; ++spike) {
+        const size_t block = (size_t)*spike / columns;
+        const size_t column = *spike - block * columns;
+        add_row(v + block * rows, weights + column * rows, rows);
+    }
+}
+
+void l2mu_accumulate_distinct_f32(float *v, uint16_t rows, uint16_t columns, const float *weights,
+                                  const uint16_t *spikes)
+{
+    const uint16_t *spike = spikes + 1, *end = spike + spikes[0];
+    for (; spike != end; ++spike) {
+        const size_t block = (size_t)*spike / columns;
+        add_row(v + block * rows, weights + (size_t)*spike * rows, rows);
+    }
+}

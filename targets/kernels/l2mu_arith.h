@@ -1,0 +1,25 @@
+/* Integer arithmetic shared by the kernels. */
+#ifndef L2MU_ARITH_H
+#define L2MU_ARITH_H
+
+#include <stdint.h>
+
+/* value / 2^shift rounded down. C leaves >> of a negative number to the implementation; this does
+ * not, and compilers turn it into one arithmetic shift. */
+static inline int64_t l2mu_floor_shift(int64_t value, unsigned shift)
+{
+    return value < 0 ? ~(~value >> shift) : value >> shift;
+}
+
+/* Q15 product rounded down. */
+static inline int32_t l2mu_decay(int32_t factor, int32_t state)
+{
+    return (int32_t)l2mu_floor_shift((int64_t)factor * state, 15U);
+}
+
+static inline int32_t l2mu_clip(int32_t value, int32_t low, int32_t high)
+{
+    return value < low ? low : (value > high ? high : value);
+}
+
+#endif

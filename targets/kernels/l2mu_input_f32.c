@@ -1,0 +1,17 @@
+#include "l2mu_kernels.h"
+
+void l2mu_input_f32(const l2mu_input_f32_t *p, float *v, const float *sample)
+{
+    for (size_t block = 0; block < p->blocks; ++block) {
+        const float *weight = p->weights + block * p->block_step;
+        for (size_t row = 0; row < p->rows; ++row) {
+            float total = *v;
+            for (size_t channel = 0; channel < p->columns; ++channel) {
+                const float current = *weight++ * sample[channel];
+                total += current;
+            }
+            *v++ = total;
+        }
+        sample += p->columns;
+    }
+}

@@ -1,0 +1,143 @@
+/* Kernels of l2mu-compile: the arithmetic of one time step of a spiking network.
+ *
+ * Every function works on arrays the caller owns, allocates nothing and keeps nothing. These portable
+ * versions define what each kernel computes; they equal the compiler's interpreter bit for bit when
+ * floating-point contraction and fast-math are off (-ffp-contract=off).
+ *
+ * Words: v membrane potentials, syn synaptic currents, one element per neuron. A spike list is
+ * uint16_t[1 + n]: the number of spikes, then the indices of the neurons that spiked, ascending.
+ * Integer decays are Q15 (32768 is 1.0); their product is rounded down.
+ */
+#ifndef L2MU_KERNELS_H
+#define L2MU_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Parameters of a population. A step of 0 means one value for all neurons, 1 one value each. */
+typedef struct {
+    const float *alpha;     /* synaptic decay in [0, 1]; CuBaLIF only, else NULL */
+    const float *beta;      /* membrane decay in [0, 1] */
+    const float *threshold; /* greater than 0; NULL for leaky integrators */
+    const float *bias;      /* constant input current, one per neuron, or NULL */
+    uint16_t size;          /* neurons */
+    uint8_t alpha_step, beta_step, threshold_step;
+} l2mu_neurons_f32_t;
+
+typedef struct {
+    const int32_t *alpha;     /* Q15 in [0, 32768] */
+    const int32_t *beta;      /* Q15 in [0, 32768] */
+    const int32_t *threshold; /* greater than 0 */
+    const int32_t *bias;
+    int32_t low, high; /* membranes and synapses saturate to [low, high] */
+    uint16_t size;
+    uint8_t alpha_step, beta_step, threshold_step;
+} l2mu_neurons_i32_t;
+
+/* Synapses from sample channels: `blocks` blocks of [rows, columns] along the diagonal of the weight
+ * matrix, each target's weights contiguous. Consecutive blocks are `block_step` weights apart (0: they
+ * are one and the same). */
+typedef struct {
+    const float *weights;
+    uint16_t blocks, rows, columns;
+    uint32_t block_step;
+} l2mu_input_f32_t;
+
+typedef struct {
+    const int8_t *weights;
+    const int32_t *shift; /* right shift of each target's sum, in [0, 30] */
+    uint16_t blocks, rows, columns;
+    uint32_t block_step;
+    uint8_t shift_step;
+} l2mu_input_i8_t;
+
+/* Decay the membrane, subtract what last step's spikes owe, add the bias. After this v is the
+ * accumulator that arriving currents are added to.
+ *   subtract: v = beta * v - threshold where v > threshold, else beta * v; then + bias
+ *   zero:     v = 0 where v > threshold, else beta * v; then + bias
+ *   none:     v = beta * v + bias */
+void l2mu_decay_subtract_f32(const l2mu_neurons_f32_t *p, float *v);
+void l2mu_decay_zero_f32(const l2mu_neurons_f32_t *p, float *v);
+void l2mu_decay_none_f32(const l2mu_neurons_f32_t *p, float *v);
+void l2mu_decay_subtract_i32(const l2mu_neurons_i32_t *p, int32_t *v);
+void l2mu_decay_zero_i32(const l2mu_neurons_i32_t *p, int32_t *v);
+void l2mu_decay_none_i32(const l2mu_neurons_i32_t *p, int32_t *v);
+
+/* CuBaLIF: syn = alpha * syn + bias; after this syn is the accumulator. */
+void l2mu_decay_synapse_f32(const l2mu_neurons_f32_t *p, float *syn);
+void l2mu_decay_synapse_i32(const l2mu_neurons_i32_t *p, int32_t *syn);
+
+/* CuBaLIF, once all currents are in syn (the integer versions saturate syn first).
+ *   subtract: v = beta * v - threshold where v > threshold, else beta * v; then + syn
+ *   zero:     v = 0 where v > threshold, else beta * v; then + syn
+ *   clamp:    v = 0 where v > threshold, else beta * v + syn
+ *   none:     v = beta * v + syn */
+void l2mu_integrate_subtract_f32(const l2mu_neurons_f32_t *p, float *v, const float *syn);
+void l2mu_integrate_zero_f32(const l2mu_neurons_f32_t *p, float *v, const float *syn);
+void l2mu_integrate_clamp_f32(const l2mu_neurons_f32_t *p, float *v, const float *syn);
+void l2mu_integrate_none_f32(const l2mu_neurons_f32_t *p, float *v, const float *syn);
+void l2mu_integrate_subtract_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn);
+void l2mu_integrate_zero_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn);
+void l2mu_integrate_clamp_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn);
+void l2mu_integrate_none_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn);
+
+/* Add, for each spike in the list and in its order, the weights of its synapses to the targets' v.
+ *   dense:    weights [source][targets]
+ *   shared:   one block, [columns][rows], serves every `columns` sources and `rows` targets in turn
+ *   distinct: blocks along the diagonal, [source][rows] */
+void l2mu_accumulate_dense_f32(float *v, uint16_t targets, const float *weights,
+                               const uint16_t *spikes);
+void l2mu_accumulate_shared_f32(float *v, uint16_t rows, uint16_t columns, const float *weights,
+                                const uint16_t *spikes);
+void l2mu_accumulate_distinct_f32(float *v, uint16_t rows, uint16_t columns, const float *weights,
+                                  const uint16_t *spikes);
+void l2mu_accumulate_dense_i8(int32_t *v, uint16_t targets, const int8_t *weights,
+                              const uint16_t *spikes);
+void l2mu_accumulate_shared_i8(int32_t *v, uint16_t rows, uint16_t columns, const int8_t *weights,
+                               const uint16_t *spikes);
+void l2mu_accumulate_distinct_i8(int32_t *v, uint16_t rows, uint16_t columns,
+                                 const int8_t *weights, const uint16_t *spikes);
+
+/* Add the currents of a sample. float: v += weight * sample, channel after channel.
+ * int8: v += (sum of weight * sample + half) >> shift, half = 1 << (shift - 1), or 0 for shift 0. */
+void l2mu_input_f32(const l2mu_input_f32_t *p, float *v, const float *sample);
+void l2mu_input_i8(const l2mu_input_i8_t *p, int32_t *v, const int16_t *sample);
+
+/* quantized = floor(sample * scale + 0.5) in float, clipped to int16; NaN becomes 0. */
+void l2mu_quantize_sample(int16_t *quantized, uint16_t channels, const float *sample, float scale);
+
+/* List the neurons with v > threshold. The integer version saturates v first. */
+void l2mu_fire_f32(const l2mu_neurons_f32_t *p, const float *v, uint16_t *spikes);
+void l2mu_fire_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+
+/* Saturate v to [low, high]: the integer leaky integrator's last operation of a step. */
+void l2mu_saturate_i32(const l2mu_neurons_i32_t *p, int32_t *v);
+
+/* Copy a spike list. */
+void l2mu_copy_spikes(uint16_t *to, const uint16_t *from);
+
+/* Scores of a window, updated after every step. */
+void l2mu_count_spikes(int32_t *score, const uint16_t *spikes);
+void l2mu_maximum_f32(float *score, uint16_t classes, const float *v);
+void l2mu_maximum_i32(int32_t *score, uint16_t classes, const int32_t *v);
+void l2mu_sum_f32(float *score, uint16_t classes, const float *v);
+void l2mu_sum_i64(int64_t *score, uint16_t classes, const int32_t *v);
+void l2mu_copy_f32(float *score, uint16_t classes, const float *v);
+void l2mu_copy_i32(int32_t *score, uint16_t classes, const int32_t *v);
+void l2mu_fill_f32(float *score, uint16_t classes, float value);
+void l2mu_fill_i32(int32_t *score, uint16_t classes, int32_t value);
+
+/* Index of the largest score, the lowest index among equals. */
+int l2mu_argmax_f32(const float *score, uint16_t classes);
+int l2mu_argmax_i32(const int32_t *score, uint16_t classes);
+int l2mu_argmax_i64(const int64_t *score, uint16_t classes);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,177 @@
+"""What a target is: a frozen record of facts that passes, emitters, toolchain and emulator read.
+
+Nothing in this package tests a target's name. A behaviour that differs between targets is a field
+here, so a new target is a new record and no new code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ARCHITECTURES = ("arm", "aarch64", "x86_64", "other")
+ARTIFACTS = ("static_library", "shared_library", "firmware")
+ENTRY_KINDS = ("vector_table", "elf_entry")
+
+
+@dataclass(frozen=True)
+class Region:
+    """A range of addresses: ``origin`` and ``size`` in bytes."""
+
+    origin: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        """First address after the region."""
+        return self.origin + self.size
+
+    def __contains__(self, address: object) -> bool:
+        return isinstance(address, int) and self.origin <= address < self.end
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A device's memory for firmware images; ``stack_bytes`` of ``ram`` are kept for the stack."""
+
+    flash: Region
+    ram: Region
+    stack_bytes: int = 8192
+
+
+@dataclass(frozen=True)
+class EmulatorModel:
+    """How the unicorn emulator runs a target's code; names are those of unicorn's constants.
+
+    ``constants`` is the module that holds the processor and register names
+    (``arm_const``); a register's constant is ``register_prefix`` and its name. ``code_bit`` is set
+    in the address of code (1 for Thumb). ``instruction_bytes`` is the length of every instruction,
+    or 0 where Thumb-2's two lengths mix. ``entry`` says where reset finds its program counter.
+    ``devices`` are registers that start-up code may write; they are emulated as plain memory.
+    """
+
+    arch: str
+    mode: tuple[str, ...]
+    cpu: str
+    constants: str
+    register_prefix: str
+    arguments: tuple[str, ...]
+    result: str
+    stack_pointer: str
+    link: str
+    program_counter: str
+    code_bit: int = 0
+    instruction_bytes: int = 0
+    entry: str = "vector_table"
+    devices: tuple[Region, ...] = ()
+
+
+@dataclass(frozen=True)
+class Target:
+    """One machine to compile for.
+
+    ``triple`` and ``cpu`` are zig's (``zig targets`` lists them); ``features`` are capabilities
+    that passes and kernel selection read, such as ``dsp``, ``fpu``, ``mve`` or ``neon``.
+    ``kernel_sets`` are in order of preference and end in the portable one. ``alignment`` is that of
+    arrays, in bytes. ``memory``, ``startup`` (C files) and ``linker_script`` (a template), the last
+    two in ``runtime/``, belong to targets that build firmware. ``emulator`` is None where the code
+    runs on the host itself.
+
+    Raises ValueError, naming the target and the rule, for a record that contradicts itself.
+    """
+
+    name: str
+    description: str
+    arch: str
+    triple: str
+    cpu: str
+    pointer_bytes: int
+    alignment: int
+    features: frozenset[str] = frozenset()
+    kernel_sets: tuple[str, ...] = ("ref",)
+    artifacts: tuple[str, ...] = ("static_library",)
+    cflags: tuple[str, ...] = ()
+    emulator: EmulatorModel | None = None
+    memory: Memory | None = None
+    startup: tuple[str, ...] = ()
+    linker_script: str | None = None
+
+    @property
+    def freestanding(self) -> bool:
+        """Whether the target has no operating system and no C library."""
+        return "freestanding" in self.triple.split("-")
+
+    def __post_init__(self) -> None:
+        self._check_basics()
+        self._check_artifacts()
+        self._check_emulator()
+        self._check_memory()
+
+    def _check(self, holds: bool, rule: str) -> None:
+        if not holds:
+            raise ValueError(f"target '{self.name}': {rule}")
+
+    def _check_basics(self) -> None:
+        self._check(
+            bool(self.name) and self.name == self.name.strip().lower(),
+            "the name is lower case and not empty",
+        )
+        self._check(self.arch in ARCHITECTURES, f"arch is one of {', '.join(ARCHITECTURES)}")
+        self._check(bool(self.triple) and bool(self.cpu), "triple and cpu are not empty")
+        self._check(self.pointer_bytes in (4, 8), "pointer_bytes is 4 or 8")
+        power = self.alignment > 0 and self.alignment & (self.alignment - 1) == 0
+        self._check(power, "alignment is a power of two")
+        self._check(
+            len(set(self.kernel_sets)) == len(self.kernel_sets) > 0,
+            "kernel_sets names at least one set, and none twice",
+        )
+        self._check(self.kernel_sets[-1] == "ref", "kernel_sets ends in 'ref', the portable one")
+
+    def _check_artifacts(self) -> None:
+        unknown = sorted(set(self.artifacts) - set(ARTIFACTS))
+        self._check(
+            not unknown and bool(self.artifacts), f"artifacts are among {', '.join(ARTIFACTS)}"
+        )
+        complete = bool(self.memory and self.startup and self.linker_script)
+        self._check(
+            "firmware" not in self.artifacts or complete,
+            "firmware needs memory, startup and linker_script",
+        )
+        self._check(
+            "firmware" not in self.artifacts or self.freestanding,
+            "firmware needs a freestanding triple",
+        )
+        self._check(
+            "shared_library" not in self.artifacts or not self.freestanding,
+            "a freestanding target has no shared libraries",
+        )
+
+    def _check_emulator(self) -> None:
+        if self.emulator is None:
+            return
+        self._check(
+            self.emulator.entry in ENTRY_KINDS, f"emulator entry is one of {', '.join(ENTRY_KINDS)}"
+        )
+        self._check(self.emulator.code_bit in (0, 1), "emulator code_bit is 0 or 1")
+        self._check(
+            self.emulator.instruction_bytes in (0, 4),
+            "emulator instruction_bytes is 4, or 0 for mixed lengths",
+        )
+        self._check(len(self.emulator.arguments) > 0, "emulator arguments are not empty")
+
+    def _check_memory(self) -> None:
+        if self.memory is None:
+            return
+        flash, ram = self.memory.flash, self.memory.ram
+        self._check(flash.size > 0 and ram.size > 0, "flash and ram are not empty")
+        self._check(
+            max(flash.end, ram.end) <= 1 << (8 * self.pointer_bytes),
+            "flash and ram lie within the address space",
+        )
+        self._check(
+            flash.end <= ram.origin or ram.end <= flash.origin, "flash and ram do not overlap"
+        )
+        stack = self.memory.stack_bytes
+        self._check(
+            0 < stack < ram.size and stack % 8 == 0,
+            "stack_bytes is a multiple of 8 and smaller than ram",
+        )

@@ -1,0 +1,239 @@
+"""Compile C for a target with zig's clang: objects, libraries and firmware images.
+
+The compiler comes from the ``ziglang`` package, so no system compiler is needed. Everything a
+target changes is in its record. Outputs are byte for byte the same wherever they are built.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from l2mu_compile.targets.record import Target
+from l2mu_compile.targets.zig import zig_command, zig_environment
+
+from l2mu_compile.errors import ToolchainError
+
+RUNTIME_DIR = Path(__file__).resolve().parent / "runtime"
+
+# -fhosted: zig's default for bare metal turns even a four-byte memcpy into a call.
+# -fomit-frame-pointer: zig's default spends two instructions per call on one.
+COMPILE_FLAGS = (
+    "-std=c99",
+    "-O2",
+    "-g0",
+    "-fhosted",
+    "-ffp-contract=off",
+    "-fno-sanitize=all",
+    "-fno-stack-protector",
+    "-fno-unwind-tables",
+    "-fno-asynchronous-unwind-tables",
+    "-fomit-frame-pointer",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-Wall",
+    "-Wextra",
+    "-Wdate-time",
+    "-Werror",
+)
+
+_ERROR_LINES = 8
+
+
+@dataclass
+class CommandLog:
+    """The commands of a build, in the order they were started.
+
+    ``verbose``, if given, receives each command line as text, then whatever the tool wrote.
+    """
+
+    verbose: Callable[[str], None] | None = None
+    commands: list[tuple[str, ...]] = field(default_factory=list)
+
+    def started(self, command: Sequence[str]) -> None:
+        """Record a command about to run."""
+        self.commands.append(tuple(command))
+        self.say(shlex.join(command))
+
+    def say(self, text: str) -> None:
+        """Pass text on to ``verbose``."""
+        if self.verbose is not None and text:
+            self.verbose(text)
+
+
+def compile_objects(
+    target: Target,
+    sources: Sequence[Path],
+    include_dirs: Sequence[Path],
+    build_dir: Path,
+    log: CommandLog | None = None,
+) -> list[Path]:
+    """Compile C files to ``build_dir/<stem>.o``, one zig process each, as many as there are cores.
+
+    Raises ToolchainError if two sources have one stem, if zig is missing or if a file does not
+    compile (all files are tried; the first failing one in the given order is reported).
+    """
+    log = log or CommandLog()
+    objects = [build_dir / f"{source.stem}.o" for source in sources]
+    _refuse_duplicates(sources)
+    _make_directory(build_dir)
+    flags = compile_flags(target, [*(source.parent for source in sources), *include_dirs])
+    flags += [f"-I{directory.resolve()}" for directory in include_dirs]
+    flags += _library_headers()
+    commands = [
+        [*_cc(target), *flags, "-c", str(source.resolve()), "-o", str(obj.resolve())]
+        for source, obj in zip(sources, objects, strict=True)
+    ]
+    _run_all(commands, log)
+    return objects
+
+
+def static_library(
+    target: Target, objects: Sequence[Path], output: Path, log: CommandLog | None = None
+) -> Path:
+    """Archive objects in the given order, without dates or owners; raises ToolchainError."""
+    _require(target, "static_library")
+    _make_directory(output.parent)
+    # ar adds to an archive that exists.
+    output.unlink(missing_ok=True)
+    _run([*zig_command(), "ar", "rcsD", str(output), *map(str, objects)], log or CommandLog())
+    return output
+
+
+def shared_library(
+    target: Target, objects: Sequence[Path], output: Path, log: CommandLog | None = None
+) -> Path:
+    """Link a shared library that needs no other, not even a C library; raises ToolchainError."""
+    _require(target, "shared_library")
+    _make_directory(output.parent)
+    command = [
+        *_cc(target),
+        *compile_flags(target, [RUNTIME_DIR]),
+        *("-shared", "-nostdlib", "-Wl,--gc-sections", "-Wl,-z,defs"),
+        *map(str, objects),
+        str(RUNTIME_DIR / "memory.c"),
+        *("-o", str(output)),
+    ]
+    _run(command, log or CommandLog())
+    return output
+
+
+def link_firmware(
+    target: Target,
+    objects: Sequence[Path],
+    output: Path,
+    linker_script: Path | None = None,
+    log: CommandLog | None = None,
+) -> Path:
+    """Link objects that define ``main`` with the target's start-up code to an ELF image.
+
+    Without ``linker_script`` the target's own is written beside the output, with suffix ``.ld``.
+    Raises ToolchainError, also where the image does not fit the target's memory.
+    """
+    _require(target, "firmware")
+    _make_directory(output.parent)
+    if linker_script is None:
+        linker_script = write_linker_script(target, output.with_suffix(".ld"))
+    runtime = [str(RUNTIME_DIR / name) for name in (*target.startup, "memory.c")]
+    command = [
+        *_cc(target),
+        *compile_flags(target, [RUNTIME_DIR]),
+        *("-Wl,--gc-sections", "-Wl,-z,max-page-size=4096"),
+        *("-Wl,-e,Reset_Handler", "-T", str(linker_script)),
+        *map(str, objects),
+        *runtime,
+        *("-o", str(output)),
+    ]
+    _run(command, log or CommandLog())
+    return output
+
+
+def write_linker_script(target: Target, path: Path) -> Path:
+    """Fill in the target's linker script template with its memory; raises ToolchainError."""
+    if target.linker_script is None or target.memory is None:
+        raise ToolchainError(f"target '{target.name}' has no linker script")
+    loader = FileSystemLoader(RUNTIME_DIR)
+    environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True)
+    text = environment.get_template(target.linker_script).render(
+        description=target.description,
+        flash=target.memory.flash,
+        ram=target.memory.ram,
+        stack_bytes=target.memory.stack_bytes,
+    )
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def compile_flags(target: Target, directories: Iterable[Path] = ()) -> list[str]:
+    """The compiler's flags for ``target``; ``directories`` are kept out of the output."""
+    flags = [*COMPILE_FLAGS, *target.cflags]
+    if "shared_library" in target.artifacts:
+        flags.append("-fPIC")
+    places = dict.fromkeys(str(directory.resolve()) for directory in directories)
+    return flags + [f"-ffile-prefix-map={place}=." for place in places]
+
+
+def _library_headers() -> list[str]:
+    return ["-idirafter", str(RUNTIME_DIR)]
+
+
+def _cc(target: Target) -> list[str]:
+    return [*zig_command(), "cc", "-target", target.triple, f"-mcpu={target.cpu}"]
+
+
+def _require(target: Target, artifact: str) -> None:
+    if artifact not in target.artifacts:
+        kinds = ", ".join(target.artifacts)
+        raise ToolchainError(f"target '{target.name}' builds no {artifact} (it builds {kinds})")
+
+
+def _refuse_duplicates(sources: Sequence[Path]) -> None:
+    seen: dict[str, Path] = {}
+    for source in sources:
+        first = seen.setdefault(source.stem, source)
+        if first is not source:
+            raise ToolchainError(f"two sources would share one object file: {first}, {source}")
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ToolchainError(f"cannot create directory {path}: {error.strerror}") from error
+
+
+def _run_all(commands: Sequence[list[str]], log: CommandLog) -> None:
+    with ThreadPoolExecutor(max_workers=_cores()) as pool:
+        for future in [pool.submit(_run, command, log) for command in commands]:
+            future.result()
+
+
+def _cores() -> int:
+    return os.cpu_count() or 1
+
+
+def _run(command: list[str], log: CommandLog) -> None:
+    log.started(command)
+    try:
+        done = subprocess.run(
+            command, env=zig_environment(), capture_output=True, text=True, errors="replace"
+        )
+    except OSError as error:
+        raise ToolchainError(f"cannot run {command[0]}: {error.strerror}") from error
+    output = (done.stderr + done.stdout).strip()
+    log.say(output)
+    if done.returncode != 0:
+        raise ToolchainError(_failure(command, done.returncode, output))
+
+
+def _failure(command: Sequence[str], code: int, output: str) -> str:
+    lines = output.splitlines() or ["(no output)"]
+    first = next((i for i, line in enumerate(lines) if "error" in line), 0)
+    shown = "\n  ".join(lines[first : first + _ERROR_LINES])
+    return f"compiler ended with code {code}\n  {shown}\n  command: {shlex.join(command)}"

@@ -1,0 +1,56 @@
+"""Find zig, installed as the ``ziglang`` package, and a directory for its cache."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from l2mu_compile.errors import ToolchainError
+
+_CACHE_VARIABLES = ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")
+
+
+@cache
+def zig_command() -> tuple[str, ...]:
+    """The command that starts zig; raises ToolchainError if the package is not installed.
+
+    The executable inside the package is called directly where it is found: ``python -m ziglang``
+    only starts it, and costs more than compiling a small file.
+    """
+    spec = find_spec("ziglang")
+    if spec is None or spec.origin is None:
+        raise ToolchainError("no C compiler: install zig with 'pip install ziglang'")
+    for name in ("zig", "zig.exe"):
+        executable = Path(spec.origin).parent / name
+        if executable.is_file():
+            return (str(executable),)
+    return (sys.executable, "-m", "ziglang")
+
+
+def zig_environment() -> dict[str, str]:
+    """This process's environment, with zig's cache directories set where they were not."""
+    environment = dict(os.environ)
+    for variable in _CACHE_VARIABLES:
+        if not environment.get(variable):
+            environment[variable] = str(_cache_directory())
+    return environment
+
+
+@cache
+def _cache_directory() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+    directory = Path(base) / "l2mu-compile" / "zig"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            return directory
+    except OSError:
+        temporary = Path(tempfile.mkdtemp(prefix="l2mu-compile-zig-"))
+        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+        return temporary
