@@ -29,8 +29,8 @@ channel after channel. Nothing is added for a source that did not spike, nor out
 - ``saturate`` clips to the signed range of ``membrane_bits``. Sums before it never overflow int32
   (`l2mu_compile.verify` proves it for every network).
 
-Scores: see `Readout`; a maximum starts at the lowest finite number of its type, and the mean is kept
-as a sum (float32 in step order, or an exact integer), since only the largest counts.
+Scores: see `Readout`; a maximum starts at the lowest finite number of its type, and the mean is
+kept as a sum (float32 in step order, or an exact integer), since only the largest counts.
 """
 
 from __future__ import annotations

@@ -35,12 +35,14 @@ DISCRETIZERS = ("zoh", "euler")
 class NeuronParameters:
     """Initial dynamics of one population: scalars, or one value per neuron.
 
-    ``alpha`` (synaptic decay) is read by ``synaptic`` neurons only.
+    ``alpha`` (synaptic decay) is read by ``synaptic`` neurons only. ``reset`` None follows the
+    model's.
     """
 
     beta: float | list[float] = 0.9
     threshold: float | list[float] = 1.0
     alpha: float | list[float] = 0.8
+    reset: str | None = None
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ class L2MU(nn.Module):
             "threshold": _parameter(name, "threshold", parameters.threshold, size),
             "learn_beta": learn,
             "learn_threshold": learn,
-            "reset_mechanism": config.reset,
+            "reset_mechanism": parameters.reset or config.reset,
             "spike_grad": self._spike_grad,
         }
         if config.neuron == "leaky":

@@ -1,8 +1,7 @@
 """Run a firmware image on an emulated processor: whole, or one function at a time.
 
 The processor is unicorn's; what it is, and which registers carry arguments, comes from the target's
-record. Instruction counts are exact counts of instructions, not of cycles; an instruction whose
-condition fails counts, as it does take its place in the pipeline.
+record. Instruction counts are exact, and are not cycles.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class Emulator:
     """An emulated processor with an ELF image in its memory.
 
     Initialized data is in place at once, so functions can be called without ``reset``. With
-    ``count_instructions`` every instruction is counted (at half the speed, or better).
+    ``count_instructions`` every instruction is counted (at about half the speed).
 
     Raises UsageError for a target that has no emulator or no memory, ToolchainError for a file that
     cannot be read, and EmulationError for an image that does not fit the target's memory.
@@ -60,7 +59,7 @@ class Emulator:
         self._start, self._stack_top = self._reset_state(elf_path)
         self._counter = self._make_counter(elf_path) if count_instructions else None
         self._next_free = SCRATCH.origin
-        self._last_count = 0
+        self._last_count = self._last_skipped = 0
         self._set_exits()
 
     def reset(self, max_instructions: int = DEFAULT_LIMIT) -> int:
@@ -94,6 +93,16 @@ class Emulator:
         """Instructions the last ``reset`` or ``call`` executed; UsageError if not counting."""
         self._require_counter()
         return self._last_count
+
+    @property
+    def skipped(self) -> int:
+        """Instructions of the last run in Thumb ``it`` blocks whose condition failed.
+
+        They are not in ``instructions``, but a processor spends a cycle on each. UsageError as
+        above.
+        """
+        self._require_counter()
+        return self._last_skipped
 
     def profile(self) -> dict[str, int]:
         """Instructions executed per function since the start, most first; UsageError as above.
@@ -201,10 +210,11 @@ class Emulator:
 
     def _make_counter(self, elf_path: Path) -> InstructionCounter:
         flash = self._memory.flash
-        spans = [(at, at + len(data)) for _, at, data in segments(elf_path) if at in flash]
-        end = max((end for _, end in spans), default=flash.origin)
+        ends = [at + len(data) for _, at, data in segments(elf_path) if at in flash]
+        code = self.read(flash.origin, max(ends, default=flash.origin) - flash.origin)
+        thumb = self._model.instruction_bytes == 0
         step = self._model.instruction_bytes or 2
-        return InstructionCounter(self._engine, flash.origin, end - flash.origin, step)
+        return InstructionCounter(self._engine, flash.origin, code, step, thumb=thumb)
 
     def _set_exits(self) -> None:
         exits = [_RETURN_TRAP.origin]
@@ -224,22 +234,28 @@ class Emulator:
     def _run(self, start: int, end: int, limit: int, what: str) -> None:
         if what == "reset":
             self.set_register(self._model.stack_pointer, self._stack_top)
-        before = self._counter.total if self._counter else 0
+        before = self._counts()
         try:
             self._engine.emu_start(start | self._model.code_bit, end, 0, limit)
         except unicorn.UcError as error:
             raise EmulationError(f"{what}: {error} {self._where()}") from error
         finally:
-            self._last_count = self._counter.total - before if self._counter else 0
+            after = self._counts()
+            self._last_count, self._last_skipped = (
+                a - b for a, b in zip(after, before, strict=True)
+            )
         if self._program_counter() != end:
             reason = "ended" if self._faulted() else f"did not end in {limit} instructions: it is"
             raise EmulationError(f"{what} {reason} {self._where()}")
+
+    def _counts(self) -> tuple[int, int]:
+        return (self._counter.total, self._counter.skipped) if self._counter else (0, 0)
 
     def _faulted(self) -> bool:
         return self.function_at(self._program_counter()).startswith(FAULT_SYMBOL)
 
     def _where(self) -> str:
-        pc, link = self._program_counter(), self.register(self._model.link) & ~1
+        pc, link = self._program_counter(), self.register(self._model.link) & ~self._model.code_bit
         text = f"at pc {pc:#010x} in {self.function_at(pc)}"
         return f"{text} (link register {link:#010x}, {self.function_at(link)})"
 

@@ -21,6 +21,9 @@ from unicorn import unicorn_const
 
 from l2mu_compile.errors import ToolchainError
 
+_IT_LONGEST = 4
+_FIRST_32_BIT_PREFIX = 0b11101
+
 
 class _Counts(ctypes.Structure):
     _fields_ = (
@@ -35,14 +38,18 @@ class _Counts(ctypes.Structure):
 class InstructionCounter:
     """Counts instructions of ``engine`` from now on, in total and per address of the code.
 
-    ``base`` and ``size`` (bytes) span the code; ``step`` (a power of two) is the least instruction
-    length in bytes. Raises ToolchainError if the hook cannot be compiled or installed.
+    ``code`` lies at ``base``; ``step`` (a power of two) is the least instruction length in bytes;
+    ``thumb`` code may hold ``it`` blocks. Raises ToolchainError if the hook cannot be compiled or
+    installed.
     """
 
-    def __init__(self, engine: Any, base: int, size: int, step: int) -> None:
+    def __init__(
+        self, engine: Any, base: int, code: bytes, step: int, *, thumb: bool = False
+    ) -> None:
         shift = step.bit_length() - 1
         self._base, self._step = base, step
-        self._hits = np.zeros(-(-size // step), dtype=np.uint64)
+        self._hits = np.zeros(-(-len(code) // step), dtype=np.uint64)
+        self._it_blocks = it_blocks(code if thumb else b"")
         self._counts = _Counts(0, base, self._hits.size, shift, self._hits.ctypes.data)
         self._install(engine)
 
@@ -50,6 +57,16 @@ class InstructionCounter:
     def total(self) -> int:
         """Instructions executed so far, those in code outside the span included."""
         return int(self._counts.total)
+
+    @property
+    def skipped(self) -> int:
+        """Instructions so far that an ``it`` block's condition passed over; not in ``total``.
+
+        Exact between runs that ended; a run that stopped inside a block may miscount that block.
+        """
+        reached = self._hits[self._it_blocks[:, 0]]
+        executed = self._hits[self._it_blocks[:, 1:]]
+        return int(((reached[:, None] - executed) * (reached[:, None] > 0)).sum())
 
     def between(self, start: int, end: int) -> int:
         """Instructions executed so far at addresses in [start, end)."""
@@ -74,6 +91,30 @@ class InstructionCounter:
         )
         if status != unicorn_const.UC_ERR_OK:
             raise ToolchainError(f"the emulator took no instruction hook (error {status})")
+
+
+def it_blocks(code: bytes) -> np.ndarray:
+    """Each ``it`` instruction of Thumb code and the four it may govern, as halfword indices.
+
+    Unused places repeat the ``it``. Data that looks like one is harmless: it is never executed.
+    """
+    halfwords = np.frombuffer(code[: len(code) // 2 * 2], dtype="<u2")
+    looks_like_it = (halfwords & 0xFF00 == 0xBF00) & (halfwords & 0x000F != 0)
+    rows = [_it_block(halfwords, int(index)) for index in np.flatnonzero(looks_like_it)]
+    return np.array(rows, dtype=np.intp).reshape(-1, 1 + _IT_LONGEST)
+
+
+def _it_block(halfwords: np.ndarray, start: int) -> list[int]:
+    mask = int(halfwords[start]) & 0xF
+    length = _IT_LONGEST - ((mask & -mask).bit_length() - 1)
+    places = [start]
+    position = start + 1
+    for _ in range(length):
+        if position >= halfwords.size:
+            break
+        places.append(position)
+        position += 2 if int(halfwords[position]) >> 11 >= _FIRST_32_BIT_PREFIX else 1
+    return places + [start] * (1 + _IT_LONGEST - len(places))
 
 
 @cache

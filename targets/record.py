@@ -45,7 +45,7 @@ class EmulatorModel:
     ``constants`` is the module that holds the processor and register names
     (``arm_const``); a register's constant is ``register_prefix`` and its name. ``code_bit`` is set
     in the address of code (1 for Thumb). ``instruction_bytes`` is the length of every instruction,
-    or 0 where Thumb-2's two lengths mix. ``entry`` says where reset finds its program counter.
+    or 0 for Thumb-2, where two lengths mix. ``entry`` says where reset finds its program counter.
     ``devices`` are registers that start-up code may write; they are emulated as plain memory.
     """
 

@@ -130,10 +130,13 @@ def link_firmware(
     output: Path,
     linker_script: Path | None = None,
     log: CommandLog | None = None,
+    *,
+    keep: Sequence[str] = (),
 ) -> Path:
     """Link objects that define ``main`` with the target's start-up code to an ELF image.
 
     Without ``linker_script`` the target's own is written beside the output, with suffix ``.ld``.
+    What ``main`` does not reach is left out, but for the functions and variables in ``keep``.
     Raises ToolchainError, also where the image does not fit the target's memory.
     """
     _require(target, "firmware")
@@ -146,6 +149,7 @@ def link_firmware(
         *compile_flags(target, [RUNTIME_DIR]),
         *("-Wl,--gc-sections", "-Wl,-z,max-page-size=4096"),
         *("-Wl,-e,Reset_Handler", "-T", str(linker_script)),
+        *(f"-Wl,-u,{name}" for name in keep),
         *map(str, objects),
         *runtime,
         *("-o", str(output)),

@@ -1,0 +1,173 @@
+"""Whatever a model comes from, brought to one form: a traced Network and its float original."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l2mu_compile.errors import L2MUError, ModelError, UsageError
+from l2mu_compile.network import Network, identifier
+from l2mu_compile.report import Source
+from l2mu_compile.text import load_network
+from l2mu_compile.verify import verify
+
+BATCH = 256
+
+Decide = Callable[[NDArray], NDArray]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model at the start of the road.
+
+    ``network`` is traced and verified. ``decide`` maps float32 windows ``[N, T, inputs]`` to the
+    original PyTorch model's decisions int64 ``[N]``; None where only the network is at hand.
+    """
+
+    network: Network
+    source: Source
+    decide: Decide | None = None
+
+    def with_input(self, scale: list[float] | None, offset: list[float] | None) -> Model:
+        """The same model reading raw sensor counts: it sees ``scale · count + offset``."""
+        if scale is None and offset is None:
+            return self
+        entry = replace(self.network.input, scale=_per_channel(scale), offset=_per_channel(offset))
+        size = entry.size
+        for name, values in (("scale", entry.scale), ("offset", entry.offset)):
+            if values is not None and values.shape not in ((), (size,)):
+                raise UsageError(f"--input-{name}: {values.size} numbers for {size} channels")
+        network = self.network.replace(input=entry)
+        decide = self.decide
+
+        def decide_counts(x: NDArray) -> NDArray:
+            scaled = x if entry.scale is None else x * entry.scale
+            assert decide is not None
+            return decide(scaled if entry.offset is None else scaled + entry.offset)
+
+        return replace(self, network=network, decide=decide_counts if decide else None)
+
+
+def load_model(
+    path: Path | None,
+    params: Path | None = None,
+    module: str | None = None,
+    inputs: int | None = None,
+    readout: str | None = None,
+    name: str | None = None,
+) -> Model:
+    """Load a model from a checkpoint, a network text, or ``module`` ("package.module:factory").
+
+    With ``module``, ``path`` may name a ``state_dict`` to load into it. ``inputs`` is the number of
+    channels (found by trial if None), ``readout`` a rule for modules that return membranes, and
+    ``name`` the prefix of everything generated. Raises `ModelError` or `UsageError`.
+    """
+    if module is not None:
+        return _from_module(module, path, inputs, readout, name)
+    if path is None:
+        raise UsageError("give a checkpoint, a network text, or --module package.module:factory")
+    if path.suffix == ".txt":
+        network = load_network(path)
+        verify(network)
+        return Model(network, Source(kind="network", name=path.name, sha256=_sha256(path)))
+    from l2mu_compile.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(path, params)
+    source = Source(kind=checkpoint.layout, name=path.name, sha256=checkpoint.digest)
+    config = checkpoint.model.config
+    return _trace(checkpoint.model, config.inputs, readout, name or path.stem, source)
+
+
+def _from_module(
+    spec: str, path: Path | None, inputs: int | None, readout: str | None, name: str | None
+) -> Model:
+    module = _make_module(spec)
+    digest = None
+    if path is not None:
+        digest = _sha256(path)
+        _load_state(module, path)
+    source = Source(kind="module", name=spec, sha256=digest)
+    return _trace(module, inputs, readout, name or spec.rpartition(":")[2], source)
+
+
+def _make_module(spec: str):  # type: ignore[no-untyped-def]
+    from torch import nn
+
+    package, separator, factory = spec.partition(":")
+    if not separator or not package or not factory:
+        raise UsageError(f"--module {spec}: write package.module:factory")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        module = getattr(importlib.import_module(package), factory)
+        module = module if isinstance(module, nn.Module) else module()
+    except L2MUError:
+        raise
+    except Exception as error:
+        raise ModelError(f"--module {spec}: {type(error).__name__}: {error}") from error
+    if not isinstance(module, nn.Module):
+        raise ModelError(f"--module {spec}: is a {type(module).__name__}, not a torch module")
+    return module
+
+
+def _load_state(module, path: Path) -> None:  # type: ignore[no-untyped-def]
+    from l2mu_compile.checkpoint import read_state_dict
+
+    try:
+        module.load_state_dict(read_state_dict(path))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{path}: does not fit the module: {reason}") from None
+
+
+def _trace(module, inputs, readout, name: str, source: Source) -> Model:  # type: ignore[no-untyped-def]
+    from l2mu_compile.lift import lift
+    from l2mu_compile.trace import trace
+
+    traced = trace(module, inputs=inputs)
+    network = lift(traced, name=identifier(name, fallback="l2mu"), readout=readout)
+    verify(network)
+    rule = network.readout.rule
+    decide = _torch_decisions(module, traced.time_first) if rule == "spike_count" else None
+    return Model(network, source, decide)
+
+
+def _torch_decisions(module, time_first: bool) -> Decide:  # type: ignore[no-untyped-def]
+    """The module's own decisions: most spikes over the window, lowest index among equals."""
+    import torch
+
+    def decide(x: NDArray) -> NDArray:
+        found = []
+        module.eval()
+        with torch.no_grad():
+            for start in range(0, len(x), BATCH):
+                batch = torch.from_numpy(np.ascontiguousarray(x[start : start + BATCH]))
+                output = module(batch.transpose(0, 1) if time_first else batch)
+                output = output[0] if isinstance(output, (tuple, list)) else output
+                if output.ndim == 3:
+                    output = output.sum(0 if time_first else 1)
+                found.append(np.argmax(output.numpy(), axis=1))
+        return np.concatenate(found).astype(np.int64)
+
+    return decide
+
+
+def _per_channel(values: list[float] | None) -> NDArray | None:
+    if values is None:
+        return None
+    array = np.asarray(values, dtype=np.float32)
+    return array[0] if array.size == 1 else array
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}") from None

@@ -1,0 +1,73 @@
+"""Sensor windows in files: ``.npz`` with ``x`` ``[N, T, I]`` and, if labels are known, ``y`` ``[N]``."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from l2mu_compile.errors import ModelError
+
+MAX_FILE_BYTES = 1 << 32
+
+
+@dataclass(frozen=True)
+class Windows:
+    """``x`` float32 ``[N, T, I]``; ``y`` int64 ``[N]`` class labels, or None if unknown."""
+
+    x: NDArray
+    y: NDArray | None = None
+
+    def first(self, count: int | None) -> Windows:
+        """At most ``count`` windows, evenly spread over these."""
+        if count is None or count >= len(self.x):
+            return self
+        chosen = np.unique(np.linspace(0, len(self.x) - 1, count).astype(int))
+        return Windows(self.x[chosen], None if self.y is None else self.y[chosen])
+
+
+def load_windows(path: Path) -> Windows:
+    """Read windows. Raises `ModelError` naming the file, the array and what is wrong with it."""
+    try:
+        arrays = _read_arrays(path)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{path}: cannot read windows: {error}") from None
+    if "x" not in arrays:
+        raise ModelError(f"{path}: no array 'x' (found: {', '.join(arrays) or 'none'})")
+    x, y = arrays["x"], arrays.get("y")
+    if x.dtype.kind not in "fiu" or x.ndim != 3 or 0 in x.shape:
+        raise ModelError(
+            f"{path}: x is {x.dtype} {list(x.shape)}; expected numbers [windows, steps, channels]"
+        )
+    if y is not None and (y.dtype.kind not in "iu" or y.shape != x.shape[:1]):
+        raise ModelError(f"{path}: y is {y.dtype} {list(y.shape)}; expected int [{len(x)}]")
+    return Windows(x.astype(np.float32), None if y is None else y.astype(np.int64))
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray]:
+    """The arrays ``x`` and ``y``, after checking that each is as large as its header says."""
+    with zipfile.ZipFile(path) as archive:
+        names = {name.removesuffix(".npy"): name for name in archive.namelist()}
+        wanted = {key: names[key] for key in ("x", "y") if key in names}
+        return {key: _read_array(archive, name) for key, name in wanted.items()}
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray:
+    size = archive.getinfo(name).file_size
+    if size > MAX_FILE_BYTES:
+        raise ValueError(f"{name} unpacks to {size} bytes; at most {MAX_FILE_BYTES}")
+    with archive.open(name) as file:
+        readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+        version = npy.read_magic(file)
+        if version not in readers:
+            raise ValueError(f"{name} has .npy version {version}")
+        shape, _, dtype = readers[version](file)
+        needed = dtype.itemsize * int(np.prod([int(n) for n in shape], dtype=object))
+        if dtype.hasobject or needed != size - file.tell():
+            raise ValueError(f"{name} claims {dtype} {list(shape)}, which is not what it holds")
+    with archive.open(name) as file:
+        return npy.read_array(file, allow_pickle=False)

@@ -1,0 +1,140 @@
+"""Compiled models as Python objects: a host library on NumPy arrays, firmware on the emulator.
+
+Both offer the same few operations, so one comparison serves every target.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from l2mu_compile.targets.emulator import Emulator
+from l2mu_compile.targets.record import Target
+from numpy.typing import NDArray
+
+from l2mu_compile.errors import ToolchainError
+
+STACK_PAINT = 0xA5
+
+
+class Device(Protocol):
+    """A compiled model that runs one window at a time."""
+
+    def reset(self) -> None:
+        """Put the state to zero."""
+
+    def step(self, sample: NDArray) -> None:
+        """Advance by one sample, float32 ``[inputs]``."""
+
+    def state(self) -> bytes:
+        """The state struct's bytes."""
+        raise NotImplementedError
+
+    def classify(self) -> int:
+        """The decision so far."""
+        raise NotImplementedError
+
+
+class HostModel:
+    """A compiled shared library, callable on NumPy arrays.
+
+    ``HostModel(path, name, inputs, state_bytes).run(windows)`` classifies float32 windows
+    ``[N, T, inputs]``. Raises `ToolchainError` if the library cannot be loaded.
+    """
+
+    def __init__(self, library: Path, name: str, inputs: int, state_bytes: int) -> None:
+        try:
+            self._library = ctypes.CDLL(str(library.resolve()))
+            functions = {
+                word: getattr(self._library, f"{name}_{word}")
+                for word in ("reset", "step", "classify", "run")
+            }
+        except (OSError, AttributeError) as error:
+            raise ToolchainError(f"cannot load {library}: {error}") from None
+        self._functions = functions
+        functions["run"].argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+        self.inputs = inputs
+        # int64 elements, so that the state is aligned for every member.
+        self._state = np.zeros(-(-state_bytes // 8), dtype=np.int64)
+        self._pointer = ctypes.c_void_p(self._state.ctypes.data)
+        self._state_bytes = state_bytes
+
+    def run(self, windows: NDArray) -> NDArray:
+        """Decisions int64 ``[N]`` of windows ``[N, T, inputs]``; ValueError on another shape."""
+        windows = np.ascontiguousarray(windows, dtype=np.float32)
+        if windows.ndim != 3 or windows.shape[2] != self.inputs:
+            raise ValueError(f"windows {list(windows.shape)} are not [N, T, {self.inputs}]")
+        run, steps = self._functions["run"], windows.shape[1]
+        return np.array([run(self._pointer, w.ctypes.data, steps) for w in windows], np.int64)
+
+    def reset(self) -> None:
+        self._functions["reset"](self._pointer)
+
+    def step(self, sample: NDArray) -> None:
+        self._functions["step"](self._pointer, ctypes.c_void_p(sample.ctypes.data))
+
+    def state(self) -> bytes:
+        return self._state.tobytes()[: self._state_bytes]
+
+    def classify(self) -> int:
+        return int(self._functions["classify"](self._pointer))
+
+
+class EmulatedModel:
+    """Firmware on the emulated processor, its functions called one by one.
+
+    Counts instructions of every step: ``step_instructions`` holds one number a step since the
+    start.
+    """
+
+    def __init__(
+        self, target: Target, firmware: Path, name: str, inputs: int, state_bytes: int
+    ) -> None:
+        self._emulator = Emulator(target, firmware, count_instructions=True)
+        self._name = name
+        self._state_bytes = state_bytes
+        self._state = self._emulator.alloc(state_bytes)
+        self._sample = self._emulator.alloc(4 * inputs)
+        self._stack = _paint_stack(self._emulator, target)
+        self.step_instructions: list[int] = []
+
+    def run_firmware(self) -> int:
+        """Run the image from reset; returns what its ``main`` returned, the decision."""
+        return self._emulator.reset()
+
+    def reset(self) -> None:
+        self._emulator.call(f"{self._name}_reset", self._state)
+
+    def step(self, sample: NDArray) -> None:
+        self._emulator.write(self._sample, sample.astype("<f4").tobytes())
+        self._emulator.call(f"{self._name}_step", self._state, self._sample)
+        self.step_instructions.append(self._emulator.instructions)
+
+    def state(self) -> bytes:
+        return self._emulator.read(self._state, self._state_bytes)
+
+    def classify(self) -> int:
+        return self._emulator.call(f"{self._name}_classify", self._state)
+
+    def stack_bytes(self) -> int:
+        """Deepest stack so far, in bytes."""
+        low, size = self._stack
+        painted = self._emulator.read(low, size)
+        return size - next((i for i, byte in enumerate(painted) if byte != STACK_PAINT), size)
+
+
+def _paint_stack(emulator: Emulator, target: Target) -> tuple[int, int]:
+    """Fill the stack's reserve with a pattern; returns its lowest address and size."""
+    assert target.memory is not None
+    size = target.memory.stack_bytes
+    low = emulator.symbol("firmware_stack_top").address - size
+    emulator.write(low, bytes([STACK_PAINT]) * size)
+    return low, size
+
+
+def host_library_name(name: str) -> str:
+    """The shared library's file name on this machine."""
+    return f"lib{name}.dylib" if sys.platform == "darwin" else f"lib{name}.so"
