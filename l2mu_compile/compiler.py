@@ -22,6 +22,7 @@ from l2mu_compile.pipeline import Observer, run_passes
 from l2mu_compile.program import Program, lower
 from l2mu_compile.report import (
     Artifact,
+    Difference,
     PopulationReport,
     ProjectionReport,
     Report,
@@ -29,7 +30,7 @@ from l2mu_compile.report import (
     load_report,
 )
 from l2mu_compile.targets.build import Window, build, measured_footprint, open_device
-from l2mu_compile.targets.devices import EmulatedModel
+from l2mu_compile.targets.devices import Device, EmulatedModel
 from l2mu_compile.targets.emit_c import state_bytes
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import get_target
@@ -86,6 +87,9 @@ def compile_model(model: Model, job: Job, output: Path) -> Report:
         build(program, job.target, window, stamp, folder, Path(scratch), job.log)
         report = _describe(model, job, network, program, folder, notes)
         check = _Check(network, program, job.target, folder, model.network, model.decide)
+        if "firmware" in job.target.artifacts:
+            decision = int(run(network, windows.x[:1]).decisions[0])
+            report = report.model_copy(update={"firmware_decision": decision})
         report = check.on(windows, report, job.progress_of("checking"))
         (folder / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
         _require_exact(report)
@@ -132,6 +136,7 @@ class _Check:
         x = check_samples(self.network, windows.x)
         device = open_device(self.program, self.target, self.folder)
         result = compare(self.network, self.program, device, x, progress)
+        difference = result.first_difference or _firmware_difference(device, report)
         labels = windows.y
         if labels is not None and (labels.min() < 0 or labels.max() >= self.network.classes):
             raise ModelError(f"labels y must be between 0 and {self.network.classes - 1}")
@@ -147,8 +152,8 @@ class _Check:
                 windows=result.windows,
                 steps=result.steps,
                 ran_on=self.target.name,
-                bit_exact=result.bit_exact,
-                first_difference=result.first_difference,
+                bit_exact=difference is None,
+                first_difference=difference,
                 float_model="pytorch" if self.decide else "network",
                 decision_agreement_with_float=_mean_equal(result.decisions, wanted),
                 accuracy_float=None if labels is None else _mean_equal(wanted, labels),
@@ -158,6 +163,23 @@ class _Check:
         if isinstance(device, EmulatedModel):
             changes |= _instruction_counts(device, result)
         return report.model_copy(update=changes)
+
+
+def _firmware_difference(device: Device, report: Report) -> Difference | None:
+    """Run the image from reset: its decision on its own window must be the interpreter's."""
+    if not isinstance(device, EmulatedModel) or report.firmware_decision is None:
+        return None
+    actual = device.run_firmware()
+    if actual == report.firmware_decision:
+        return None
+    return Difference(
+        window=0,
+        step=0,
+        quantity="firmware decision",
+        neuron=0,
+        expected=report.firmware_decision,
+        actual=actual,
+    )
 
 
 def _instruction_counts(device: EmulatedModel, result: Comparison) -> dict[str, float]:

@@ -28,11 +28,6 @@ class Comparison:
     windows: int
     steps: int
 
-    @property
-    def bit_exact(self) -> bool:
-        """True when not one bit differed."""
-        return self.first_difference is None
-
 
 def compare(
     network: Network,

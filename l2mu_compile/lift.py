@@ -100,6 +100,14 @@ class Source(NamedTuple):
 
 SAMPLES = Source("samples")
 
+
+class Read(NamedTuple):
+    """The value of ``node`` at the time ``reader`` reads it, after writes in place before that."""
+
+    node: Node
+    reader: Node
+
+
 # Operations that look only at their arguments' shapes.
 _SHAPE_ONLY = re.compile(r"aten\.(zeros|ones|full|empty|new_\w+)(_like)?\.")
 
@@ -120,7 +128,8 @@ class Dataflow:
         self._base: dict[Node, Node] = {}
         self._written: dict[Node, Node] = {}
         self.needs: dict[Node, list[Node]] = {}
-        self._slices: dict[Node, list[Node]] = {}
+        self._last_write: dict[Read, Node] = {}
+        self._slices: dict[Read, list[Node]] = {}
         self._keys: dict[Any, int] = {}
         for position, node in enumerate(self.nodes):
             node.meta["position"] = position
@@ -141,8 +150,11 @@ class Dataflow:
             self.sources[node] = Source(kinds[index], path, len(self.calls[path]) - 1)  # type: ignore[index]
         self._base[node] = self._base_of(node)
         reads = [] if node in self.sources or _shape_only(node) else list(node.all_input_nodes)
-        written = (self._written.get(self._base[n]) for n in reads)
-        self.needs[node] = [*reads, *dict.fromkeys(w for w in written if w is not None)]
+        for n in reads:
+            if self._base[n] in self._written:
+                self._last_write[Read(n, node)] = self._written[self._base[n]]
+        writes = (self._last_write.get(Read(n, node)) for n in reads)
+        self.needs[node] = [*reads, *dict.fromkeys(w for w in writes if w is not None)]
         for target in _writes(node):
             self._written[self._base[target]] = node
 
@@ -215,26 +227,26 @@ class Dataflow:
             result.zero_()
         return result if exact else _doubled(result)
 
-    def slice(self, node: Node) -> list[Node]:
-        """The nodes to evaluate for ``node``, in program order, down to the sources."""
-        if node not in self._slices:
-            found, pending = set(), [node]
+    def slice(self, read: Read) -> list[Node]:
+        """The nodes to evaluate for a value, in program order, down to the sources."""
+        if read not in self._slices:
+            found, pending = set(), [read.node, self._last_write.get(read, read.node)]
             while pending:
                 here = pending.pop()
                 if here in self.dynamic and here not in found:
                     found.add(here)
                     pending += self.needs[here]
-            self._slices[node] = sorted(found, key=lambda n: n.meta["position"])
-        return self._slices[node]
+            self._slices[read] = sorted(found, key=lambda n: n.meta["position"])
+        return self._slices[read]
 
-    def leaves(self, node: Node) -> list[Source]:
-        """Sources ``node`` depends on, in order of first use."""
+    def leaves(self, read: Read) -> list[Source]:
+        """Sources a value depends on, in order of first use."""
         found: dict[Source, None] = {}
-        for here in self.slice(node):
-            uses = [n for n in here.all_input_nodes if n in self.sources and n in self.needs[here]]
+        for here in self.slice(read):
+            uses = [n for n in self.needs[here] if n in self.sources]
             found |= dict.fromkeys(self.sources[n] for n in uses)
-        if node in self.sources:
-            found[self.sources[node]] = None
+        if read.node in self.sources:
+            found[self.sources[read.node]] = None
         return list(found)
 
     def shape(self, source: Source) -> tuple[int, ...]:
@@ -245,16 +257,17 @@ class Dataflow:
             return (*order, trace.inputs)
         return (self.trace.batch, *self.trace.neurons[source.path].shape)
 
-    def run(self, node: Node, values: Mapping[Source, Tensor]) -> Any:
-        """The value of ``node`` for these source values; sources left out are zero."""
-        return self.run_all(node, values)[node]
+    def run(self, read: Read, values: Mapping[Source, Tensor]) -> Any:
+        """A value for these source values; sources left out are zero."""
+        return self.run_all(read, values)[read.node]
 
-    def run_all(self, node: Node, values: Mapping[Source, Tensor]) -> dict[Node, Any]:
-        """The value of every node in the slice of ``node``."""
-        if node not in self.dynamic:
-            return {node: _doubled(self._constants[node])}
+    def run_all(self, read: Read, values: Mapping[Source, Tensor]) -> dict[Node, Any]:
+        """What every node of the value's slice computes."""
+        if read.node not in self.dynamic:
+            frozen = self._constants.get((read.reader, read.node))
+            return {read.node: _doubled(self._constants[read.node] if frozen is None else frozen)}
         found: dict[Node, Any] = {}
-        for here in self.slice(node):
+        for here in self.slice(read):
             source = self.sources.get(here)
             if source is None:
                 found[here] = self._call(here, found)
@@ -268,14 +281,14 @@ class Dataflow:
         """Time axis of the samples."""
         return 0 if self.trace.time_first else 1
 
-    def key(self, node: Node, step: int) -> int | None:
+    def key(self, read: Read, step: int) -> int | None:
         """A number that is equal for computations that are the same but for the step they are in.
 
         None where writes in place make the form of a computation say too little.
         """
-        if any(_writes(n) for n in self.slice(node)):
+        if any(_writes(n) for n in self.slice(read)):
             return None
-        return self._key(node, step, {})
+        return self._key(read.node, step, {})
 
     def _key(self, node: Node, step: int, seen: dict[Node, int]) -> int:
         if node not in seen:
@@ -294,7 +307,9 @@ class Dataflow:
             return "node", node.name
 
         def fill(argument: Any) -> Any:
-            return ("#", self._key(argument, step, seen)) if isinstance(argument, Node) else argument
+            return (
+                ("#", self._key(argument, step, seen)) if isinstance(argument, Node) else argument
+            )
 
         parts = map_aggregate((node.args, dict(node.kwargs)), fill)
         return str(node.target), repr(parts)
@@ -333,7 +348,9 @@ def _writes(node: Node) -> list[Node]:
     return [
         value
         for argument, value in zip(schema.arguments, node.args, strict=False)
-        if isinstance(value, Node) and argument.alias_info is not None and argument.alias_info.is_write
+        if isinstance(value, Node)
+        and argument.alias_info is not None
+        and argument.alias_info.is_write
     ]
 
 
@@ -400,8 +417,8 @@ def _reroll(graph: Dataflow, record: NeuronRecord) -> Layer:
     return layer
 
 
-def _current(call: Node) -> Node:
-    return call.args[0]  # type: ignore[return-value]
+def _current(call: Node) -> Read:
+    return Read(call.args[0], call)  # type: ignore[arg-type]
 
 
 def _check_state(graph: Dataflow, path: str, step: int, call: Node) -> None:
@@ -410,10 +427,11 @@ def _check_state(graph: Dataflow, path: str, step: int, call: Node) -> None:
     for kind, node in zip(_CUBA_OUTPUTS[-len(states) :], states, strict=True):
         assert isinstance(node, Node)
         before = Source(kind, path, step - 1)
-        if graph.sources.get(node) == before:
+        if graph.sources.get(node) == before and len(graph.slice(Read(node, call))) == 1:
             continue
-        values = _random_values(graph, graph.leaves(node), step)
-        found = graph.run(node, values)
+        read = Read(node, call)
+        values = _random_values(graph, graph.leaves(read), step)
+        found = graph.run(read, values)
         if step == 0 and bool(found.any()):
             raise ModelError(f"{path} starts a window with a {kind} that is not zero")
         if step == 0 or (before in values and torch.equal(found, values[before])):
@@ -428,34 +446,36 @@ def _check_state(graph: Dataflow, path: str, step: int, call: Node) -> None:
 
 def _check_sources(graph: Dataflow, path: str, step: int) -> list[Source]:
     """Sources the current really depends on; refuses those a Network has no projection for."""
-    node = _current(graph.calls[path][step])
-    leaves = graph.leaves(node)
+    current = _current(graph.calls[path][step])
+    leaves = graph.leaves(current)
     allowed, foreign = [], []
     for leaf in leaves:
         near = leaf.kind == "spikes" and leaf.step in (step, step - 1)
         (allowed if near or leaf == SAMPLES else foreign).append(leaf)
     values = _random_values(graph, leaves, step)
-    plain = graph.run(node, values)
+    plain = graph.run(current, values)
     for leaf in foreign:
-        if not torch.equal(graph.run(node, {**values, leaf: values[leaf] + 1}), plain):
+        if not torch.equal(graph.run(current, {**values, leaf: values[leaf] + 1}), plain):
             raise ModelError(
-                f"the current of {path} at step {step} reads {leaf}{_reader(graph, node, leaf)}; "
+                f"the current of {path} at step {step} reads {leaf}{_reader(graph, current, leaf)}; "
                 "only spikes of the same step or the step before can be projected"
             )
     if SAMPLES in leaves:
         for other in range(graph.trace.steps):
             moved = values[SAMPLES].clone()
             moved.select(graph.sample_axis(), other).add_(1)
-            if other != step and not torch.equal(graph.run(node, {**values, SAMPLES: moved}), plain):
+            if other != step and not torch.equal(
+                graph.run(current, {**values, SAMPLES: moved}), plain
+            ):
                 raise ModelError(
                     f"the current of {path} at step {step} reads sample {other}"
-                    f"{_reader(graph, node, SAMPLES)}; a step may only read its own sample"
+                    f"{_reader(graph, current, SAMPLES)}; a step may only read its own sample"
                 )
     return allowed
 
 
-def _reader(graph: Dataflow, node: Node, leaf: Source) -> str:
-    for here in graph.slice(node):
+def _reader(graph: Dataflow, current: Read, leaf: Source) -> str:
+    for here in graph.slice(current):
         if any(graph.sources.get(n) == leaf for n in here.all_input_nodes) and source_line(here):
             return f" ({source_line(here)})"
     return ""
@@ -474,23 +494,23 @@ Maps = tuple[NDArray, dict[tuple[str, int], NDArray]]
 
 def _extract(graph: Dataflow, path: str, step: int) -> Maps:
     """Bias and weights (float64) of a neuron's current at ``step``, checked to be all there is."""
-    node = _current(graph.calls[path][step])
+    current = _current(graph.calls[path][step])
     sources = _check_sources(graph, path, step)
-    rest = _rows(graph.run(node, {}))
+    rest = _rows(graph.run(current, {}))
     if not (rest == rest[:1]).all():
-        raise ModelError(f"the bias of {path} differs between windows of a batch ({_at(node)})")
+        raise ModelError(
+            f"the bias of {path} differs between windows of a batch ({_at(current.node)})"
+        )
     weights = {}
     for source in sources:
         key = (INPUT, 0) if source == SAMPLES else (source.path, step - source.step)
-        weights[key] = _columns(graph, node, source, step, rest[0])
+        weights[key] = _columns(graph, current, source, step, rest[0])
     _check_affine(graph, path, step, rest[0], weights)
     return rest[0], weights
 
 
-def _columns(
-    graph: Dataflow, node: Node, source: Source, step: int, bias: NDArray
-) -> NDArray:
-    """The matrix from ``source`` to ``node``: one run per batch of unit vectors."""
+def _columns(graph: Dataflow, current: Read, source: Source, step: int, bias: NDArray) -> NDArray:
+    """The matrix from ``source`` to a current: one run per batch of unit vectors."""
     shape, batch = graph.shape(source), graph.trace.batch
     size = int(np.prod(shape[2:] if source == SAMPLES else shape[1:]))
     matrix = np.empty((bias.size, size))
@@ -498,7 +518,7 @@ def _columns(
         count = min(batch, size - start)
         units = torch.zeros(batch, size, dtype=torch.float64)
         units[torch.arange(count), torch.arange(start, start + count)] = UNIT
-        found = _rows(graph.run(node, {source: _value(graph, source, units, step)}))
+        found = _rows(graph.run(current, {source: _value(graph, source, units, step)}))
         matrix[:, start : start + count] = ((found - bias) / UNIT)[:count].T
     return matrix
 
@@ -520,7 +540,7 @@ def _check_affine(
     graph: Dataflow, path: str, step: int, bias: NDArray, weights: Mapping[Any, NDArray]
 ) -> None:
     """Random vectors, binary and real, small and large, must give what bias and weights say."""
-    node = _current(graph.calls[path][step])
+    current = _current(graph.calls[path][step])
     generator = torch.Generator().manual_seed(step)
     matrices = {key: torch.from_numpy(weight.T) for key, weight in weights.items()}
     for scale in (0.0, 1.0, 1e-3, 1e4):
@@ -534,20 +554,20 @@ def _check_affine(
             values[source] = _value(graph, source, rows, step)
             expected = expected + rows @ matrix
             size = size + rows.abs() @ matrix.abs()
-        found = graph.run(node, values).flatten(1)
+        found = graph.run(current, values).flatten(1)
         if not bool(((found - expected).abs() <= TOLERANCE * size + 1e-30).all()):
-            raise ModelError(_not_affine(graph, path, step, node))
+            raise ModelError(_not_affine(graph, path, step, current))
 
 
-def _not_affine(graph: Dataflow, path: str, step: int, node: Node) -> str:
+def _not_affine(graph: Dataflow, path: str, step: int, current: Read) -> str:
     """Name the first operation between the sources and the current that is not affine."""
-    leaves = graph.leaves(node)
+    leaves = graph.leaves(current)
     for scale in (1.0, 1e4, UNIT):
         a, b = (_random_values(graph, leaves, seed) for seed in (1, 2))
         a, b = ({leaf: scale * v for leaf, v in values.items()} for values in (a, b))
         total = {leaf: a[leaf] + b[leaf] for leaf in leaves}
-        runs = [graph.run_all(node, values) for values in ({}, a, b, total)]
-        for here in graph.slice(node):
+        runs = [graph.run_all(current, values) for values in ({}, a, b, total)]
+        for here in graph.slice(current):
             zero, one, two, both = (_doubled(run[here]) for run in runs)
             if isinstance(zero, Tensor) and not _adds_up(zero, one, two, both):
                 return (
@@ -705,9 +725,7 @@ def _block_counts(weight: NDArray) -> list[int]:
         return []
     row, column = np.nonzero(weight)
     divisors = (k for k in range(2, common + 1) if common % k == 0)
-    return [
-        k for k in divisors if np.array_equal(row // (rows // k), column // (columns // k))
-    ]
+    return [k for k in divisors if np.array_equal(row // (rows // k), column // (columns // k))]
 
 
 def _blocks(weight: NDArray, count: int) -> NDArray:
@@ -719,20 +737,18 @@ def _blocks(weight: NDArray, count: int) -> NDArray:
 
 
 def _cells(layer: Layer) -> int:
-    """How many memory cells a layer has: the count its shared blocks agree on, or 0."""
-    agreed: set[int] | None = None
+    """How many memory cells a layer has: the count its shared blocks agree on, or 0.
+
+    Blocks of one row (an identity, say) speak for no grouping, but do not contradict one.
+    """
+    agreed: set[int] = set()
     for weight in layer.weights.values():
-        shared = {
-            k
-            for k in _block_counts(weight)
-            if _blocks(weight, k).ndim == 2
-        }
-        if any(k < layer.bias.size for k in shared):
-            agreed = shared if agreed is None else (agreed & shared or agreed)
-    candidates = {k for k in agreed or () if k < layer.bias.size}
-    if len(layer.shape) > 1 and layer.shape[0] in candidates:
+        shared = {k for k in _block_counts(weight) if _blocks(weight, k).ndim == 2}
+        if shared and max(shared) < layer.bias.size:
+            agreed = agreed & shared or agreed or shared
+    if len(layer.shape) > 1 and layer.shape[0] in agreed:
         return layer.shape[0]
-    return max(candidates, default=0)
+    return max(agreed, default=0)
 
 
 # ---- the readout ----
@@ -740,7 +756,7 @@ def _cells(layer: Layer) -> int:
 
 def _read_out(graph: Dataflow, readout: str | None) -> tuple[str, str]:
     """The neuron the module's output is read from, and the rule."""
-    results = [_matched(graph, nodes) for nodes in _results(graph)]
+    results = [_matched(graph, reads) for reads in _results(graph)]
     spikes = [r for r in results if r and r[1] == "spike_count"]
     if spikes:
         return spikes[0][0], readout or "spike_count"
@@ -756,7 +772,7 @@ def _read_out(graph: Dataflow, readout: str | None) -> tuple[str, str]:
     return path, readout or rule
 
 
-def _results(graph: Dataflow) -> list[list[Node]]:
+def _results(graph: Dataflow) -> list[list[Read]]:
     """The module's outputs in order; a list of one tensor per step counts as one output."""
     program = graph.trace.program
     output = graph.nodes[-1].args[0]
@@ -766,7 +782,8 @@ def _results(graph: Dataflow) -> list[list[Node]]:
         if spec.kind.name == "USER_OUTPUT"
     ]
     tree = pytree.tree_unflatten(user, program.call_spec.out_spec)  # type: ignore[arg-type]
-    return _sequences(tree, graph.trace.steps)
+    sequences = _sequences(tree, graph.trace.steps)
+    return [[Read(node, graph.nodes[-1]) for node in nodes] for nodes in sequences]
 
 
 def _sequences(tree: Any, steps: int) -> list[list[Node]]:
@@ -782,11 +799,11 @@ def _sequences(tree: Any, steps: int) -> list[list[Node]]:
     return [sequence for entry in entries for sequence in _sequences(entry, steps)]
 
 
-def _matched(graph: Dataflow, nodes: Sequence[Node]) -> tuple[str, str] | None:
+def _matched(graph: Dataflow, reads: Sequence[Read]) -> tuple[str, str] | None:
     """(neuron, rule) if this output is a neuron's spikes or membranes; rule "" for bare membranes."""
-    leaves = list(dict.fromkeys(leaf for node in nodes for leaf in graph.leaves(node)))
+    leaves = list(dict.fromkeys(leaf for read in reads for leaf in graph.leaves(read)))
     values = _random_values(graph, leaves, 7)
-    found = [_doubled(graph.run(node, values)) for node in nodes]
+    found = [_doubled(graph.run(read, values)) for read in reads]
     if not all(isinstance(f, Tensor) and f.is_floating_point() for f in found):
         return None
     output = _time_major(torch.stack(found) if len(found) > 1 else found[0], graph.trace)
@@ -838,10 +855,10 @@ def _proportional(output: Tensor, values: Tensor) -> bool:
 
 def _unreadable(graph: Dataflow) -> str:
     module, results = graph.trace.module, _results(graph)
-    shapes = ", ".join(str(list(n[0].meta["val"].shape)) for n in results) or "no tensor"
-    leaves = {s.path for nodes in results for n in nodes for s in graph.leaves(n)} - {INPUT}
-    made = f", a map of what {' and '.join(sorted(leaves))} put out" if leaves else ""
-    lines = [_at(nodes[0]) for nodes in results if nodes[0].op == "call_function"]
+    shapes = ", ".join(str(list(r[0].node.meta["val"].shape)) for r in results) or "no tensor"
+    leaves = {s.path for reads in results for r in reads for s in graph.leaves(r)} - {INPUT}
+    made = f", made of what {' and '.join(sorted(leaves))} put out" if leaves else ""
+    lines = [_at(r[0].node) for r in results if r[0].node.op == "call_function"]
     return (
         f"{module} returns {shapes}{made}: {lines[0] if lines else 'a constant'}; it must return "
         "the spikes of one neuron layer, unpermuted: [T, B, C], [B, T, C] or their sum over time"

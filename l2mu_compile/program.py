@@ -20,8 +20,8 @@ from l2mu_compile.neurons import CuBaLIF
 
 Field = tuple[str, str | int | None]
 
-# The words of the generated API; no constant may take their names.
-API_WORDS = ("state_t", "init", "reset", "step", "classify", "run")
+# The generated API's functions; no constant may take their names.
+API_FUNCTIONS = ("init", "reset", "step", "classify", "run")
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class _Lowering:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.order = [p.name for p in network.order()]
-        self.names = {f"{network.name}_{word}" for word in API_WORDS}
+        self.names = {f"{network.name}_{word}" for word in (*API_FUNCTIONS, "state_t", "window")}
         self.data: list[Data] = []
         self.records: list[Record] = []
         self.calls: list[Call] = []

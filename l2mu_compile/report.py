@@ -103,6 +103,9 @@ class Report(_Strict):
     populations: list[PopulationReport]
     projections: list[ProjectionReport]
     artifacts: list[Artifact]
+    firmware_decision: int | None = Field(
+        None, description="what the firmware's main returns for its window; None without firmware"
+    )
     verify: Verification | None = None
 
     def to_json(self) -> str:

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from l2mu_compile.errors import ModelError
+from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.neurons import LIF, CuBaLIF, Neuron, parameter_names
 
 STEPS = 3
@@ -99,12 +99,9 @@ class Trace:
 
     def tensors(self) -> dict[str, Tensor]:
         """Parameters, buffers and constants by the name of their placeholder node."""
-        program, found = self.program, {}
-        for spec in program.graph_signature.input_specs:
-            if spec.target is not None:
-                values = program.state_dict if spec.target in program.state_dict else None
-                found[spec.arg.name] = (values or program.constants)[spec.target]
-        return found
+        values = {**self.program.constants, **self.program.state_dict}
+        specs = self.program.graph_signature.input_specs
+        return {s.arg.name: values[s.target] for s in specs if s.target is not None}
 
     def table(self) -> str:
         """The fx graph as text, one node per line, with the module line each node comes from."""
@@ -146,16 +143,22 @@ def trace(
     found by probing. ``window`` is the number of steps of a window; give it when the code accepts
     no other. Raises `ModelError` naming what is not supported, where, and what to do.
     """
+    if window is not None and window < 2:
+        raise UsageError(f"window must be at least 2 steps, not {window}")
     neurons = _neuron_modules(module)
     with _preserved(module), _only_own_instances(module), _quiet(), torch.no_grad():
         module.eval()
         meter = _Meter(neurons)
         layout = _find_layout(module, meter, inputs, time_first, window)
-        used = [path for path in meter.calls if meter.calls[path]]
-        records = {path: _record(path, neurons[path], meter.shapes[path]) for path in used}
+        if None not in (window, layout.window) and window != layout.window:
+            raise ModelError(
+                f"{type(module).__name__}.forward runs {layout.window} steps whatever its window; "
+                f"window={window} cannot be had"
+            )
         batch = _unused_size(module, layout)
         meter.start(batch, exporting=True)
         program = _export(module, layout.shape(batch))
+        records = {p: _record(p, neurons[p], shape) for p, shape in meter.shapes.items()}
     found = Trace(
         module=type(module).__name__,
         program=program,
@@ -163,7 +166,7 @@ def trace(
         batch=batch,
         inputs=layout.inputs,
         time_first=layout.time_first,
-        neurons={path: records[path] for path in meter.calls},
+        neurons=records,
         window=layout.window if layout.window is not None else window,
         inputs_found=inputs is None,
     )
@@ -181,7 +184,9 @@ def operation(node: Node) -> str:
 
 def source_line(node: Node) -> str:
     """The line of the user's code a node comes from: ``model.py:12: x = self.fc(x)``, or ""."""
-    frames = re.findall(r'File "([^"]+)", line (\d+), in \S+\n\s*(.*)', node.meta.get("stack_trace") or "")
+    frames = re.findall(
+        r'File "([^"]+)", line (\d+), in \S+\n\s*(.*)', node.meta.get("stack_trace") or ""
+    )
     for file, line, code in reversed(frames):
         path = Path(file)
         if path != Path(__file__) and not {"torch", "snntorch"} & set(path.parts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from l2mu_compile.passbase import Pass
 from l2mu_compile.passes.calibrate import Calibrate
 from l2mu_compile.passes.fold_input import FoldInput
 from l2mu_compile.passes.fold_threshold import FoldThreshold
@@ -9,8 +10,6 @@ from l2mu_compile.passes.plan_memory import PlanMemory
 from l2mu_compile.passes.quantize import Quantize
 from l2mu_compile.passes.remove_dead import RemoveDead
 from l2mu_compile.passes.select_kernels import SelectKernels
-
-from l2mu_compile.passbase import Pass
 
 PASSES: dict[str, type[Pass]] = {
     p.name: p

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from l2mu_compile.targets.kernel_table import kernel_table
-
 from l2mu_compile.errors import UsageError
 from l2mu_compile.network import Network, Projection
 from l2mu_compile.passbase import Context, Pass
+from l2mu_compile.targets.kernel_table import kernel_table
 
 
 @dataclass(frozen=True)

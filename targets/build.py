@@ -8,7 +8,7 @@ from pathlib import Path
 
 from numpy.typing import NDArray
 
-from l2mu_compile.program import Program
+from l2mu_compile.program import API_FUNCTIONS, Program
 from l2mu_compile.targets.c_text import number
 from l2mu_compile.targets.devices import (
     Device,
@@ -67,7 +67,10 @@ def build(
     if "firmware" in target.artifacts:
         main = _write_firmware(program, window, stamp, output / "firmware")
         linked = compile_objects(target, [main], [output / "src"], scratch / "main", log)
-        link_firmware(target, [*linked, *objects], _firmware_path(output, program.name), log=log)
+        image = _firmware_path(output, program.name)
+        # Inlined into one another, the API's functions would leave nothing to call by name.
+        keep = [f"{program.name}_{word}" for word in API_FUNCTIONS]
+        link_firmware(target, [*linked, *objects], image, log=log, keep=keep)
 
 
 def open_device(program: Program, target: Target, output: Path) -> Device:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from l2mu_compile.targets.emulator import Emulator
-from l2mu_compile.targets.record import Target
 from numpy.typing import NDArray
 
 from l2mu_compile.errors import ToolchainError
+from l2mu_compile.targets.emulator import Emulator
+from l2mu_compile.targets.record import Target
 
 STACK_PAINT = 0xA5
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from l2mu_compile.targets.c_text import array_body, number
-from l2mu_compile.targets.kernel_table import HEADERS, KERNEL_DIR, kernel_table
 
 from l2mu_compile.errors import ModelError
 from l2mu_compile.network import CTYPE_BYTES, Buffer
 from l2mu_compile.program import Argument, Call, Constant, Data, Place, Program, Record
+from l2mu_compile.targets.c_text import array_body, number
+from l2mu_compile.targets.kernel_table import HEADERS, KERNEL_DIR, kernel_table
 
 TEMPLATE_DIR = Path(__file__).parent / "templates"
 SCRATCH_BYTES = CTYPE_BYTES["uint16_t"]

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import unicorn
-from l2mu_compile.targets.elf import Symbol, entry_point, segments, symbols
-from l2mu_compile.targets.instruction_counter import InstructionCounter
-from l2mu_compile.targets.record import EmulatorModel, Memory, Region, Target
 from unicorn import unicorn_const
 
 from l2mu_compile.errors import L2MUError, UsageError
+from l2mu_compile.targets.elf import Symbol, entry_point, segments, symbols
+from l2mu_compile.targets.instruction_counter import InstructionCounter
+from l2mu_compile.targets.record import EmulatorModel, Memory, Region, Target
 
 SCRATCH = Region(0x6000_0000, 16 * 1024 * 1024)
 HALT_SYMBOL = "firmware_halt"

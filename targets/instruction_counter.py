@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import unicorn
-from l2mu_compile.targets.host import HOST
-from l2mu_compile.targets.toolchain import RUNTIME_DIR, compile_objects, shared_library
 from unicorn import unicorn_const
 
 from l2mu_compile.errors import ToolchainError
+from l2mu_compile.targets.host import HOST
+from l2mu_compile.targets.toolchain import RUNTIME_DIR, compile_objects, shared_library
 
 _IT_LONGEST = 4
 _FIRST_32_BIT_PREFIX = 0b11101

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
+from l2mu_compile.errors import UsageError
 from l2mu_compile.targets.cortex_m import CORTEX_M4
 from l2mu_compile.targets.host import HOST
 from l2mu_compile.targets.record import Target
-
-from l2mu_compile.errors import UsageError
 
 TARGETS: dict[str, Target] = {
     target.name: target

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from l2mu_compile.targets.record import Target
-from l2mu_compile.targets.zig import zig_command, zig_environment
 
 from l2mu_compile.errors import ToolchainError
+from l2mu_compile.targets.record import Target
+from l2mu_compile.targets.zig import zig_command, zig_environment
 
 RUNTIME_DIR = Path(__file__).resolve().parent / "runtime"
 

@@ -56,7 +56,7 @@ class Recipe:
 def build(recipe: Recipe) -> L2MU:
     """An untrained model: decay rates spread over each population, mixed-sign channel weights."""
     sizes = {
-        **{channel: recipe.pop_size for channel in data.CHANNELS},
+        **dict.fromkeys(data.CHANNELS, recipe.pop_size),
         "encoder": recipe.encoding_size,
         "decoder": recipe.output_transformer_size,
         "u": recipe.memory_size,

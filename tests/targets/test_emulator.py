@@ -9,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from unicorn import unicorn_const
+
+from l2mu_compile.errors import ToolchainError, UsageError
 from l2mu_compile.targets.elf import footprint
 from l2mu_compile.targets.emulator import SCRATCH, EmulationError, Emulator
 from l2mu_compile.targets.instruction_counter import it_blocks
@@ -16,9 +19,6 @@ from l2mu_compile.targets.record import EmulatorModel, Memory, Region, Target
 from l2mu_compile.targets.registry import get_target
 from l2mu_compile.targets.toolchain import compile_objects, link_firmware
 from l2mu_compile.targets.zig import zig_command, zig_environment
-from unicorn import unicorn_const
-
-from l2mu_compile.errors import ToolchainError, UsageError
 
 CORTEX_M4 = get_target("cortex-m4")
 

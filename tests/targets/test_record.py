@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
+from l2mu_compile.errors import UsageError
 from l2mu_compile.targets.cortex_m import CORTEX_M4
 from l2mu_compile.targets.host import HOST
 from l2mu_compile.targets.record import Memory, Region, Target
 from l2mu_compile.targets.registry import TARGETS, get_target
-
-from l2mu_compile.errors import UsageError
 
 ROM = Region(0, 4096)
 

@@ -8,6 +8,8 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
+
+from l2mu_compile.errors import ToolchainError
 from l2mu_compile.targets import zig
 from l2mu_compile.targets.elf import symbols
 from l2mu_compile.targets.record import Memory, Region, Target
@@ -19,8 +21,6 @@ from l2mu_compile.targets.toolchain import (
     shared_library,
     static_library,
 )
-
-from l2mu_compile.errors import ToolchainError
 
 HOST = get_target("host")
 CORTEX_M4 = get_target("cortex-m4")
