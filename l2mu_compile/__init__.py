@@ -1,3 +1,51 @@
-"""l2mu-compile: trained spiking Legendre Memory Units to small, verified C for ARM devices."""
+"""l2mu-compile: trained spiking Legendre Memory Units to small, verified C for ARM devices.
+
+::
+
+    from pathlib import Path
+    from l2mu_compile import Job, compile_model, default_pipeline, get_target, load_model
+
+    model = load_model(Path("har.ckpt"))
+    job = Job(get_target("cortex-m4"), default_pipeline(quantized=False, calibrated=False))
+    report = compile_model(model, job, Path("out/har"))
+
+The names below are public; they are imported when first used, so torch is loaded only where a
+torch model is.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
+
+_PUBLIC = {
+    "checkpoint": ("load_checkpoint", "save_checkpoint"),
+    "compiler": ("Job", "compile_model", "load_host_model", "verify_output"),
+    "errors": ("L2MUError", "MismatchError", "ModelError", "ToolchainError", "UsageError"),
+    "frontend": ("Model", "from_module", "load_model"),
+    "interpreter": ("Run", "run"),
+    "l2mu": ("L2MU", "L2MUConfig", "NeuronParameters"),
+    "network": ("Input", "Network", "Population", "Projection", "Readout"),
+    "neurons": ("LI", "LIF", "CuBaLIF"),
+    "passbase": ("Context", "Pass"),
+    "pipeline": ("default_pipeline", "parse_pipeline", "run_passes"),
+    "program": ("Program", "lower"),
+    "targets.registry": ("TARGETS", "get_target"),
+    "text": ("load_network", "parse", "save_network", "to_text"),
+    "windows": ("Windows", "load_windows"),
+}
+_HOME = {name: module for module, names in _PUBLIC.items() for name in names}
+
+__all__ = sorted([*_HOME, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

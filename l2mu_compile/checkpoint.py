@@ -140,8 +140,8 @@ def _read(path: Path) -> tuple[Any, Mapping[str, str]]:
         reason = f"it needs {needed[1]}" if needed else "it is no checkpoint of tensors and values"
         raise ModelError(f"cannot be loaded without running code: {reason}") from None
     except Exception as error:
-        reason = str(error).split(". ")[0].splitlines()[:1] or [type(error).__name__]
-        raise ModelError(f"not a readable torch checkpoint: {reason[0]}") from None
+        reason = (str(error).split(". ")[0].splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"not a readable torch checkpoint: {reason}") from None
 
 
 def _read_safetensors(path: Path) -> tuple[Any, Mapping[str, str]]:
@@ -203,7 +203,7 @@ def _flatten(values: Any) -> dict[str, Any]:
 
 def _canonical(tensors: Tensors) -> Tensors:
     """The same tensors under raw names: prefix gone, ``e_x.weight`` as ``e_x``, states dropped."""
-    prefixes = sorted({found for name in tensors if (found := _prefix(name)) is not None})
+    prefixes = sorted({prefix for prefix in map(_prefix, tensors) if prefix is not None})
     if not prefixes:
         some = ", ".join(list(tensors)[:3]) or "none"
         raise ModelError(f"no key 'e_x' or 'e_x.weight': not an L2MU (keys: {some})")
@@ -291,7 +291,8 @@ def _config(tensors: Tensors, hyper: Mapping[str, Any]) -> L2MUConfig:
     if order != columns:
         raise ModelError(f"key 'A' has shape {[order, columns]}; expected a square matrix")
     classes, _ = _matrix(tensors, "output_transformation.weight")
-    encoder, inputs, sizes = "plain", encoded, {}
+    encoder, inputs = "plain", encoded
+    sizes: dict[str, Any] = {}
     for name, stem in (("single", _SINGLE), ("stacked", _STACKED)):
         if f"{stem}.0.weight" in tensors:
             channels = (key for key in tensors if key.startswith(f"{stem}."))
@@ -339,7 +340,7 @@ def _neuron(
     population: str, path: str, neuron: str, tensors: Tensors, hyper: Mapping[str, Any]
 ) -> NeuronParameters:
     names = ["beta", "threshold"] + (["alpha"] if neuron == "synaptic" else [])
-    values = {}
+    values: dict[str, Any] = {}
     for name in names:
         key, spelled = f"{path}.{name}", f"{name}_spk_{population}"
         if key in tensors:

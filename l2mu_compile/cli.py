@@ -285,7 +285,7 @@ def targets(as_json: AsJson = False) -> None:
     """List the targets and what is built for each."""
     from l2mu_compile.targets.registry import TARGETS
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": t.name,
             "description": t.description,

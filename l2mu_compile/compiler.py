@@ -30,7 +30,7 @@ from l2mu_compile.report import (
     load_report,
 )
 from l2mu_compile.targets.build import Window, build, measured_footprint, open_device
-from l2mu_compile.targets.devices import Device, EmulatedModel
+from l2mu_compile.targets.devices import Device, EmulatedModel, HostModel
 from l2mu_compile.targets.emit_c import state_bytes
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import get_target
@@ -118,6 +118,21 @@ def verify_output(
     write_whole(folder / REPORT_FILE, report.to_json())
     _require_exact(report)
     return report
+
+
+def load_host_model(folder: Path) -> HostModel:
+    """The library of a directory compiled for this machine, callable on NumPy windows.
+
+    Raises `UsageError` if ``folder`` was compiled for another machine, `ModelError` if it is not
+    what the compiler wrote.
+    """
+    report = load_report(folder / REPORT_FILE)
+    device = open_device(
+        lower(load_network(folder / NETWORK_FILE)), get_target(report.target), folder
+    )
+    if not isinstance(device, HostModel):
+        raise UsageError(f"{folder} was compiled for {report.target}, not for this machine")
+    return device
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from l2mu_compile.network import Network, identifier
 from l2mu_compile.report import Source
 from l2mu_compile.text import load_network
 from l2mu_compile.verify import verify
+
+if TYPE_CHECKING:
+    from torch import nn
 
 BATCH = 256
 
@@ -85,6 +89,21 @@ def load_model(
     return _trace(checkpoint.model, config.inputs, readout, name or path.stem, source)
 
 
+def from_module(
+    module: nn.Module,
+    inputs: int | None = None,
+    time_first: bool | None = None,
+    readout: str | None = None,
+    name: str = "l2mu",
+) -> Model:
+    """Trace a torch module taking ``[T, B, inputs]`` or ``[B, T, inputs]``, as it is.
+
+    What is None is found by trial (``readout`` by what the module returns). Raises `ModelError`.
+    """
+    source = Source(kind="module", name=type(module).__name__)
+    return _trace(module, inputs, readout, name, source, time_first)
+
+
 def _from_module(
     spec: str, path: Path | None, inputs: int | None, readout: str | None, name: str | None
 ) -> Model:
@@ -97,7 +116,7 @@ def _from_module(
     return _trace(module, inputs, readout, name or spec.rpartition(":")[2], source)
 
 
-def _make_module(spec: str):  # type: ignore[no-untyped-def]
+def _make_module(spec: str) -> nn.Module:
     from torch import nn
 
     package, separator, factory = spec.partition(":")
@@ -117,7 +136,7 @@ def _make_module(spec: str):  # type: ignore[no-untyped-def]
     return module
 
 
-def _load_state(module, path: Path) -> None:  # type: ignore[no-untyped-def]
+def _load_state(module: nn.Module, path: Path) -> None:
     from l2mu_compile.checkpoint import read_state_dict
 
     try:
@@ -127,11 +146,18 @@ def _load_state(module, path: Path) -> None:  # type: ignore[no-untyped-def]
         raise ModelError(f"{path}: does not fit the module: {reason}") from None
 
 
-def _trace(module, inputs, readout, name: str, source: Source) -> Model:  # type: ignore[no-untyped-def]
+def _trace(
+    module: nn.Module,
+    inputs: int | None,
+    readout: str | None,
+    name: str,
+    source: Source,
+    time_first: bool | None = None,
+) -> Model:
     from l2mu_compile.lift import lift
     from l2mu_compile.trace import trace
 
-    traced = trace(module, inputs=inputs)
+    traced = trace(module, inputs=inputs, time_first=time_first)
     network = lift(traced, name=identifier(name, fallback="l2mu"), readout=readout)
     verify(network)
     rule = network.readout.rule
@@ -139,7 +165,7 @@ def _trace(module, inputs, readout, name: str, source: Source) -> Model:  # type
     return Model(network, source, decide)
 
 
-def _torch_decisions(module, time_first: bool) -> Decide:  # type: ignore[no-untyped-def]
+def _torch_decisions(module: nn.Module, time_first: bool) -> Decide:
     """The module's own decisions: most spikes over the window, lowest index among equals."""
     import torch
 

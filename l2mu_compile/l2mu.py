@@ -148,6 +148,16 @@ class L2MU(nn.Module):
     is the class with most spikes over the window. State starts at zero in every call.
     """
 
+    A: Tensor
+    B: Tensor
+    _base_A: Tensor
+    _base_B: Tensor
+    theta_inv: Tensor
+    bias_x: Tensor | None
+    bias_h: Tensor | None
+    bias_m: Tensor | None
+    input_encoder: SingleEncoder | StackedEncoder | None
+
     def __init__(self, config: L2MUConfig, spike_grad: Any = None) -> None:
         super().__init__()
         self.config = config
@@ -170,11 +180,11 @@ class L2MU(nn.Module):
         self.spk_h = self.make_neuron("h", config.hidden_size)
         self.spk_output = self.make_neuron("output", config.classes)
 
-    def _make_encoder(self) -> nn.Module | None:
+    def _make_encoder(self) -> SingleEncoder | StackedEncoder | None:
         if self.config.encoder == "plain":
             return None
-        encoder = SingleEncoder if self.config.encoder == "single" else StackedEncoder
-        return encoder(self.config, self.make_neuron)
+        single = self.config.encoder == "single"
+        return (SingleEncoder if single else StackedEncoder)(self.config, self.make_neuron)
 
     def _make_memory(self) -> None:
         config = self.config
@@ -240,7 +250,7 @@ class Stateful:
 
     def __init__(self, neuron: nn.Module) -> None:
         self.neuron = neuron
-        state = neuron.reset_mem()
+        state: Any = neuron.reset_mem()  # type: ignore[operator]
         self.state = state if isinstance(state, tuple) else (state,)
 
     def __call__(self, current: Tensor) -> Tensor:

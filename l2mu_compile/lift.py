@@ -139,15 +139,16 @@ class Dataflow:
         self._evaluate_constants()
 
     def _add(self, node: Node) -> None:
+        args: Any = node.args
         if node.op == "placeholder" and node.name in self._inputs:
             self.sources[node] = SAMPLES
         elif _is_update(node):
-            self.calls[node.args[-1]].append(node)  # type: ignore[index]
-        elif operation(node) == "getitem" and _is_update(node.args[0]):
-            update, index = node.args
-            kinds = ("spikes", "membrane") if len(update.args) == 3 else _CUBA_OUTPUTS  # type: ignore[union-attr]
-            path = update.args[-1]  # type: ignore[union-attr]
-            self.sources[node] = Source(kinds[index], path, len(self.calls[path]) - 1)  # type: ignore[index]
+            self.calls[args[-1]].append(node)
+        elif operation(node) == "getitem" and _is_update(args[0]):
+            update, index = args
+            kinds = _LIF_OUTPUTS if len(update.args) == 3 else _CUBA_OUTPUTS
+            path = update.args[-1]
+            self.sources[node] = Source(kinds[index], path, len(self.calls[path]) - 1)
         self._base[node] = self._base_of(node)
         reads = [] if node in self.sources or _shape_only(node) else list(node.all_input_nodes)
         for n in reads:
@@ -163,7 +164,7 @@ class Dataflow:
         if node.op != "call_function" or _is_update(node) or node in self.sources:
             return node
         if operation(node) == "getitem":
-            return self._base[node.args[0]]  # type: ignore[index]
+            return self._base[node.all_input_nodes[0]]
         schema = getattr(node.target, "_schema", None)
         if schema is None or all(r.alias_info is None for r in schema.returns):
             return node
@@ -173,7 +174,7 @@ class Dataflow:
         return node
 
     def _find_dynamic(self) -> set[Node]:
-        """Nodes whose value depends on a source, or lives in storage that such a value is put in."""
+        """Nodes that depend on a source, or share storage with a value that does."""
         volatile: set[Node] = set()
         while True:
             dynamic: set[Node] = set()
@@ -222,7 +223,7 @@ class Dataflow:
 
         arguments = map_aggregate(node.args, fill)
         options = map_aggregate(node.kwargs, fill)
-        result = node.target(*arguments, **options)  # type: ignore[operator, misc]
+        result = node.target(*arguments, **options)  # type: ignore[operator]
         if re.match(r"aten\.(new_)?empty", str(node.target)):
             result.zero_()
         return result if exact else _doubled(result)
@@ -300,16 +301,16 @@ class Dataflow:
         if node in self.sources:
             kind, path, at = self.sources[node]
             return kind, path, at - step if at >= 0 else "window"
-        at = self._sample_step(node)
-        if at is not None:
-            return "sample", at - step
+        sample = self._sample_step(node)
+        if sample is not None:
+            return "sample", sample - step
         if node.op == "placeholder" or _shape_only(node) or self._base[node] in self._written:
             return "node", node.name
 
         def fill(argument: Any) -> Any:
-            return (
-                ("#", self._key(argument, step, seen)) if isinstance(argument, Node) else argument
-            )
+            if not isinstance(argument, Node):
+                return argument
+            return "#", self._key(argument, step, seen)
 
         parts = map_aggregate((node.args, dict(node.kwargs)), fill)
         return str(node.target), repr(parts)
@@ -318,17 +319,18 @@ class Dataflow:
         """The step whose sample this node reads, if it plainly picks one."""
         if node.op != "call_function":
             return None
-        first = node.args[0] if node.args else None
+        args: Any = node.args
         axis, name = self.sample_axis(), operation(node)
-        if name == "aten.select" and self.sources.get(first) == SAMPLES and node.args[1] == axis:  # type: ignore[arg-type]
-            return int(node.args[2])  # type: ignore[arg-type]
-        if name == "getitem" and isinstance(first, Node) and operation(first) == "aten.unbind":
-            over = first.args[1] if len(first.args) > 1 else 0
-            if self.sources.get(first.args[0]) == SAMPLES and over == axis:  # type: ignore[arg-type]
-                return int(node.args[1])  # type: ignore[arg-type]
+        if name == "aten.select" and self.sources.get(args[0]) == SAMPLES and args[1] == axis:
+            return int(args[2])
+        if name == "getitem" and operation(args[0]) == "aten.unbind":
+            whole, over = (*args[0].args, 0)[:2]
+            if self.sources.get(whole) == SAMPLES and over == axis:
+                return int(args[1])
         return None
 
 
+_LIF_OUTPUTS = ("spikes", "membrane")
 _CUBA_OUTPUTS = ("spikes", "synaptic", "membrane")
 
 
@@ -345,13 +347,9 @@ def _writes(node: Node) -> list[Node]:
     schema = getattr(node.target, "_schema", None)
     if schema is None or node.op != "call_function" or operation(node) == "aten.detach_":
         return []
-    return [
-        value
-        for argument, value in zip(schema.arguments, node.args, strict=False)
-        if isinstance(value, Node)
-        and argument.alias_info is not None
-        and argument.alias_info.is_write
-    ]
+    pairs = zip(schema.arguments, node.args, strict=False)
+    aliased = [(a.alias_info, v) for a, v in pairs if a.alias_info and isinstance(v, Node)]
+    return [value for alias, value in aliased if alias.is_write]
 
 
 def _random(node: Node) -> bool:
@@ -380,7 +378,10 @@ def _at(node: Node) -> str:
 
 @dataclass(frozen=True)
 class Layer:
-    """A neuron's step: its record and its current as weights by (source path, delay), and a bias."""
+    """One step of a neuron: its dynamics, and its current as a bias and weights.
+
+    Weights are float32 ``[neurons, source neurons]`` by (source path, delay).
+    """
 
     path: str
     shape: tuple[int, ...]
@@ -448,7 +449,8 @@ def _check_sources(graph: Dataflow, path: str, step: int) -> list[Source]:
     """Sources the current really depends on; refuses those a Network has no projection for."""
     current = _current(graph.calls[path][step])
     leaves = graph.leaves(current)
-    allowed, foreign = [], []
+    allowed: list[Source] = []
+    foreign: list[Source] = []
     for leaf in leaves:
         near = leaf.kind == "spikes" and leaf.step in (step, step - 1)
         (allowed if near or leaf == SAMPLES else foreign).append(leaf)
@@ -457,16 +459,16 @@ def _check_sources(graph: Dataflow, path: str, step: int) -> list[Source]:
     for leaf in foreign:
         if not torch.equal(graph.run(current, {**values, leaf: values[leaf] + 1}), plain):
             raise ModelError(
-                f"the current of {path} at step {step} reads {leaf}{_reader(graph, current, leaf)}; "
-                "only spikes of the same step or the step before can be projected"
+                f"the current of {path} at step {step} reads {leaf}"
+                f"{_reader(graph, current, leaf)}; only spikes of the same step or the step "
+                "before can be projected"
             )
     if SAMPLES in leaves:
         for other in range(graph.trace.steps):
             moved = values[SAMPLES].clone()
             moved.select(graph.sample_axis(), other).add_(1)
-            if other != step and not torch.equal(
-                graph.run(current, {**values, SAMPLES: moved}), plain
-            ):
+            found = graph.run(current, {**values, SAMPLES: moved})
+            if other != step and not torch.equal(found, plain):
                 raise ModelError(
                     f"the current of {path} at step {step} reads sample {other}"
                     f"{_reader(graph, current, SAMPLES)}; a step may only read its own sample"
@@ -498,9 +500,7 @@ def _extract(graph: Dataflow, path: str, step: int) -> Maps:
     sources = _check_sources(graph, path, step)
     rest = _rows(graph.run(current, {}))
     if not (rest == rest[:1]).all():
-        raise ModelError(
-            f"the bias of {path} differs between windows of a batch ({_at(current.node)})"
-        )
+        raise ModelError(f"the bias of {path} differs between windows: {_at(current.node)}")
     weights = {}
     for source in sources:
         key = (INPUT, 0) if source == SAMPLES else (source.path, step - source.step)
@@ -639,7 +639,7 @@ def _consumed_together(layers: list[Layer], paths: set[str]) -> bool:
 
 
 def _by_slice(group: list[Layer], inputs: int) -> list[Layer] | None:
-    """The group in order of the input slices it reads, if these are equal, disjoint and complete."""
+    """The group by the input slices it reads, if these are equal, disjoint and complete."""
     width, rest = divmod(inputs, len(group))
     if rest or not width:
         return None
@@ -683,7 +683,7 @@ def _joined_weights(layer: Layer, paths: list[str], merged: str) -> dict[tuple[s
 
 
 def _joined_neuron(group: list[Layer]) -> Neuron:
-    values = {}
+    values: dict[str, Any] = {}
     for name in parameter_names(group[0].neuron):
         parts = [
             np.broadcast_to(getattr(layer.neuron, name), (layer.bias.size,)) for layer in group
@@ -729,7 +729,7 @@ def _block_counts(weight: NDArray) -> list[int]:
 
 
 def _blocks(weight: NDArray, count: int) -> NDArray:
-    """The diagonal blocks: ``[rows, columns]`` if all are equal, else ``[count, rows, columns]``."""
+    """The diagonal blocks: ``[rows, columns]`` if all equal, else ``[count, rows, columns]``."""
     rows, columns = weight.shape[0] // count, weight.shape[1] // count
     index = np.arange(count)
     blocks = weight.reshape(count, rows, count, columns)[index, :, index, :]
@@ -781,7 +781,7 @@ def _results(graph: Dataflow) -> list[list[Read]]:
         for n, spec in zip(output, program.graph_signature.output_specs, strict=True)  # type: ignore[arg-type]
         if spec.kind.name == "USER_OUTPUT"
     ]
-    tree = pytree.tree_unflatten(user, program.call_spec.out_spec)  # type: ignore[arg-type]
+    tree = pytree.tree_unflatten(user, program.call_spec.out_spec)
     sequences = _sequences(tree, graph.trace.steps)
     return [[Read(node, graph.nodes[-1]) for node in nodes] for nodes in sequences]
 
@@ -800,7 +800,7 @@ def _sequences(tree: Any, steps: int) -> list[list[Node]]:
 
 
 def _matched(graph: Dataflow, reads: Sequence[Read]) -> tuple[str, str] | None:
-    """(neuron, rule) if this output is a neuron's spikes or membranes; rule "" for bare membranes."""
+    """(neuron, rule) if this output is a neuron's spikes or membranes; "" for bare membranes."""
     leaves = list(dict.fromkeys(leaf for read in reads for leaf in graph.leaves(read)))
     values = _random_values(graph, leaves, 7)
     found = [_doubled(graph.run(read, values)) for read in reads]
@@ -893,7 +893,7 @@ def _network(trace: Trace, name: str, layers: list[Layer], target: str, rule: st
 
 
 def _names(paths: list[str]) -> dict[str, str]:
-    """Short unique C identifiers: the last part of each path, with as many before it as it takes."""
+    """Short unique C identifiers: the last part of each path, with more before it if needed."""
     names: dict[str, str] = {}
     for path in paths:
         parts = [re.sub(r"^(spk|lif)_(?=[A-Za-z])", "", part) for part in path.split(".")]

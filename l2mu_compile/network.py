@@ -229,9 +229,9 @@ class Network:
         """True when every number is an integer."""
         return self.input.fraction is not None
 
-    def graph(self) -> nx.MultiDiGraph:
+    def graph(self) -> nx.MultiDiGraph[str]:
         """Populations and the input as nodes, projections as edges (attribute ``projection``)."""
-        graph = nx.MultiDiGraph(name=self.name)
+        graph: nx.MultiDiGraph[str] = nx.MultiDiGraph(name=self.name)
         graph.add_node(self.input.name)
         graph.add_nodes_from(p.name for p in self.populations)
         for p in self.projections:
@@ -244,7 +244,7 @@ class Network:
         Raises `ModelError` naming the populations of a delay-0 cycle.
         """
         position = {p.name: i for i, p in enumerate(self.populations)}
-        graph = nx.DiGraph()
+        graph: nx.DiGraph[str] = nx.DiGraph()
         graph.add_nodes_from(position)
         graph.add_edges_from(
             (p.source, p.target)

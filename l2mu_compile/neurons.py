@@ -85,11 +85,12 @@ class CuBaLIF(Value):
 
 @dataclass(frozen=True, eq=False)
 class LI(Value):
-    """Leaky integrator, without threshold or spikes, read by its membrane: ``v = beta * v + I``."""
+    """Leaky integrator, read by its membrane: ``v = beta * v + I``; it never spikes."""
 
     kind: ClassVar[str] = "li"
     resets: ClassVar[tuple[str, ...]] = ("none",)
     decays: ClassVar[tuple[str, ...]] = ("beta",)
+    threshold: ClassVar[NDArray] = frozen_array(np.array(np.inf, dtype=np.float32))
 
     beta: NDArray
     reset: str = "none"
@@ -109,9 +110,7 @@ def parameter_names(neuron: type | Neuron) -> tuple[str, ...]:
 
 
 def spikes_of(neuron: Neuron, membrane: NDArray) -> NDArray:
-    """Boolean spikes of ``membrane`` (neurons on its last axis). An `LI` never spikes."""
-    if isinstance(neuron, LI):
-        return np.zeros(membrane.shape, dtype=bool)
+    """Boolean spikes of ``membrane`` (neurons on its last axis)."""
     return membrane > neuron.threshold
 
 

@@ -136,7 +136,7 @@ def _options(owner: str, options: Mapping[str, Any]) -> str:
 
 def _value(name: str, value: Any) -> str:
     if isinstance(value, np.ndarray):
-        return f"@{name}#{digest(value)}" if value.ndim else _number(value[()])
+        return f"@{name}#{digest(value)}" if value.ndim else _number(value.dtype.type(value))
     return repr(value) if isinstance(value, float) else str(value)
 
 
@@ -207,9 +207,10 @@ class _Parser:
         if head["type"] != "f32":
             self._fail(f"input type must be f32, not {head['type']}")
         options = self._read_options(head["rest"], ("scale", "offset", "low", "high", "fraction"))
+        (size,) = _dims(head["dims"])
         return Input(
             head["name"],
-            *_dims(head["dims"]),
+            size,
             scale=self._array(options.get("scale")),
             offset=self._array(options.get("offset")),
             **_numbers(options, ("low", "high"), float),
@@ -227,7 +228,7 @@ class _Parser:
         missing = [name for name in names if name not in options]
         if missing:
             self._fail(f"population {head['name']} lacks {', '.join(missing)}")
-        parameters = {name: self._array(options[name]) for name in names}
+        parameters: dict[str, Any] = {name: self._array(options[name]) for name in names}
         if "reset" in options:
             parameters["reset"] = options["reset"]
         return Population(
@@ -272,7 +273,8 @@ class _Parser:
     def _read_buffer(self, rest: str) -> Buffer:
         head = self._match(_HEAD, rest, "buffer NAME : CTYPE[COUNT] @OFFSET LIFETIME")
         offset, _, lifetime = head["rest"].strip().removeprefix("@").partition(" ")
-        return Buffer(head["name"], head["type"], *_dims(head["dims"]), int(offset), lifetime)
+        (count,) = _dims(head["dims"])
+        return Buffer(head["name"], head["type"], count, int(offset), lifetime)
 
     def _single(self, kind: str) -> Any:
         found = self.parts.get(kind, [])

@@ -45,7 +45,8 @@ PROBE_LENGTHS = (STEPS, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 _LIBRARY = torch.library.Library("l2mu", "DEF")
 _LIBRARY.define("lif(Tensor current, Tensor membrane, str name) -> (Tensor, Tensor)")
 _LIBRARY.define(
-    "cuba_lif(Tensor current, Tensor synaptic, Tensor membrane, str name) -> (Tensor, Tensor, Tensor)"
+    "cuba_lif(Tensor current, Tensor synaptic, Tensor membrane, str name)"
+    " -> (Tensor, Tensor, Tensor)"
 )
 
 
@@ -234,7 +235,7 @@ def _check_supported(path: str, neuron: Any) -> None:
 
 
 def _reset_rule(path: str, neuron: Any) -> str:
-    """The reset the neuron's forward really follows; its state function is fixed when it is built."""
+    """The reset its forward really follows: the state function is fixed when a neuron is built."""
     rules = {"_base_sub": "subtract", "_base_zero": "zero", "_base_int": "none"}
     name = getattr(neuron.state_function, "__name__", "")
     if name not in rules:
@@ -245,14 +246,13 @@ def _reset_rule(path: str, neuron: Any) -> str:
 
 
 def _record(path: str, module: Any, shape: tuple[int, ...]) -> NeuronRecord:
-    names = ("beta", "threshold")
-    if isinstance(module, snntorch.Synaptic):
-        names = ("alpha", *names)
+    cuba = isinstance(module, snntorch.Synaptic)
+    names = ("alpha", "beta", "threshold") if cuba else ("beta", "threshold")
     values = {name: _parameter(path, name, getattr(module, name), shape) for name in names}
     factor = module.graded_spikes_factor
     if factor.numel() != 1 or not bool(torch.isfinite(factor).all()):
         raise ModelError(f"{path}.graded_spikes_factor must be one finite number")
-    kind = CuBaLIF if isinstance(module, snntorch.Synaptic) else LIF
+    kind = CuBaLIF if cuba else LIF
     return NeuronRecord(path, shape, kind(**values, reset=_reset_rule(path, module)))
 
 
@@ -282,7 +282,7 @@ def _parameter(path: str, name: str, tensor: Tensor, shape: tuple[int, ...]) -> 
 class _Meter:
     """Stands in for the neurons' ``forward``: counts updates and notes the shape of the current."""
 
-    def __init__(self, neurons: dict[str, nn.Module]) -> None:
+    def __init__(self, neurons: dict[str, Any]) -> None:
         self.calls: Counter[str] = Counter()
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.batch = 0

@@ -21,6 +21,7 @@ from l2mu_compile.network import (
     STAGES,
     Network,
     Population,
+    Projection,
     spiking,
 )
 from l2mu_compile.neurons import LI, parameter_names
@@ -206,7 +207,8 @@ def accumulator_bound(network: Network, population: Population) -> int:
 
 
 def _kernels(network: Network) -> Problems:
-    for node in (*network.projections, *network.populations):
+    nodes: list[Projection | Population] = [*network.projections, *network.populations]
+    for node in nodes:
         if node.kernel is None:
             yield node.name, "no kernel was chosen"
 

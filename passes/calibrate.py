@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -42,9 +42,7 @@ class Calibrate(Pass):
         ).map_populations(lambda p: replace(p, **measured[p.name]))
 
 
-def _measure(
-    network: Network, samples: np.ndarray, context: Context
-) -> dict[str, dict[str, float]]:
+def _measure(network: Network, samples: np.ndarray, context: Context) -> dict[str, dict[str, Any]]:
     """Rate, low and high of every population, a bounded number of windows at a time."""
     parts = []
     for start in range(0, len(samples), CHUNK):
@@ -53,7 +51,7 @@ def _measure(
         if context.progress:
             context.progress(min(start + CHUNK, len(samples)), len(samples))
 
-    def measured(p: Population) -> dict[str, float]:
+    def measured(p: Population) -> dict[str, Any]:
         spikes = sum(part.spike_totals[p.name] for part in parts)
         steps = sum(part.windows * part.steps for part in parts)
         return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +95,7 @@ class Quantize(Pass):
 
     def _neurons(self, population: Population, scale: NDArray) -> Population:
         neuron = population.neuron
-        changes: dict[str, NDArray] = {
+        changes: dict[str, Any] = {
             name: np.rint(getattr(neuron, name) * np.float64(2**15)).astype(np.int32)
             for name in neuron.decays
         }

@@ -110,7 +110,7 @@ def _excitable(
     one = 2.0**15 if network.quantized else 1.0
     with np.errstate(divide="ignore", invalid="ignore"):
         for name in ("alpha", "beta"):
-            decay = np.asarray(getattr(population.neuron, name, 0) / one, dtype=np.float64)
+            decay = np.asarray(getattr(population.neuron, name, 0)) / one
             bound = np.where(bound > 0, bound / (1 - decay), 0.0)
     return sampled | (bound > population.neuron.threshold)
 
@@ -136,7 +136,7 @@ def _keep_blocks_whole(network: Network, keep: Mask) -> None:
 
 def _widen(mask: NDArray, groups: int) -> NDArray:
     """Keep all of a group if any of it is kept; which groups are kept."""
-    kept = mask.reshape(groups, -1).any(axis=1)
+    kept: NDArray = mask.reshape(groups, -1).any(axis=1)
     mask[:] = np.repeat(kept, mask.size // groups)
     return kept
 

@@ -136,15 +136,21 @@ VARIANTS = list(
 def l2mu(encoder="stacked", neuron="leaky", reset="subtract", bias=False, theta=False, **options):
     lively = NeuronParameters(beta=0.85, threshold=0.4, alpha=0.5)
     names = ("u", "m", "h", "output", "encoder", "decoder", "0", "1", "2")
-    sizes = dict(
-        inputs=3, classes=4, hidden_size=9, memory_size=5, order=3, theta=12.0, pop_size=4,
-        encoding_size=8, output_transformer_size=7, neurons=dict.fromkeys(names, lively),
-    )
-    config = L2MUConfig(
-        **{**sizes, **options}, encoder=encoder, neuron=neuron, reset=reset, bias=bias,
-        trainable_theta=theta,
-    )
-    module = L2MU(config, step_gradient)
+    values = {
+        **{
+            "inputs": 3,
+            "classes": 4,
+            "hidden_size": 9,
+            "memory_size": 5,
+            "order": 3,
+            "theta": 12.0,
+        },
+        **{"pop_size": 4, "encoding_size": 8, "output_transformer_size": 7},
+        **{"encoder": encoder, "neuron": neuron, "reset": reset, "bias": bias},
+        **{"trainable_theta": theta, "neurons": dict.fromkeys(names, lively)},
+        **options,
+    }
+    module = L2MU(L2MUConfig(**values), step_gradient)
     for parameter in (module.e_m, module.bias_x, module.bias_h, module.bias_m):
         if parameter is not None:
             nn.init.normal_(parameter, std=0.3)
@@ -231,7 +237,12 @@ def test_default_surrogate_in_float32_agrees_but_for_rounding():
 
 def test_example_size_takes_seconds():
     module = l2mu(
-        inputs=6, hidden_size=128, memory_size=64, order=4, pop_size=16, encoding_size=64,
+        inputs=6,
+        hidden_size=128,
+        memory_size=64,
+        order=4,
+        pop_size=16,
+        encoding_size=64,
         output_transformer_size=64,
     ).float()
     torch.set_default_dtype(torch.float32)
@@ -338,12 +349,10 @@ class Cell(nn.Module):
     def __init__(self, inputs, hidden, memory, order):
         super().__init__()
         self.memory, self.order = memory, order
-        learned = dict(
-            learn_beta=True, learn_threshold=True, init_hidden=True, spike_grad=step_gradient
-        )
-        self.spk_u = snntorch.Leaky(beta=torch.tensor([0.7]), threshold=0.8, **learned)
-        self.spk_h = snntorch.Leaky(beta=torch.rand(hidden), threshold=torch.rand(hidden) + 0.5, **learned)
-        self.spk_m = snntorch.Leaky(beta=torch.rand(memory * order), output=True, **learned)
+        learned = {"learn_beta": True, "learn_threshold": True, "init_hidden": True}
+        self.spk_u = leaky(torch.tensor([0.7]), 0.8, **learned)
+        self.spk_h = leaky(torch.rand(hidden), torch.rand(hidden) + 0.5, **learned)
+        self.spk_m = leaky(torch.rand(memory * order), output=True, **learned)
         self.e_x = nn.Parameter(torch.randn(memory, inputs))
         self.e_h = nn.Parameter(torch.randn(memory, hidden))
         self.e_m = nn.Parameter(torch.randn(memory, memory * order) * 0.2)
@@ -377,14 +386,17 @@ class Cell(nn.Module):
 
 
 class Published(nn.Module):
-    def __init__(self, batch_first=True, steps=None, inputs=6):
+    def __init__(self, batch_first=True, inputs=6):
         super().__init__()
-        self.batch_first, self.steps = batch_first, steps
+        self.batch_first = batch_first
         self.hidden_encoder_list = nn.ModuleList(nn.Linear(1, 3) for _ in range(inputs))
         self.spk_hidden_encoder_list = nn.ModuleList(
             leaky(torch.rand(3), 0.3, learn_beta=True, init_hidden=True) for _ in range(inputs)
         )
         self.drop = nn.Dropout(0.3)
+        self.channels = lambda: zip(
+            self.hidden_encoder_list, self.spk_hidden_encoder_list, strict=True
+        )
         self.cell = Cell(3 * inputs, 10, 4, 3)
         self.output = nn.Linear(10, 4)
         self.spk_output = leaky(threshold=0.5, init_hidden=True)
@@ -397,12 +409,10 @@ class Published(nn.Module):
         if self.batch_first:
             x = x.permute(1, 0, 2)
         outputs = []
-        for step in range(self.steps or x.shape[0]):
+        for step in range(x.shape[0]):
             encoded = [
                 neuron(linear(x[step, :, k].unsqueeze(1)))
-                for k, (linear, neuron) in enumerate(
-                    zip(self.hidden_encoder_list, self.spk_hidden_encoder_list)
-                )
+                for k, (linear, neuron) in enumerate(self.channels())
             ]
             h = self.cell(self.drop(torch.cat(encoded, dim=-1)))
             outputs.append(self.spk_output(self.output(h)))
@@ -422,7 +432,9 @@ def test_published_style_cells(batch_first):
     assert weights_of(network)["hidden_encoder_list.x"] == ((6, 3, 1), 6)
     assert weights_of(network)["m.m.last"] == ((3, 3), 4)
     assert [p.name for p in network.into("u")] == [
-        "u.hidden_encoder_list", "u.h.last", "u.m.last",
+        "u.hidden_encoder_list",
+        "u.h.last",
+        "u.m.last",
     ]
     assert trace(module).inputs == 6
 
@@ -434,7 +446,10 @@ def test_forty_hard_coded_steps():
         def __init__(self):
             super().__init__()
             self.fc1, self.lif1, self.fc2, self.lif2 = (
-                module.fc1, module.lif1, module.fc2, module.lif2,
+                module.fc1,
+                module.lif1,
+                module.fc2,
+                module.lif2,
             )
 
         def forward(self, x):
@@ -450,7 +465,7 @@ def test_forty_hard_coded_steps():
 
 
 class Recurrent(nn.Module):
-    """A recurrent layer over both neuron kinds, hidden [B, cells, order] currents, a spike count."""
+    """Memory cells with currents of shape [B, cells, order]; returns a spike count."""
 
     def __init__(self, make=leaky, factor=1.0, matrix=None, total="sum"):
         super().__init__()
@@ -504,6 +519,8 @@ def test_graded_spikes_become_weights():
     module = Recurrent(factor=0.5)
     plain = lift(trace(exact(module), 3))
     check(module, 3, gain=2, level=3)
+    drive = module.drive.detach().numpy() / 2 * 0.5  # `check` doubled it
+    np.testing.assert_array_equal(plain.into("cells")[-1].weight, drive.astype(np.float32))
     assert plain.population("cells").shape == (4, 3)
 
 
@@ -568,6 +585,22 @@ def test_names_are_unique_and_readable():
 
     network = check(Two(), 4, gain=3)
     assert [p.name for p in network.populations] == ["cell1_x", "cell2_x"]
+
+
+def test_elementwise_projections_are_not_taken_for_cells():
+    class Elementwise(Feedforward):
+        def forward(self, x):
+            mem1 = mem2 = None
+            spk1, record = x.new_zeros(x.shape[1], 12), []
+            for sample in x:
+                spk1, mem1 = self.lif1(self.fc1(sample) - spk1, mem1)
+                spk2, mem2 = self.lif2(self.fc2(spk1), mem2)
+                record.append(spk2)
+            return torch.stack(record)
+
+    network = check(Elementwise(), 5, gain=2)
+    assert network.population("lif1").shape == (12,)
+    assert weights_of(network)["lif1.lif1.last"] == ((1, 1), 12)
 
 
 # ---- readouts ----

@@ -37,8 +37,8 @@ class Recipe:
     memory_size: int = 64
     order: int = 4
     theta: float = 12.0  # steps
-    steps: int = 1200
-    batch: int = 128
+    steps: int = 2000
+    batch: int = 64
     learning_rate: float = 4e-3
     weight_decay: float = 1e-2
     logit_per_spike: float = 0.15
@@ -48,9 +48,9 @@ class Recipe:
     mirror: float = 0.5  # probability
     rotation: float = 0.15  # radians, standard deviation of a random rotation of the watch
     speed: float = 0.2  # log standard deviation of a change of tempo
-    gain: float = 0.1  # standard deviation, per channel
-    noise: float = 0.05  # standard deviation per sample, in scaled units
-    drop: float = 0.0
+    gain: float = 0.2  # standard deviation, per channel
+    noise: float = 0.1  # standard deviation per sample, in scaled units
+    drop: float = 0.0  # probability that a neuron is silent for a window
 
 
 def build(recipe: Recipe) -> L2MU:
@@ -156,7 +156,7 @@ def train(recordings: list[data.Recording], recipe: Recipe, check=None) -> L2MU:
     start, seen, right = time.monotonic(), 0, 0
     for step in range(1, recipe.steps + 1):
         x, y = sampler.batch()
-        spikes = unrolled.forward(model, x)
+        spikes = unrolled.forward(model, x, recipe.drop)
         counts = spikes["output"].sum(0)
         loss = objective(spikes, counts, y, recipe)
         optimizer.zero_grad()
@@ -171,7 +171,7 @@ def train(recordings: list[data.Recording], recipe: Recipe, check=None) -> L2MU:
             accuracy = 100 * right / seen
             print(f"step {step:5d}  {elapsed:5.0f} s  loss {loss.item():.3f}  {accuracy:.1f} %", flush=True)
             seen = right = 0
-            if check and step % 200 == 0:
+            if check and step % 400 == 0:
                 check(model)
     return model
 

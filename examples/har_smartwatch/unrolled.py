@@ -19,10 +19,11 @@ from l2mu_compile.l2mu import L2MU
 SLOPE = 10.0  # of the fast-sigmoid surrogate
 
 
-def forward(model: L2MU, x: Tensor) -> dict[str, Tensor]:
+def forward(model: L2MU, x: Tensor, drop: float = 0.0) -> dict[str, Tensor]:
     """Spikes ``[T, B, size]`` of every population for samples ``[T, B, inputs]``.
 
-    The six channel populations are one, ``channels``.
+    The six channel populations are one, ``channels``. With ``drop``, a part of the encoder's and
+    the hidden neurons are silent to their readers for a whole window (dropout).
     """
     encoder = model.input_encoder
     neurons = encoder.spk_hidden_encoder_list
@@ -33,10 +34,17 @@ def forward(model: L2MU, x: Tensor) -> dict[str, Tensor]:
     channels = Scan.apply(repeated * weight + bias, beta, threshold)
     encoded = lif(encoder.spk_encoder, encoder.encoder(channels))
     decoded = lif(encoder.spk_decoder, encoder.decoder(encoded))
-    u, m, h = core(model, decoded)
-    output = lif(model.spk_output, model.output_transformation(h))
+    u, m, h = core(model, silence(decoded, drop))
+    output = lif(model.spk_output, model.output_transformation(silence(h, drop)))
     spikes = {"channels": channels, "encoder": encoded, "decoder": decoded}
     return {**spikes, "u": u, "m": m, "h": h, "output": output}
+
+
+def silence(spikes: Tensor, drop: float) -> Tensor:
+    """Spikes ``[T, B, N]`` with each neuron of each window dropped with probability ``drop``."""
+    if not drop:
+        return spikes
+    return spikes * (torch.rand(spikes.shape[1:]) >= drop) / (1.0 - drop)
 
 
 def lif(neuron: nn.Module, current: Tensor) -> Tensor:

@@ -1,0 +1,44 @@
+# Everything runs in .venv, made from constraints.txt; no system package is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EXAMPLE := examples/har_smartwatch
+
+.PHONY: demo test test-all lint types schema clean
+
+demo: $(VENV)/.ready
+	@echo '$$ l2mu-compile compile $(EXAMPLE)/har.ckpt --target cortex-m4 --quantize int8 \'
+	@echo '      --calibrate $(EXAMPLE)/calibration.npz -o out/har'
+	@$(BIN)/l2mu-compile compile $(EXAMPLE)/har.ckpt --target cortex-m4 --quantize int8 \
+	    --calibrate $(EXAMPLE)/calibration.npz -o out/har
+	@echo
+	@echo '$$ l2mu-compile verify out/har --data $(EXAMPLE)/heldout.npz --checkpoint $(EXAMPLE)/har.ckpt'
+	@$(BIN)/l2mu-compile verify out/har --data $(EXAMPLE)/heldout.npz \
+	    --checkpoint $(EXAMPLE)/har.ckpt
+
+test: $(VENV)/.ready
+	$(BIN)/pytest -n auto -m 'not slow'
+
+test-all: $(VENV)/.ready
+	$(BIN)/pytest -n auto
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# passes/ and targets/ are subpackages only once installed, so types are checked on an installed copy.
+types: $(VENV)/.ready
+	rm -rf build/typed
+	$(BIN)/pip install --quiet --no-deps --target build/typed .
+	MYPYPATH=build/typed $(BIN)/mypy --package l2mu_compile
+
+schema: $(VENV)/.ready
+	$(BIN)/python -m l2mu_compile.report > l2mu_compile/report.schema.json
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
