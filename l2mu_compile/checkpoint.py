@@ -44,6 +44,7 @@ from l2mu_compile.l2mu import (
 FORMAT, VERSION = "l2mu-compile", 1
 MAX_FILE_BYTES = 1 << 30
 MAX_PARAMS_BYTES = 1 << 20
+SLACK_BYTES = 1 << 16
 
 Tensors = dict[str, Tensor]
 
@@ -187,6 +188,10 @@ def _unwrap(content: Any, metadata: Mapping[str, str]) -> tuple[str, Tensors, di
             raise ModelError(f"key {name!r} is not a tensor")
         if value.is_sparse or value.is_quantized or value.is_meta or value.is_complex():
             raise ModelError(f"key {name!r} is not a plain tensor")
+        if value.nbytes > value.untyped_storage().nbytes() + SLACK_BYTES:
+            raise ModelError(f"key {name!r} has shape {list(value.shape)}, more than the file holds")
+    if sum(value.nbytes for value in content.values()) > MAX_FILE_BYTES:
+        raise ModelError(f"its tensors are larger than {MAX_FILE_BYTES} bytes")
     return layout, dict(content), hyper
 
 
@@ -257,9 +262,11 @@ def _refuse_growth(config: L2MUConfig, tensors: Tensors) -> None:
     held = sum(value.numel() for value in tensors.values())
     rows = config.memory_size + config.hidden_size
     columns = config.encoded_size + config.hidden_size + config.memory_size * config.order
-    if rows * columns > 2 * held + 2**20:
+    encoded = config.inputs * config.pop_size + config.output_transformer_size
+    implied = rows * columns + config.encoding_size * encoded
+    if implied > 2 * held + 2**20:
         raise ModelError(
-            f"keys do not fit together: their shapes imply {rows * columns} weights, "
+            f"keys do not fit together: their shapes imply {implied} weights, "
             f"the file holds {held} numbers"
         )
 

@@ -7,6 +7,7 @@ Exit codes: 0 ok, 1 internal error, 2 usage, 3 unsupported or invalid model, 4 v
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import traceback
@@ -18,11 +19,23 @@ import typer
 from rich.markup import escape
 
 from l2mu_compile import __version__
-from l2mu_compile.display import bars, err, out, show_network, show_report, show_rows
+from l2mu_compile.display import (
+    bars,
+    err,
+    out,
+    show_entries,
+    show_network,
+    show_note,
+    show_report,
+    show_rows,
+)
 from l2mu_compile.errors import L2MUError, UsageError
 
 EXIT_CODES = """Exit codes: 0 ok, 1 internal error, 2 usage, 3 unsupported or invalid model,
 4 verification mismatch, 5 budget exceeded, 6 toolchain missing."""
+
+INTERRUPTED = 130
+CommandLineError: Any = typer.BadParameter.__base__  # click's UsageError, wherever typer keeps it
 
 app = typer.Typer(
     name="l2mu-compile",
@@ -44,26 +57,38 @@ class Numbers(str, Enum):
 
 Source = Annotated[
     Optional[Path],  # noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
-    typer.Argument(metavar="[CKPT]", help="Checkpoint (.pt .ckpt .safetensors) or network (.txt)."),
+    typer.Argument(metavar="CKPT", help="Checkpoint (.pt .ckpt .safetensors) or network (.txt)."),
 ]
 Params = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option(help="JSON or YAML file of hyper-parameters, for checkpoints that lack them."),
+    typer.Option(
+        metavar="FILE", help="JSON or YAML file of hyper-parameters, for checkpoints without."
+    ),
 ]
 ModuleSpec = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--module", help="Any torch module instead: package.module:factory."),
+    typer.Option(
+        "--module", metavar="PKG:NAME", help="Any torch module instead: package.module:factory."
+    ),
 ]
 Inputs = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(min=1, help="Channels of a --module; found by trial if not given."),
+    typer.Option(metavar="N", min=1, help="Channels of a --module; found by trial if not given."),
 ]
 ReadoutRule = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--readout", help="For modules that return membranes: last_membrane, ..."),
+    typer.Option(
+        "--readout",
+        metavar="RULE",
+        help="For modules that return membranes: last_membrane, max_membrane or mean_membrane.",
+    ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show every command that is run.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", metavar="", help="Print JSON for machines, errors too.")
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", metavar="", help="Show every command that is run.")
+]
 
 
 def _version(value: bool) -> None:
@@ -75,7 +100,10 @@ def _version(value: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version", metavar="", callback=_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """Compile trained spiking Legendre Memory Units to small, verified C for ARM devices."""
@@ -108,41 +136,60 @@ def inspect(
 )
 def compile(
     ckpt: Source = None,
-    target: Annotated[str, typer.Option(help="See `l2mu-compile targets`.")] = "host",
-    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write.")] = Path(
-        "out"
-    ),
+    target: Annotated[
+        str, typer.Option(metavar="NAME", help="One of those `l2mu-compile targets` lists.")
+    ] = "host",
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Directory to write; appears whole or not at all."
+        ),
+    ] = Path("out"),
     params: Params = None,
     module: ModuleSpec = None,
     inputs: Inputs = None,
     readout: ReadoutRule = None,
-    quantize: Annotated[Numbers, typer.Option(help="int8, or none for float32.")] = Numbers.none,
+    quantize: Annotated[
+        Numbers, typer.Option(metavar="int8|none", help="int8, or none for float32.")
+    ] = Numbers.none,
     calibrate: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Windows to measure ranges and rates on: .npz with x [N, T, I]."),
+        typer.Option(
+            metavar="FILE", help="Windows to measure ranges and rates on: .npz with x [N, T, I]."
+        ),
     ] = None,
     passes: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Passes instead of the default ones: a,b{option=1}."),
+        typer.Option(metavar="LIST", help="Passes instead of the default ones: a,b{option=1}."),
     ] = None,
     name: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Prefix of everything generated; the checkpoint's name if not given."),
+        typer.Option(
+            metavar="NAME",
+            help="Prefix of everything generated; the checkpoint's name if not given.",
+        ),
     ] = None,
     input_scale: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Samples are raw counts: the model sees scale * count + offset."),
+        typer.Option(
+            metavar="NUMBERS", help="Samples are raw counts: the model sees scale * count + offset."
+        ),
     ] = None,
     input_offset: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="One number, or one for each channel, separated by commas."),
+        typer.Option(
+            metavar="NUMBERS", help="One number, or one for each channel, separated by commas."
+        ),
     ] = None,
     print_after: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(metavar="PASS|all", help="Print the network after a pass (on stderr)."),
     ] = None,
     no_verify_passes: Annotated[
-        bool, typer.Option("--no-verify-passes", help="Skip the rule checks between passes.")
+        bool,
+        typer.Option(
+            "--no-verify-passes", metavar="", help="Skip the rule checks between passes."
+        ),
     ] = False,
     verbose: Verbose = False,
     as_json: AsJson = False,
@@ -177,7 +224,7 @@ def compile(
             command=_command(),
             observer=_printer(print_after, pipeline),
             check_passes=not no_verify_passes,
-            log=CommandLog((lambda line: err.print(escape(line))) if verbose else None),
+            log=CommandLog(_say if verbose else None),
             progress_of=progress.phase,
         )
         progress.say(f"compiling for {record.name}")
@@ -191,15 +238,20 @@ def compile(
 @app.command(epilog="Example: l2mu-compile verify out/har --data heldout.npz")
 def verify(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="What `compile` wrote.")],
-    data: Annotated[Path, typer.Option(help="Windows: .npz with x [N, T, I] and, if known, y.")],
+    data: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="Windows: .npz with x [N, T, I] and, if known, y [N]."),
+    ],
     checkpoint: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Compare decisions with this PyTorch model, not the float network."),
+        typer.Option(
+            metavar="FILE", help="Compare decisions with this PyTorch model, not the float network."
+        ),
     ] = None,
     params: Params = None,
     windows: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Use only this many windows, evenly spread."),
+        typer.Option(metavar="N", min=1, help="Use only this many windows, evenly spread."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -221,44 +273,57 @@ def verify(
 
 @app.command(epilog='Example: l2mu-compile opt network.txt -p "remove-dead,fold-threshold"')
 def opt(
-    network: Annotated[Path, typer.Argument(metavar="NETWORK", help="A network's text form.")],
-    passes: Annotated[str, typer.Option("--passes", "-p", help="a,b{option=1}")],
+    network: Annotated[
+        Path, typer.Argument(metavar="NETWORK", help="A network's text form (.txt).")
+    ],
+    passes: Annotated[
+        str,
+        typer.Option("--passes", "-p", metavar="LIST", help="Passes to apply: a,b{option=1}."),
+    ],
     output: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--output", "-o", help="Write here, weights beside it; else print the text."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Text to write (.txt), weights beside it; printed if not given.",
+        ),
     ] = None,
     target: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="For passes that choose by target."),
+        typer.Option(metavar="NAME", help="For passes that choose by target."),
     ] = None,
     calibrate: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Windows for passes that measure."),
+        typer.Option(metavar="FILE", help="Windows for passes that measure."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Apply passes to a network's text form: text in, text out."""
+    from l2mu_compile.frontend import read_network
     from l2mu_compile.passbase import Context
     from l2mu_compile.pipeline import parse_pipeline, run_passes
     from l2mu_compile.targets.registry import get_target
-    from l2mu_compile.text import load_network, save_network, to_text
+    from l2mu_compile.text import to_text
     from l2mu_compile.windows import load_windows
 
     context = Context(
         target=get_target(target) if target else None,
         samples=load_windows(calibrate).x if calibrate else None,
-        note=lambda note: err.print(f"note: {escape(note)}"),
+        note=show_note,
     )
-    result = run_passes(load_network(network), parse_pipeline(passes), context)
+    if output is not None and output.suffix != ".txt":
+        raise UsageError(f"--output {output}: a network's text ends in .txt")
+    result = run_passes(read_network(network), parse_pipeline(passes), context)
     if output is not None:
-        save_network(result, output)
+        _save(result, output)
     if as_json:
         _print_json(_network_json(result))
     elif output is None:
         print(to_text(result), end="")
 
 
-@app.command()
+@app.command(epilog="Example: l2mu-compile passes --json")
 def passes(as_json: AsJson = False) -> None:
     """List the passes, with their options and contracts."""
     from l2mu_compile.pipeline import FLOAT_PIPELINE, INT8_PIPELINE, known_passes
@@ -275,12 +340,12 @@ def passes(as_json: AsJson = False) -> None:
             }
         )
         return
-    show_rows(("pass", "contract"), [(str(p()), p.contract()) for p in known.values()])
-    out.print(f"\ndefault, float32: {', '.join(FLOAT_PIPELINE)}")
-    out.print(f"default, int8:    {', '.join(INT8_PIPELINE)}")
+    show_entries([(str(p()), p.contract()) for p in known.values()])
+    out.print("\nDefault pipelines:")
+    show_entries([("float32", ", ".join(FLOAT_PIPELINE)), ("int8", ", ".join(INT8_PIPELINE))])
 
 
-@app.command()
+@app.command(epilog="Example: l2mu-compile targets --json")
 def targets(as_json: AsJson = False) -> None:
     """List the targets and what is built for each."""
     from l2mu_compile.targets.registry import TARGETS
@@ -307,11 +372,14 @@ def targets(as_json: AsJson = False) -> None:
 def main() -> None:
     """Entry point: run, and turn every failure into one line and an exit code."""
     try:
-        app(standalone_mode=True)
+        code = app(standalone_mode=False)
+        sys.exit(_fail("interrupted", INTERRUPTED) if code == INTERRUPTED else code)
     except L2MUError as error:
         sys.exit(_fail(str(error), error.exit_code))
-    except KeyboardInterrupt:
-        sys.exit(_fail("interrupted", 130))
+    except CommandLineError as error:
+        sys.exit(_fail_usage(error))
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(_fail("interrupted", INTERRUPTED))
     except Exception as error:
         if os.environ.get("L2MU_DEBUG"):
             traceback.print_exc()
@@ -322,11 +390,35 @@ def main() -> None:
 
 
 def _fail(text: str, code: int) -> int:
+    """Say what went wrong in one line, whatever a file's names and messages hold."""
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
     if "--json" in sys.argv:
         print(json.dumps({"error": {"message": text, "exit_code": code}}))
     else:
         err.print(f"[red]error:[/] {escape(text)}", soft_wrap=True)
     return code
+
+
+def _fail_usage(error: Any) -> int:
+    """An argument that the command line itself refuses; without any, the help was shown."""
+    text = error.format_message()
+    if not text:
+        return UsageError.exit_code
+    command = error.ctx.command_path if error.ctx else "l2mu-compile"
+    return _fail(f"{text.rstrip('.')} (see {command} --help)", UsageError.exit_code)
+
+
+def _say(line: str) -> None:
+    err.print(escape(line), soft_wrap=True)
+
+
+def _save(network: Any, path: Path) -> None:
+    from l2mu_compile.text import save_network
+
+    try:
+        save_network(network, path)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _print_json(value: Any) -> None:
@@ -375,9 +467,12 @@ def _numbers(name: str, text: str | None) -> list[float] | None:
     if text is None:
         return None
     try:
-        return [float(part) for part in text.split(",")]
+        numbers = [float(part) for part in text.split(",")]
     except ValueError:
-        raise UsageError(f"--input-{name} {text}: write numbers separated by commas") from None
+        numbers = [math.nan]
+    if not all(map(math.isfinite, numbers)):
+        raise UsageError(f"--input-{name} {text}: write numbers separated by commas")
+    return numbers
 
 
 def _printer(wanted: str | None, pipeline: Any) -> Any:
@@ -398,7 +493,14 @@ def _printer(wanted: str | None, pipeline: Any) -> Any:
 
 def _command() -> tuple[str, ...]:
     """This command as typed, with paths cut to names so that outputs do not depend on places."""
-    return ("l2mu-compile", *(Path(a).name if os.sep in a else a for a in sys.argv[1:]))
+    return ("l2mu-compile", *map(_placeless, sys.argv[1:]))
+
+
+def _placeless(argument: str) -> str:
+    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", "")
+    if equals:
+        return f"{option}={_placeless(value)}"
+    return Path(argument).name if os.sep in argument else argument
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from l2mu_compile.targets.emit_c import state_bytes
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import get_target
 from l2mu_compile.targets.toolchain import CommandLog
-from l2mu_compile.text import load_network, save_network
+from l2mu_compile.text import save_network
 from l2mu_compile.windows import Windows
 
 SELF_CHECK_WINDOWS = 8
@@ -110,8 +110,8 @@ def verify_output(
     """
     report = load_report(folder / REPORT_FILE)
     _require_untouched(folder, report)
-    network = load_network(folder / NETWORK_FILE)
-    original = load_network(folder / FLOAT_FILE)
+    network = read_network(folder / NETWORK_FILE)
+    original = read_network(folder / FLOAT_FILE)
     target = get_target(report.target)
     check = _Check(network, lower(network), target, folder, original, decide)
     report = check.on(windows, report, progress)
@@ -149,12 +149,12 @@ class _Check:
     def on(self, windows: Windows, report: Report, progress: Progress | None) -> Report:
         """``report`` with what was measured on ``windows``."""
         x = check_samples(self.network, windows.x)
-        device = open_device(self.program, self.target, self.folder)
-        result = compare(self.network, self.program, device, x, progress)
-        difference = result.first_difference or _firmware_difference(device, report)
         labels = windows.y
         if labels is not None and (labels.min() < 0 or labels.max() >= self.network.classes):
             raise ModelError(f"labels y must be between 0 and {self.network.classes - 1}")
+        device = open_device(self.program, self.target, self.folder)
+        result = compare(self.network, self.program, device, x, progress)
+        difference = result.first_difference or _firmware_difference(device, report)
         wanted = self.decide(x) if self.decide else run(self.original, x).decisions
         per_step = result.windows * result.steps
         changes = {

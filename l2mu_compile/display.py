@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -67,30 +68,32 @@ def show_network(network: Network) -> None:
 
 
 def _population_table(network: Network) -> Table:
-    table = _table("population", "neurons", "neuron", "parameters", "reset", "bias", "rate")
+    rows = []
     for p in network.order():
-        parameters = "  ".join(
-            f"{name} {_range(getattr(p.neuron, name))}" for name in parameter_names(p.neuron)
-        )
-        rate = "" if p.rate is None else f"{100 * p.rate:.1f} %"
-        shape = " x ".join(map(str, p.shape))
-        bias = "" if p.bias is None else "yes"
-        table.add_row(p.name, shape, p.neuron.kind, parameters, p.neuron.reset, bias, rate)
-    return table
+        row = {"population": p.name, "neurons": " x ".join(map(str, p.shape))}
+        row["neuron"] = p.neuron.kind
+        row |= {name: _range(getattr(p.neuron, name)) for name in parameter_names(p.neuron)}
+        row["reset"] = p.neuron.reset
+        row["bias"] = "" if p.bias is None else "yes"
+        row["rate"] = "" if p.rate is None else f"{100 * p.rate:.1f} %"
+        rows.append(row)
+    return _filled(rows)
 
 
 def _projection_table(network: Network) -> Table:
-    table = _table("projection", "delay", "structure", "synapses", "bytes", "kernel")
-    for p in network.projections:
-        table.add_row(
-            f"{p.source} -> {p.target}",
-            str(p.delay),
-            _structure(p),
-            str(p.synapses),
-            str(p.weight.nbytes),
-            p.kernel or "",
-        )
-    return table
+    return _filled(
+        [
+            {
+                "projection": f"{p.source} -> {p.target}",
+                "delay": str(p.delay),
+                "structure": _structure(p),
+                "synapses": str(p.synapses),
+                "bytes": str(p.weight.nbytes),
+                "kernel": p.kernel or "",
+            }
+            for p in network.projections
+        ]
+    )
 
 
 def show_report(report: Report, where: str) -> None:
@@ -114,7 +117,12 @@ def show_report(report: Report, where: str) -> None:
     out.print(f"[bold]{escape(where)}[/]")
     out.print(table)
     for note in report.notes:
-        err.print(f"[yellow]note:[/] {escape(note)}")
+        show_note(note)
+
+
+def show_note(text: str) -> None:
+    """Something worth knowing, on standard error."""
+    err.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True)
 
 
 def _add_verification(table: Table, report: Report) -> None:
@@ -133,12 +141,29 @@ def _add_verification(table: Table, report: Report) -> None:
         )
 
 
+def show_entries(entries: list[tuple[str, str]]) -> None:
+    """Names, each with its explanation on the lines below."""
+    for name, text in entries:
+        out.print(f"[bold]{escape(name)}[/]", soft_wrap=True)
+        out.print(Padding(escape(text), (0, 0, 0, 4)))
+
+
 def show_rows(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     """A plain table."""
     table = _table(*header)
     for row in rows:
         table.add_row(*map(escape, row))
     out.print(table)
+
+
+def _filled(rows: list[dict[str, str]]) -> Table:
+    """A table of the columns that hold something."""
+    columns = dict.fromkeys(name for row in rows for name in row)
+    columns = [c for c in columns if any(row.get(c) for row in rows)]
+    table = _table(*columns)
+    for row in rows:
+        table.add_row(*(row.get(c, "") for c in columns))
+    return table
 
 
 def _table(*columns: str) -> Table:
@@ -153,10 +178,11 @@ def _structure(p: Projection) -> str:
     rows, columns = p.weight.shape[-2:]
     if not p.blocks:
         return f"dense {rows} x {columns}"
-    kind = "one block" if p.shared else "blocks"
-    return f"{kind} {rows} x {columns}, {p.blocks} times"
+    repeat = "times one" if p.shared else "blocks"
+    return f"{p.blocks} {repeat} {rows} x {columns}"
 
 
 def _range(array) -> str:  # type: ignore[no-untyped-def]
     low, high = float(array.min()), float(array.max())
-    return f"{low:.4g}" if low == high else f"{low:.4g}..{high:.4g}"
+    digits = ".0f" if array.dtype.kind == "i" else ".3g"
+    return f"{low:{digits}}" if low == high else f"{low:{digits}}..{high:{digits}}"

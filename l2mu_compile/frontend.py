@@ -78,15 +78,29 @@ def load_model(
     if path is None:
         raise UsageError("give a checkpoint, a network text, or --module package.module:factory")
     if path.suffix == ".txt":
-        network = load_network(path)
-        verify(network)
+        network = read_network(path)
         return Model(network, Source(kind="network", name=path.name, sha256=_sha256(path)))
     from l2mu_compile.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(path, params)
     source = Source(kind=checkpoint.layout, name=path.name, sha256=checkpoint.digest)
-    config = checkpoint.model.config
-    return _trace(checkpoint.model, config.inputs, readout, name or path.stem, source)
+    module, inputs = checkpoint.model, checkpoint.model.config.inputs
+    try:
+        return _trace(module, inputs, readout, name or path.stem, source)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
+def read_network(path: Path) -> Network:
+    """A network's text form, verified. Raises `ModelError` naming the file."""
+    try:
+        network = load_network(path)
+        verify(network)
+    except ModelError as error:
+        text = str(error)
+        known = text.startswith((str(path), str(path.with_suffix(".safetensors"))))
+        raise ModelError(text if known else f"{path}: {text}") from error
+    return network
 
 
 def from_module(
@@ -129,7 +143,7 @@ def _make_module(spec: str) -> nn.Module:
         module = module if isinstance(module, nn.Module) else module()
     except L2MUError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(f"--module {spec}: {type(error).__name__}: {error}") from error
     if not isinstance(module, nn.Module):
         raise ModelError(f"--module {spec}: is a {type(module).__name__}, not a torch module")

@@ -180,7 +180,8 @@ class Dataflow:
             dynamic: set[Node] = set()
             for node in self.nodes:
                 depends = any(n in dynamic for n in self.needs[node])
-                if node in self.sources or depends or self._base[node] in volatile:
+                fresh = node in self.sources or _is_update(node)
+                if fresh or depends or self._base[node] in volatile:
                     dynamic.add(node)
             touched = {self._base[t] for node in dynamic for t in _writes(node)}
             if touched <= volatile:

@@ -20,6 +20,8 @@ def check_output(path: Path) -> None:
 
     Free are: nothing there, an empty directory, or a directory that an earlier run wrote.
     """
+    if path.name in ("", ".."):
+        raise UsageError(f"{path}: give -o the name of a directory")
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise UsageError(f"{path}: is not a directory; give -o a new name")
     if path.is_dir() and any(path.iterdir()) and not (path / MARKER).is_file():
@@ -49,12 +51,13 @@ def whole_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Replace one file's content, so that a reader sees the old text or the new."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Replace one file's content, so that a reader sees the old content or the new."""
+    data = content.encode() if isinstance(content, str) else content
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except BaseException:

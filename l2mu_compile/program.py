@@ -16,7 +16,7 @@ from l2mu_compile.buffers import keeps_last_spikes
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import LOWEST_F32
 from l2mu_compile.network import Buffer, Network, Population, Projection, identifier, spiking
-from l2mu_compile.neurons import CuBaLIF
+from l2mu_compile.neurons import CuBaLIF, parameter_names
 
 Field = tuple[str, str | int | None]
 
@@ -124,6 +124,8 @@ class _Lowering:
         self.network = network
         self.order = [p.name for p in network.order()]
         self.names = {f"{network.name}_{word}" for word in (*API_FUNCTIONS, "state_t", "window")}
+        # A scratch buffer is a local variable: it would hide a constant of its name.
+        self.names |= {buffer.name for buffer in network.buffers}
         self.data: list[Data] = []
         self.records: list[Record] = []
         self.calls: list[Call] = []
@@ -200,7 +202,7 @@ class _Lowering:
         fields: list[Field] = []
         neuron = population.neuron
         for parameter in ("alpha", "beta", "threshold"):
-            values = getattr(neuron, parameter, None)
+            values = getattr(neuron, parameter) if parameter in parameter_names(neuron) else None
             fields.append((parameter, self._array(population.name, parameter, values)))
             if values is not None:
                 fields.append((f"{parameter}_step", values.ndim))
@@ -252,9 +254,10 @@ class _Lowering:
             ("columns", columns),
             ("block_step", 0 if projection.weight.ndim == 2 else rows * columns),
         ]
-        if projection.shift is not None:
-            fields.append(("shift", self._constant(f"{name}_shift", projection.shift).name))
-            fields.append(("shift_step", projection.shift.ndim))
+        if self.network.quantized:
+            shift = np.asarray(0, np.int32) if projection.shift is None else projection.shift
+            fields.append(("shift", self._constant(f"{name}_shift", shift).name))
+            fields.append(("shift_step", shift.ndim))
         ctype = "l2mu_input_i8_t" if self.network.quantized else "l2mu_input_f32_t"
         source = Place("quantized_sample" if self.network.quantized else "sample")
         parameters = self._record(f"{name}_synapses", ctype, fields)

@@ -33,8 +33,10 @@ from safetensors.numpy import load_file, save
 from l2mu_compile.errors import ModelError
 from l2mu_compile.network import Buffer, Input, Network, Population, Projection, Readout
 from l2mu_compile.neurons import NEURONS, parameter_names
+from l2mu_compile.output import write_whole
 
 MAX_TEXT_BYTES = 16 << 20
+LINE_KINDS = ("network", "input", "population", "projection", "readout", "buffer")
 _HEAD = re.compile(r"(?P<name>\S+) : (?P<type>[A-Za-z_0-9]+)\[(?P<dims>[0-9,]+)\](?P<rest>.*)")
 _ARROW = re.compile(
     r"(?P<source>\S+) -> (?P<target>\S+) : (?P<type>dense|blocks)\[(?P<dims>[0-9,]+)\]"
@@ -67,9 +69,9 @@ def parse(text: str, tensors: Mapping[str, NDArray]) -> Network:
 
 
 def save_network(network: Network, path: Path) -> None:
-    """Write ``path`` and its sidecar ``path`` with suffix ``.safetensors``."""
-    path.with_suffix(".safetensors").write_bytes(tensor_bytes(network))
-    path.write_text(to_text(network), encoding="utf-8")
+    """Write ``path`` and its sidecar ``path`` with suffix ``.safetensors``, each whole."""
+    write_whole(path.with_suffix(".safetensors"), tensor_bytes(network))
+    write_whole(path, to_text(network))
 
 
 def load_network(path: Path) -> Network:
@@ -83,7 +85,7 @@ def load_network(path: Path) -> Network:
     sidecar = path.with_suffix(".safetensors")
     try:
         tensors = load_file(sidecar) if sidecar.exists() else {}
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, TypeError, AttributeError) as error:
         raise ModelError(f"{sidecar}: cannot read weights: {error}") from None
     return parse(text, tensors)
 
@@ -137,7 +139,7 @@ def _options(owner: str, options: Mapping[str, Any]) -> str:
 def _value(name: str, value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"@{name}#{digest(value)}" if value.ndim else _number(value.dtype.type(value))
-    return repr(value) if isinstance(value, float) else str(value)
+    return repr(float(value)) if isinstance(value, float) else str(value)
 
 
 def _number(value: np.generic) -> str:
@@ -163,7 +165,7 @@ class _Parser:
                 header = self._header(rest)
                 continue
             reader = getattr(self, f"_read_{keyword}", None)
-            if reader is None:
+            if reader is None or keyword not in LINE_KINDS:
                 self._fail(f"unknown line kind {keyword!r}")
             try:
                 self.parts.setdefault(keyword, []).append(reader(rest))
@@ -194,7 +196,7 @@ class _Parser:
         name, _, options = rest.partition(" ")
         values = self._read_options(options, ("stage", "window"))
         window = values.get("window", "none")
-        if window != "none" and not window.isdecimal():
+        if window != "none" and not re.fullmatch("[0-9]{1,9}", window):
             self._fail(f"window must be a number of steps or 'none', not {window!r}")
         return {
             "name": name,
@@ -204,6 +206,8 @@ class _Parser:
 
     def _read_input(self, rest: str) -> Input:
         head = self._match(_HEAD, rest, "input NAME : f32[SIZE]")
+        if "," in head["dims"]:
+            self._fail(f"an input has one size, not [{head['dims']}]")
         if head["type"] != "f32":
             self._fail(f"input type must be f32, not {head['type']}")
         options = self._read_options(head["rest"], ("scale", "offset", "low", "high", "fraction"))
@@ -272,6 +276,8 @@ class _Parser:
 
     def _read_buffer(self, rest: str) -> Buffer:
         head = self._match(_HEAD, rest, "buffer NAME : CTYPE[COUNT] @OFFSET LIFETIME")
+        if "," in head["dims"]:
+            self._fail(f"a buffer has one size, not [{head['dims']}]")
         offset, _, lifetime = head["rest"].strip().removeprefix("@").partition(" ")
         (count,) = _dims(head["dims"])
         return Buffer(head["name"], head["type"], count, int(offset), lifetime)

@@ -30,6 +30,7 @@ Problems = Iterator[tuple[str, str]]
 
 MAX_NEURONS = 2**16 - 1  # a spike list holds 16-bit indices and a 16-bit count
 Q15_ONE = 2**15
+MAX_FRACTION = 100  # 2^fraction is a float32
 
 
 def verify(network: Network) -> None:
@@ -64,11 +65,13 @@ def _names(network: Network) -> Problems:
             yield repr(name), "is not a usable C identifier"
     for name in {n for n in names if names.count(n) > 1}:
         yield name, "is the name of two nodes"
+    if network.window is not None and network.window < 1:
+        yield "window", f"{network.window} steps; at least 1"
 
 
 def _populations(network: Network) -> Problems:
-    if network.input.size < 1:
-        yield network.input.name, "has no channels"
+    if not 1 <= network.input.size <= MAX_NEURONS:
+        yield network.input.name, f"has {network.input.size} channels; from 1 to {MAX_NEURONS}"
     for population in network.populations:
         if len(population.shape) not in (1, 2) or min(population.shape) < 1:
             yield population.name, f"shape {list(population.shape)} is not [n] or [cells, order]"
@@ -176,8 +179,11 @@ def _number_types(network: Network) -> Problems:
 
 
 def _quantized_stage(network: Network) -> Problems:
-    if network.stage == "quantized" and not network.quantized:
+    fraction = network.input.fraction
+    if network.stage == "quantized" and fraction is None:
         yield network.input.name, "a quantized network needs an input fraction"
+    if fraction is not None and not abs(fraction) <= MAX_FRACTION:
+        yield network.input.name, f"fraction {fraction} is outside ±{MAX_FRACTION}"
 
 
 def _no_overflow(network: Network) -> Problems:
@@ -201,7 +207,7 @@ def accumulator_bound(network: Network, population: Population) -> int:
         total += rows
     if population.bias is not None:
         total += np.abs(population.bias.astype(np.int64))
-    threshold = getattr(population.neuron, "threshold", np.int64(0))
+    threshold = population.neuron.threshold if spiking(population) else np.int64(0)
     membrane = 2 ** ((population.membrane_bits or 1) - 1)
     return int((total + np.abs(threshold)).max()) + 2 * membrane
 

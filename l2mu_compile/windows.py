@@ -34,8 +34,9 @@ def load_windows(path: Path) -> Windows:
     """Read windows. Raises `ModelError` naming the file, the array and what is wrong with it."""
     try:
         arrays = _read_arrays(path)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{path}: cannot read windows: {error}") from None
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or error or type(error).__name__
+        raise ModelError(f"{path}: cannot read windows: {reason}") from None
     if "x" not in arrays:
         raise ModelError(f"{path}: no array 'x' (found: {', '.join(arrays) or 'none'})")
     x, y = arrays["x"], arrays.get("y")
@@ -45,7 +46,11 @@ def load_windows(path: Path) -> Windows:
         )
     if y is not None and (y.dtype.kind not in "iu" or y.shape != x.shape[:1]):
         raise ModelError(f"{path}: y is {y.dtype} {list(y.shape)}; expected int [{len(x)}]")
-    return Windows(x.astype(np.float32), None if y is None else y.astype(np.int64))
+    x = x.astype(np.float32)
+    if not np.isfinite(x).all():
+        window = int(np.argwhere(~np.isfinite(x))[0, 0])
+        raise ModelError(f"{path}: x holds NaN or infinity (window {window})")
+    return Windows(x, None if y is None else y.astype(np.int64))
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray]:

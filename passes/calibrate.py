@@ -37,9 +37,10 @@ class Calibrate(Pass):
         if not finite.size:
             raise UsageError("calibrate: no finite number in the calibration windows")
         measured = _measure(network, samples, context)
-        return network.replace(
+        calibrated = network.replace(
             input=replace(network.input, low=float(finite.min()), high=float(finite.max()))
         ).map_populations(lambda p: replace(p, **measured[p.name]))
+        return network if calibrated == network else calibrated
 
 
 def _measure(network: Network, samples: np.ndarray, context: Context) -> dict[str, dict[str, Any]]:

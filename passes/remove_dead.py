@@ -22,11 +22,12 @@ ROUNDING = 1e-3
 class RemoveDead(Pass):
     """Requires a network before planning; keeps every spike that reaches the readout; exact.
 
-    A neuron is removed if no chain of nonzero synapses leads from it to the readout, or if its
-    membrane can never exceed its threshold: with only the neurons that can spike as sources, the
-    largest current C gives ``v <= max(C, 0) / (1 - beta)`` (and ``syn <= max(C, 0) / (1 - alpha)``
-    before it). Neurons that read samples are assumed to spike. Block structure stays: blocks leave
-    whole, with their sources and targets, or not at all; the readout's neurons stay.
+    A neuron is removed if no chain of nonzero synapses and neurons that can spike leads from it to
+    the readout, or if its membrane can never exceed its threshold: with only the neurons that can
+    spike as sources, the largest current C gives ``v <= max(C, 0) / (1 - beta)`` (and
+    ``syn <= max(C, 0) / (1 - alpha)`` before it). Neurons that read samples are assumed to spike.
+    Block structure stays: blocks leave whole, with their sources and targets, or not at all; the
+    readout's neurons stay.
     """
 
     name: ClassVar[str] = "remove-dead"
@@ -34,7 +35,8 @@ class RemoveDead(Pass):
     def apply(self, network: Network, context: Context) -> Network:
         if network.stage == "planned":
             return network
-        reach, spike = _reaches_readout(network), _can_spike(network)
+        spike = _can_spike(network)
+        reach = _reaches_readout(network, spike)
         keep = {name: reach[name] & spike[name] for name in reach}
         keep[network.readout.population][:] = True
         _keep_blocks_whole(network, keep)
@@ -58,8 +60,8 @@ def _everyone(network: Network, value: bool) -> Mask:
     return {p.name: np.full(p.size, value) for p in network.populations}
 
 
-def _reaches_readout(network: Network) -> Mask:
-    """Neurons with a chain of nonzero synapses to the readout population."""
+def _reaches_readout(network: Network, spike: Mask) -> Mask:
+    """Neurons with a chain of nonzero synapses, through neurons that can spike, to the readout."""
     reach = _everyone(network, False)
     reach[network.readout.population][:] = True
     connected = [(p, p.dense() != 0) for p in network.projections if p.source in reach]
@@ -67,7 +69,10 @@ def _reaches_readout(network: Network) -> Mask:
     while changed:
         changed = False
         for p, synapses in connected:
-            grown = reach[p.source] | synapses[reach[p.target]].any(axis=0)
+            live = reach[p.target]
+            if p.target != network.readout.population:
+                live = live & spike[p.target]
+            grown = reach[p.source] | synapses[live].any(axis=0)
             changed |= bool((grown != reach[p.source]).any())
             reach[p.source] = grown
     return reach
@@ -136,7 +141,7 @@ def _keep_blocks_whole(network: Network, keep: Mask) -> None:
 
 def _widen(mask: NDArray, groups: int) -> NDArray:
     """Keep all of a group if any of it is kept; which groups are kept."""
-    kept: NDArray = mask.reshape(groups, -1).any(axis=1)
+    kept: NDArray = mask.reshape(groups, -1).max(axis=1)
     mask[:] = np.repeat(kept, mask.size // groups)
     return kept
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from l2mu_compile.errors import UsageError
-from l2mu_compile.network import Network, Projection
+from l2mu_compile.network import Network, Population, Projection
 from l2mu_compile.passbase import Context, Pass
 from l2mu_compile.targets.kernel_table import kernel_table
+
+Node = TypeVar("Node", Population, Projection)
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,13 @@ class SelectKernels(Pass):
             return _first(f"accumulate_{structure}", weights, sets)
 
         neurons = _first("decay_none", state, sets).removeprefix("decay_none_")
-        return network.map_projections(lambda p: replace(p, kernel=kernel_of(p))).map_populations(
-            lambda p: replace(p, kernel=neurons)
+        return network.map_projections(lambda p: _with_kernel(p, kernel_of(p))).map_populations(
+            lambda p: _with_kernel(p, neurons)
         )
+
+
+def _with_kernel(node: Node, kernel: str) -> Node:
+    return node if node.kernel == kernel else replace(node, kernel=kernel)
 
 
 def _first(operation: str, numbers: str, sets: tuple[str, ...]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from numpy.typing import NDArray
@@ -83,13 +83,15 @@ def open_device(program: Program, target: Target, output: Path) -> Device:
 
 
 def measured_footprint(program: Program, target: Target, output: Path) -> Footprint:
-    """Flash and RAM of the model: of its firmware without the example window, or of its library."""
+    """Flash and RAM of the model: its firmware's without the example window, or its library's with
+    one state."""
     if "firmware" not in target.artifacts:
-        return footprint(_shared_path(output, program.name))
+        size = footprint(_shared_path(output, program.name))
+        return replace(size, ram=size.ram + state_bytes(program))
     path = _firmware_path(output, program.name)
     whole = footprint(path)
     window = symbols(path)[f"{program.name}_window"].size
-    return Footprint(whole.flash - window, whole.ram, whole.stack, whole.sections)
+    return replace(whole, flash=whole.flash - window)
 
 
 def _shared_path(output: Path, name: str) -> Path:

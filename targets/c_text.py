@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,9 +15,11 @@ def number(value: float, ctype: str) -> str:
     ``number(-2147483648, "int32_t")`` is ``"(-2147483647 - 1)"``.
     """
     if ctype == "float":
-        if not math.isfinite(value):
+        with np.errstate(over="ignore"):
+            rounded = np.float32(value)
+        if not np.isfinite(rounded):
             raise ValueError(f"{value} has no place in generated code")
-        return f"{np.float32(value)}f"
+        return f"{rounded}f"
     if int(value) == -(2**31):
         return "(-2147483647 - 1)"
     return str(int(value))

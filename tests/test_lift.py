@@ -122,15 +122,16 @@ def weights_of(network: Network) -> dict[str, tuple[tuple[int, ...], int]]:
 
 # ---- the package's own L2MU ----
 
-VARIANTS = list(
-    itertools.product(
+VARIANTS = [
+    pytest.param(*options, bias, theta, marks=[pytest.mark.slow] if bias != theta else [])
+    for *options, bias, theta in itertools.product(
         ("plain", "single", "stacked"),
         ("leaky", "synaptic"),
         ("subtract", "zero", "none"),
         (False, True),
         (False, True),
     )
-)
+]
 
 
 def l2mu(encoder="stacked", neuron="leaky", reset="subtract", bias=False, theta=False, **options):
@@ -328,6 +329,26 @@ class InPlace(Feedforward):
             spk2, mem2 = self.lif2(self.fc2(spk1), mem2)
             record[step].copy_(spk2)
         return record
+
+
+class Delayed(Feedforward):
+    """The output layer first, from the hidden spikes of the step before."""
+
+    def forward(self, x):
+        state1, state2, record = (), (), []
+        hidden = torch.zeros(x.shape[1], 12)
+        for sample in x:
+            spk, *state2 = self.lif2(self.fc2(hidden), *state2)
+            hidden, *state1 = self.lif1(self.fc1(sample), *state1)
+            record.append(spk)
+        return torch.stack(record), hidden
+
+
+@pytest.mark.parametrize("neuron", [leaky, synaptic])
+def test_output_of_last_steps_spikes(neuron):
+    network = check(Delayed(neuron=neuron), 5, gain=2)
+    assert [p.name for p in network.populations] == ["lif2", "lif1"]
+    assert list(weights_of(network)) == ["lif2.lif1.last", "lif1.x"]
 
 
 def test_currents_made_in_place():

@@ -1,0 +1,127 @@
+"""Fixtures: golden files, and programs compiled to libraries of this machine."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from l2mu_compile.program import Program
+from l2mu_compile.targets.devices import HostModel
+from l2mu_compile.targets.emit_c import emit_c, state_bytes
+from l2mu_compile.targets.host import HOST
+from l2mu_compile.targets.kernel_table import HEADERS, KERNEL_DIR
+from l2mu_compile.targets.toolchain import (
+    COMPILE_FLAGS,
+    RUNTIME_DIR,
+    CommandLog,
+    compile_objects,
+    shared_library,
+)
+
+GOLDEN_DIR = Path(__file__).parent / "golden"
+
+# Examples are drawn anew at random but for the seed, so a failure here is a failure everywhere.
+settings.register_profile(
+    "default",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("default")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="write golden files instead of comparing"
+    )
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """``golden(name, text)`` asserts that ``text`` is what ``tests/golden/name`` holds."""
+
+    def check(name: str, text: str) -> None:
+        path = GOLDEN_DIR / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert path.exists(), f"no golden file {path.name}: run pytest --update-golden"
+        assert text == path.read_text(encoding="utf-8")
+
+    return check
+
+
+class HostCompiler:
+    """Compiles emitted C for this machine with its own ``cc``, or else with the package's zig.
+
+    The kernels are compiled once for all programs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.command = shutil.which("cc")
+        self._count = 0
+        kernels = folder / "kernels"
+        kernels.mkdir()
+        for source in KERNEL_DIR.iterdir():
+            shutil.copy(source, kernels)
+        self._kernels = self._objects(sorted(kernels.glob("*.c")), kernels)
+
+    def kernel_library(self) -> Path:
+        """A shared library of all kernels."""
+        return self._link(self._kernels, self.folder / "kernels.so")
+
+    def model(self, program: Program) -> HostModel:
+        """``program`` compiled and loaded."""
+        return self.models([program])[0]
+
+    def models(self, programs: Sequence[Program]) -> list[HostModel]:
+        """Programs of different names, compiled at once into one library."""
+        folder = self.new_folder()
+        sources = []
+        for program in programs:
+            files = emit_c(program, ["test"])
+            own = [name for name in files if name.startswith(program.name)]
+            for name in (*own, *HEADERS):
+                (folder / name).write_text(files[name], encoding="utf-8")
+            sources.append(folder / f"{program.name}.c")
+        library = self._link(
+            [*self._objects(sources, folder), *self._kernels], folder / "models.so"
+        )
+        return [HostModel(library, p.name, p.inputs, state_bytes(p)) for p in programs]
+
+    def new_folder(self) -> Path:
+        """An empty directory."""
+        self._count += 1
+        folder = self.folder / str(self._count)
+        folder.mkdir()
+        return folder
+
+    def _objects(self, sources: Sequence[Path], folder: Path) -> list[Path]:
+        if self.command is None:
+            return compile_objects(HOST, sources, [folder], folder, CommandLog())
+        self._run("-c", "-fPIC", *COMPILE_FLAGS, *map(str, sources), folder=folder)
+        return [source.with_suffix(".o") for source in sources]
+
+    def _link(self, objects: Sequence[Path], library: Path) -> Path:
+        if self.command is None:
+            return shared_library(HOST, objects, library)
+        self._run("-shared", *map(str, objects), "-o", str(library), folder=library.parent)
+        return library
+
+    def _run(self, *arguments: str, folder: Path) -> None:
+        command = [str(self.command), *arguments, "-idirafter", str(RUNTIME_DIR)]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory: pytest.TempPathFactory) -> HostCompiler:
+    """The compiler of emitted C for this machine."""
+    return HostCompiler(tmp_path_factory.mktemp("host"))

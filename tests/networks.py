@@ -1,0 +1,352 @@
+"""Networks to test with: small fixed ones to read, and hypothesis strategies for random ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from l2mu_compile.network import (
+    READOUT_RULES,
+    Input,
+    Network,
+    Population,
+    Projection,
+    Readout,
+)
+from l2mu_compile.neurons import LI, LIF, CuBaLIF, Neuron
+from l2mu_compile.passbase import Context
+from l2mu_compile.pipeline import FLOAT_PIPELINE, INT8_PIPELINE, parse_pipeline, run_passes
+from l2mu_compile.targets.registry import get_target
+
+AWKWARD_SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33)
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+
+
+def f32(values: Any) -> NDArray:
+    return np.asarray(values, dtype=np.float32)
+
+
+def i8(values: Any) -> NDArray:
+    return np.asarray(values, dtype=np.int8)
+
+
+def lif(beta: Any = 0.5, threshold: Any = 1.0, reset: str = "subtract") -> LIF:
+    return LIF(f32(beta), f32(threshold), reset)
+
+
+def cuba(alpha: Any = 0.5, beta: Any = 0.5, threshold: Any = 1.0, reset: str = "subtract") -> Any:
+    return CuBaLIF(f32(alpha), f32(beta), f32(threshold), reset)
+
+
+def li(beta: Any = 0.5) -> LI:
+    return LI(f32(beta))
+
+
+# ---- fixed networks ----------------------------------------------------------------------------
+
+
+def feed_forward(neuron: Neuron | None = None, rule: str = "spike_count") -> Network:
+    """Two channels, three hidden neurons, two classes; every weight a multiple of 1/4."""
+    neuron = neuron or lif()
+    return Network(
+        "toy",
+        Input("x", 2),
+        (Population("h", (3,), neuron), Population("out", (2,), neuron)),
+        (
+            Projection("x", "h", f32([[1, 0], [0, 1], [0.5, 0.5]])),
+            Projection("h", "out", f32([[1.5, -0.5, 0.25], [-0.5, 1.5, 0.25]])),
+        ),
+        Readout("out", rule),
+    )
+
+
+def recurrent() -> Network:
+    """`feed_forward` with a hidden layer that hears its own last spikes."""
+    network = feed_forward()
+    loop = Projection("h", "h", f32([[0, 0.25, 0], [0.25, 0, 0], [0, 0, -0.5]]), delay=1)
+    return network.replace(projections=(*network.projections, loop))
+
+
+def late_reader() -> Network:
+    """``b`` reads both this step's and last step's spikes of ``a``, after ``a`` has updated."""
+    return Network(
+        "late",
+        Input("x", 2),
+        (Population("a", (2,), lif()), Population("b", (2,), lif())),
+        (
+            Projection("x", "a", f32(np.eye(2))),
+            Projection("a", "b", f32([[0.75, 0], [0, 0.75]])),
+            Projection("a", "b", f32([[0, 0.75], [0.75, 0]]), delay=1),
+        ),
+        Readout("b"),
+    )
+
+
+def chain(length: int = 5, size: int = 3) -> Network:
+    """Populations in a row: spike lists of those far apart may share scratch memory."""
+    names = [f"p{i}" for i in range(length)]
+    populations = tuple(Population(name, (size,), lif()) for name in names)
+    sources = ["x", *names[:-1]]
+    weight = f32(np.eye(size) * 1.25)
+    projections = tuple(Projection(s, t, weight) for s, t in zip(sources, names, strict=True))
+    return Network("chain", Input("x", size), populations, projections, Readout(names[-1]))
+
+
+def l2mu(
+    neuron: Callable[[int], Neuron] = lambda n: lif(0.75, 0.5),
+    rule: str = "spike_count",
+    name: str = "cell",
+    seed: int = 0,
+    sensors: tuple[float, float] | None = (0.5, 0.25),
+) -> Network:
+    """An L2MU cell: encoder, memory input ``u``, memory ``m`` of shared blocks, hidden layer.
+
+    ``sensors`` are the input's scale and offset.
+    """
+    rng = np.random.default_rng(seed)
+    channels, coded, cells, order, hidden, classes = 2, 6, 3, 4, 5, 3
+
+    def normal(*shape: int) -> NDArray:
+        return f32(rng.normal(size=shape))
+
+    scale, offset = (None, None) if sensors is None else map(f32, sensors)
+    populations = (
+        Population("enc", (coded,), neuron(coded), normal(coded)),
+        Population("u", (cells,), neuron(cells)),
+        Population("m", (cells, order), neuron(cells * order)),
+        Population("h", (hidden,), neuron(hidden)),
+        Population("out", (classes,), neuron(classes), normal(classes)),
+    )
+    projections = (
+        Projection("x", "enc", normal(channels, 3, 1), blocks=channels),
+        Projection("enc", "u", normal(cells, coded)),
+        Projection("h", "u", normal(cells, hidden), delay=1),
+        Projection("m", "u", normal(cells, cells * order), delay=1),
+        Projection("u", "m", normal(order, 1), blocks=cells),
+        Projection("m", "m", normal(order, order), delay=1, blocks=cells),
+        Projection("enc", "h", normal(hidden, coded)),
+        Projection("m", "h", normal(hidden, cells * order)),
+        Projection("h", "h", normal(hidden, hidden), delay=1),
+        Projection("h", "out", normal(classes, hidden)),
+    )
+    entry = Input("x", channels, scale=scale, offset=offset)
+    return Network(name, entry, populations, projections, Readout("out", rule))
+
+
+def integer_toy() -> Network:
+    """A quantized network small enough to check by hand."""
+    neuron = LIF(np.int32(16384), np.int32(20))
+    return Network(
+        "itoy",
+        Input("x", 2, fraction=4),
+        (
+            Population("h", (2,), neuron, np.int32([1, -1]), membrane_bits=16),
+            Population("out", (2,), neuron, membrane_bits=16),
+        ),
+        (
+            Projection("x", "h", i8([[4, -4], [8, 1]]), shift=np.int32([2, 3])),
+            Projection("h", "out", i8([[30, -7], [-7, 30]])),
+            Projection("h", "h", i8([[0, 5], [5, 0]]), delay=1),
+        ),
+        Readout("out"),
+        stage="quantized",
+    )
+
+
+def samples(network: Network, windows: int = 3, steps: int = 12, seed: int = 1) -> NDArray:
+    """Normal random windows with a spread of two."""
+    rng = np.random.default_rng(seed)
+    return f32(2 * rng.normal(size=(windows, steps, network.input.size)))
+
+
+def planned(network: Network, quantized: bool = False, windows: NDArray | None = None) -> Network:
+    """``network`` after a default pipeline without calibration, or with it on ``windows``."""
+    names = INT8_PIPELINE if quantized else FLOAT_PIPELINE
+    chosen = [n for n in names if windows is not None or n != "calibrate"]
+    context = Context(target=get_target("host"), samples=windows)
+    return run_passes(network, parse_pipeline(",".join(chosen)), context)
+
+
+# ---- random networks ---------------------------------------------------------------------------
+
+
+@st.composite
+def float_networks(draw: Draw, name: str = "rand") -> Network:
+    """Any traced float network of up to four populations."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    rule = draw(st.sampled_from(READOUT_RULES))
+    return _network(draw, name, rule, _FloatNumbers(draw, rng))
+
+
+@st.composite
+def integer_networks(draw: Draw, name: str = "rand") -> Network:
+    """Any quantized network of up to four populations, its integers drawn over their full range."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    rule = draw(st.sampled_from(READOUT_RULES))
+    network = _network(draw, name, rule, _IntegerNumbers(draw, rng))
+    return network.replace(stage="quantized")
+
+
+@st.composite
+def windows_for(draw: Draw, network: Network, steps: int = 10, finite: bool = True) -> NDArray:
+    """Up to three windows: silence, ordinary samples, or extremes; also NaN if not ``finite``."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    shape = draw(st.integers(1, 3)), draw(st.integers(1, steps)), network.input.size
+    kind = draw(st.sampled_from(("silent", "normal", "normal", "extreme")))
+    if kind == "silent":
+        return f32(np.zeros(shape))
+    array = f32(rng.normal(size=shape) * 2)
+    if kind == "extreme":
+        special = [0.0, -0.0, 1e-45, -1e-40, 1e6, -1e6, 0.5, -0.5]
+        special += [] if finite else [np.nan, np.inf, -np.inf, 3e38]
+        array = np.where(rng.random(shape) < 0.5, rng.choice(f32(special), shape), array)
+    return f32(array)
+
+
+def _network(draw: Draw, name: str, rule: str, numbers: Any) -> Network:
+    count = draw(st.integers(1, 4))
+    entry = numbers.input("x", draw(st.sampled_from(AWKWARD_SIZES[:6])))
+    names = [f"p{i}" for i in range(count)]
+    leaky = rule != "spike_count" and draw(st.booleans())
+    populations = [numbers.population(n, leaky and n == names[-1]) for n in names]
+    sizes = {p.name: p.size for p in populations}
+    projections = []
+    for j, target in enumerate(names):
+        if j == 0 or draw(st.integers(0, 3)) == 0:
+            synapses = partial(numbers.synapses, sizes[target], entry.size)
+            projections.append(numbers.sampled(Projection("x", target, **synapses(blocks=True))))
+        for i, source in enumerate(names):
+            if leaky and source == names[-1]:
+                continue
+            for delay in (0, 1):
+                if (delay == 0 and i >= j) or draw(st.integers(0, 2)) == 0:
+                    continue
+                synapses = numbers.synapses(sizes[target], sizes[source], blocks=True)
+                projections.append(Projection(source, target, delay=delay, **synapses))
+    order = draw(st.permutations(range(len(projections))))
+    listed = draw(st.permutations(range(count)))
+    return Network(
+        name,
+        entry,
+        tuple(populations[i] for i in listed),
+        tuple(projections[i] for i in order),
+        Readout(names[-1], rule),
+    )
+
+
+class _Numbers:
+    def __init__(self, draw: Draw, rng: np.random.Generator) -> None:
+        self.draw, self.rng = draw, rng
+
+    def chance(self, one_in: int = 2) -> bool:
+        return bool(self.draw(st.integers(0, one_in - 1)) == 0)
+
+    def shape(self) -> tuple[int, ...]:
+        size = self.draw(st.sampled_from(AWKWARD_SIZES))
+        cells = [c for c in range(2, size + 1) if size % c == 0]
+        if cells and self.chance(3):
+            count = self.draw(st.sampled_from(cells))
+            return count, size // count
+        return (size,)
+
+    def synapses(self, targets: int, sources: int, blocks: bool) -> dict[str, Any]:
+        """``weight`` and ``blocks`` of a dense, shared or distinct projection."""
+        common = [c for c in range(1, min(targets, sources) + 1) if targets % c == sources % c == 0]
+        if len(common) > 1 and not self.chance(3):
+            count = self.draw(st.sampled_from(common[1:]))
+            block = targets // count, sources // count
+            shape = block if self.chance() else (count, *block)
+            return {"weight": self.weights(shape), "blocks": count}
+        return {"weight": self.weights((targets, sources)), "blocks": 0}
+
+    def neuron(self, kind: str, parameters: Callable[[str], NDArray]) -> Neuron:
+        if kind == "li":
+            return LI(parameters("beta"))
+        if kind == "lif":
+            reset = self.draw(st.sampled_from(LIF.resets))
+            return LIF(parameters("beta"), parameters("threshold"), reset)
+        reset = self.draw(st.sampled_from(CuBaLIF.resets))
+        names = ("alpha", "beta", "threshold")
+        return CuBaLIF(*(parameters(name) for name in names), reset)
+
+    def weights(self, shape: tuple[int, ...]) -> NDArray:
+        raise NotImplementedError
+
+
+class _FloatNumbers(_Numbers):
+    def input(self, name: str, size: int) -> Input:
+        def maybe() -> NDArray | None:
+            if self.chance():
+                return None
+            return f32(self.rng.normal(size=() if self.chance() else size))
+
+        return Input(name, size, scale=maybe(), offset=maybe())
+
+    def population(self, name: str, leaky: bool) -> Population:
+        shape = self.shape()
+        size = int(np.prod(shape))
+        mood = self.draw(st.sampled_from(("lively", "lively", "lively", "silent", "always")))
+
+        def parameters(parameter: str) -> NDArray:
+            count = () if self.chance() else size
+            if parameter == "threshold":
+                value = {"silent": 1e9, "always": 1e-3}.get(mood)
+                return f32(np.full(count, value) if value else self.rng.uniform(0.1, 1.5, count))
+            if self.chance(4):
+                return f32(np.broadcast_to(self.rng.choice([0.0, 1.0]), count))
+            return f32(self.rng.uniform(0, 1, count))
+
+        kind = "li" if leaky else self.draw(st.sampled_from(("lif", "cuba")))
+        bias = self.rng.normal(size=size) + (3 if mood == "always" else 0)
+        use_bias = mood == "always" or self.chance()
+        neuron = self.neuron(kind, parameters)
+        return Population(name, shape, neuron, f32(bias) if use_bias else None)
+
+    def weights(self, shape: tuple[int, ...]) -> NDArray:
+        values = f32(self.rng.normal(size=shape))
+        special = self.rng.choice(f32([0.0, -0.0, 1e-45, -1e-39, 0.5, -1.0]), shape)
+        return np.where(self.rng.random(shape) < 0.1, special, values)
+
+    def sampled(self, projection: Projection) -> Projection:
+        return projection
+
+
+class _IntegerNumbers(_Numbers):
+    def input(self, name: str, size: int) -> Input:
+        return Input(name, size, fraction=self.draw(st.sampled_from((-2, 0, 4, 9, 13, 24))))
+
+    def population(self, name: str, leaky: bool) -> Population:
+        shape = self.shape()
+        size = int(np.prod(shape))
+        bits = self.draw(st.sampled_from((2, 8, 16, 24, 28)))
+        high = 2 ** min(bits - 1, 12)
+
+        def parameters(parameter: str) -> NDArray:
+            count = () if self.chance() else size
+            if parameter == "threshold":
+                return np.int32(self.rng.integers(1, high + 1, count))
+            if self.chance(4):
+                return np.int32(np.broadcast_to(self.rng.choice([0, 1, 32767, 32768]), count))
+            return np.int32(self.rng.integers(0, 32769, count))
+
+        kind = "li" if leaky else self.draw(st.sampled_from(("lif", "cuba")))
+        bias = np.int32(self.rng.integers(-high, high + 1, size))
+        neuron = self.neuron(kind, parameters)
+        return Population(name, shape, neuron, bias if self.chance() else None, membrane_bits=bits)
+
+    def weights(self, shape: tuple[int, ...]) -> NDArray:
+        return self.rng.integers(-128, 128, shape).astype(np.int8)
+
+    def sampled(self, projection: Projection) -> Projection:
+        """``projection`` with a shift: none, one, or one for every neuron."""
+        kind = self.draw(st.sampled_from(("none", "scalar", "each")))
+        if kind == "none":
+            return projection
+        size = () if kind == "scalar" else projection.shape[0]
+        return replace(projection, shift=np.int32(self.rng.choice([0, 1, 7, 12, 30], size)))
