@@ -80,7 +80,7 @@ def scale(samples: np.ndarray) -> np.ndarray:
 def windows(
     recordings: list[Recording], people: tuple[int, ...], stride: int = WINDOW
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Windows ``[N, WINDOW, 6]`` every ``stride`` samples, their classes ``[N]`` and people ``[N]``.
+    """Windows ``[N, WINDOW, 6]`` every ``stride`` samples, their classes and people ``[N]``.
 
     Each recording's first window starts at its first sample; a last, shorter piece is dropped.
     """

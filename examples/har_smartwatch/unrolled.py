@@ -95,7 +95,7 @@ def product(grad: Tensor, spikes: Tensor) -> Tensor:
 
 
 class Scan(torch.autograd.Function):
-    """A population without feedback: currents ``[T, B, N]``, beta and threshold ``[N]`` to spikes."""
+    """A population without feedback: currents ``[T, B, N]``, beta, threshold ``[N]`` to spikes."""
 
     @staticmethod
     def forward(ctx: Any, current: Tensor, beta: Tensor, threshold: Tensor) -> Tensor:
