@@ -237,12 +237,7 @@ class _Machine:
                 total[:, rows] += weight[:, channel] * values[:, channel, None]
 
     def _add_spikes(self, total: NDArray, projection: Projection, spikes: NDArray) -> None:
-        if self.network.quantized:
-            # float64 products of integers this small are exact, and BLAS is fast at them.
-            for rows, weight, active in _diagonal(projection, spikes):
-                current = active.astype(np.float64) @ weight.T.astype(np.float64)
-                total[:, rows] += current.astype(np.int64)
-        elif projection.blocks:
+        if projection.blocks:
             _add_block_spikes(total, projection, spikes)
         else:
             _add_listed_spikes(total, projection.weight, spikes)
