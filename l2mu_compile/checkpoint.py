@@ -33,6 +33,7 @@ from torch import Tensor
 
 from l2mu_compile.errors import ModelError
 from l2mu_compile.l2mu import (
+    IMU_CHANNELS,
     L2MU,
     L2MUConfig,
     NeuronParameters,
@@ -51,6 +52,7 @@ Tensors = dict[str, Tensor]
 _NEURON_KEYS = ("beta", "threshold", "alpha", "graded_spikes_factor", "reset_mechanism_val")
 _RESETS = ("subtract", "zero", "none")
 _LINEARS = ("e_x", "e_h", "e_m", "W_x", "W_h", "W_m", "A", "B")
+_THETA = ("theta_inv", "_base_A", "_base_B")
 _BIASES = {"e_x.bias": "bias_x", "e_h.bias": "bias_h", "e_m.bias": "bias_m"}
 _SINGLE, _STACKED = "input_encoder.pop_encoder_list", "input_encoder.hidden_encoder_list"
 
@@ -141,7 +143,8 @@ def _read(path: Path) -> tuple[Any, Mapping[str, str]]:
         reason = f"it needs {needed[1]}" if needed else "it is no checkpoint of tensors and values"
         raise ModelError(f"cannot be loaded without running code: {reason}") from None
     except Exception as error:
-        reason = (str(error).split(". ")[0].splitlines() or [type(error).__name__])[0]
+        reason = next(iter(str(error).split(". ")[0].splitlines()), "")
+        reason = reason if " " in reason else "it is no file of tensors"
         raise ModelError(f"not a readable torch checkpoint: {reason}") from None
 
 
@@ -189,7 +192,9 @@ def _unwrap(content: Any, metadata: Mapping[str, str]) -> tuple[str, Tensors, di
         if value.is_sparse or value.is_quantized or value.is_meta or value.is_complex():
             raise ModelError(f"key {name!r} is not a plain tensor")
         if value.nbytes > value.untyped_storage().nbytes() + SLACK_BYTES:
-            raise ModelError(f"key {name!r} has shape {list(value.shape)}, more than the file holds")
+            raise ModelError(
+                f"key {name!r} has shape {list(value.shape)}, more than the file holds"
+            )
     if sum(value.nbytes for value in content.values()) > MAX_FILE_BYTES:
         raise ModelError(f"its tensors are larger than {MAX_FILE_BYTES} bytes")
     return layout, dict(content), hyper
@@ -207,7 +212,10 @@ def _flatten(values: Any) -> dict[str, Any]:
 
 
 def _canonical(tensors: Tensors) -> Tensors:
-    """The same tensors under raw names: prefix gone, ``e_x.weight`` as ``e_x``, states dropped."""
+    """The same tensors under raw names: prefix gone, ``e_x.weight`` as ``e_x``, states dropped.
+
+    Where A is a linear's weight (Lightning), the published cell uses it as stored, whatever θ is.
+    """
     prefixes = sorted({prefix for prefix in map(_prefix, tensors) if prefix is not None})
     if not prefixes:
         some = ", ".join(list(tensors)[:3]) or "none"
@@ -215,6 +223,7 @@ def _canonical(tensors: Tensors) -> Tensors:
     if len(prefixes) > 1:
         raise ModelError(f"more than one L2MU: {', '.join(f'{p}e_x' for p in prefixes)}")
     prefix = prefixes[0]
+    as_linears = f"{prefix}A.weight" in tensors
     found: Tensors = {}
     for name, value in tensors.items():
         if not name.startswith(prefix):
@@ -222,7 +231,7 @@ def _canonical(tensors: Tensors) -> Tensors:
         short = name[len(prefix) :]
         stem = short.removesuffix(".weight")
         short = stem if stem in _LINEARS else _BIASES.get(short, short)
-        if short.rsplit(".", 1)[-1] in ("mem", "syn"):
+        if short.rsplit(".", 1)[-1] in ("mem", "syn") or (as_linears and short in _THETA):
             continue
         if short in found:
             raise ModelError(f"key {name!r} appears twice")
@@ -240,9 +249,10 @@ def _prefix(name: str) -> str | None:
 def _finite(name: str, value: Tensor) -> Tensor:
     if not value.is_floating_point():
         return value
+    value = value.detach().to(torch.float32)
     if not torch.isfinite(value).all():
         raise ModelError(f"key {name!r} holds NaN or infinity")
-    return value.detach().to(torch.float32)
+    return value
 
 
 def _build(tensors: Tensors, hyper: Mapping[str, Any]) -> L2MU:
@@ -349,7 +359,7 @@ def _neuron(
     names = ["beta", "threshold"] + (["alpha"] if neuron == "synaptic" else [])
     values: dict[str, Any] = {}
     for name in names:
-        key, spelled = f"{path}.{name}", f"{name}_spk_{population}"
+        key, spelled = f"{path}.{name}", _spelled(name, population, hyper)
         if key in tensors:
             values[name] = tensors[key].tolist()
         elif spelled in hyper:
@@ -365,6 +375,14 @@ def _neuron(
             raise ModelError(f"key '{path}.reset_mechanism_val' is {index}; expected 0, 1 or 2")
         values["reset"] = _RESETS[index]
     return NeuronParameters(**values)
+
+
+def _spelled(name: str, population: str, hyper: Mapping[str, Any]) -> str:
+    """A neuron's hyper-parameter; encoders of fewer channels use the first names of an IMU's."""
+    spelled = f"{name}_spk_{population}"
+    if spelled not in hyper and population.isdigit() and int(population) < len(IMU_CHANNELS):
+        return f"{name}_spk_{IMU_CHANNELS[int(population)]}"
+    return spelled
 
 
 def _with_memory(tensors: Tensors, hyper: Mapping[str, Any]) -> Tensors:

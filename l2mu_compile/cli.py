@@ -1,7 +1,7 @@
 """The command line: ``l2mu-compile inspect | compile | verify | opt | passes | targets``.
 
-Exit codes: 0 ok, 1 internal error, 2 usage, 3 unsupported or invalid model, 4 verification mismatch,
-5 budget exceeded, 6 toolchain missing.
+Exit codes: 0 ok, 1 internal error, 2 usage, 3 unsupported or invalid model, 4 verification
+mismatch, 5 budget exceeded, 6 toolchain missing.
 """
 
 from __future__ import annotations
@@ -187,9 +187,7 @@ def compile(
     ] = None,
     no_verify_passes: Annotated[
         bool,
-        typer.Option(
-            "--no-verify-passes", metavar="", help="Skip the rule checks between passes."
-        ),
+        typer.Option("--no-verify-passes", metavar="", help="Skip the rule checks between passes."),
     ] = False,
     verbose: Verbose = False,
     as_json: AsJson = False,
@@ -314,7 +312,8 @@ def opt(
     )
     if output is not None and output.suffix != ".txt":
         raise UsageError(f"--output {output}: a network's text ends in .txt")
-    result = run_passes(read_network(network), parse_pipeline(passes), context)
+    pipeline = parse_pipeline(passes)
+    result = run_passes(read_network(network), pipeline, context)
     if output is not None:
         _save(result, output)
     if as_json:
@@ -372,7 +371,7 @@ def targets(as_json: AsJson = False) -> None:
 def main() -> None:
     """Entry point: run, and turn every failure into one line and an exit code."""
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="l2mu-compile")
         sys.exit(_fail("interrupted", INTERRUPTED) if code == INTERRUPTED else code)
     except L2MUError as error:
         sys.exit(_fail(str(error), error.exit_code))

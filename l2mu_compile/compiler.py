@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from l2mu_compile import __version__
 from l2mu_compile.differential import Comparison, compare
 from l2mu_compile.errors import MismatchError, ModelError, UsageError
-from l2mu_compile.frontend import Decide, Model
+from l2mu_compile.frontend import Decide, Model, read_network
 from l2mu_compile.interpreter import Progress, check_samples, run
 from l2mu_compile.network import Network
 from l2mu_compile.output import files_below, whole_directory, write_whole
@@ -128,7 +128,7 @@ def load_host_model(folder: Path) -> HostModel:
     """
     report = load_report(folder / REPORT_FILE)
     device = open_device(
-        lower(load_network(folder / NETWORK_FILE)), get_target(report.target), folder
+        lower(read_network(folder / NETWORK_FILE)), get_target(report.target), folder
     )
     if not isinstance(device, HostModel):
         raise UsageError(f"{folder} was compiled for {report.target}, not for this machine")

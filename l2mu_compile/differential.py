@@ -38,10 +38,12 @@ def compare(
 ) -> Comparison:
     """Run float32 windows ``[B, T, inputs]`` on ``device`` and in the interpreter.
 
-    After each step the device's whole persistent state is read and compared bit for bit; after each
-    window the decision. All windows are run, the first difference is kept.
+    After each step the device's whole persistent state is read and compared bit for bit (which NaN
+    a NaN is depends on the processor, and is not compared); after each window the decision. All
+    windows are run, the first difference is kept.
     """
     decisions, difference = [], None
+    buffers = _in_order_of_update(network, program)
     totals = dict.fromkeys((p.name for p in network.populations), 0)
     operations = 0
     for start in range(0, len(samples), CHUNK):
@@ -54,7 +56,7 @@ def compare(
             states, decision = _run_window(device, window)
             decisions.append(decision)
             if difference is None:
-                difference = _difference(program, states, expected, i, start + i)
+                difference = _difference(buffers, states, expected, i, start + i)
                 difference = difference or _decision(expected, i, start + i, decision)
             if progress:
                 progress(start + i + 1, len(samples))
@@ -77,17 +79,29 @@ def _run_window(device: Device, window: NDArray) -> tuple[list[bytes], int]:
     return states, device.classify()
 
 
+def _in_order_of_update(network: Network, program: Program) -> list[Buffer]:
+    """Persistent buffers, causes before effects within a step; the score is last."""
+    position = {p.name: i for i, p in enumerate(network.order())}
+    quantities = ("synapse", "membrane", "spikes", "score")
+
+    def moment(buffer: Buffer) -> tuple[int, int]:
+        population, _, quantity = buffer.name.rpartition("_")
+        return position.get(population, len(position)), quantities.index(quantity)
+
+    return sorted((b for b in program.buffers if b.lifetime == "state"), key=moment)
+
+
 def _difference(
-    program: Program, states: list[bytes], expected: Run, index: int, window: int
+    buffers: list[Buffer], states: list[bytes], expected: Run, index: int, window: int
 ) -> Difference | None:
     memory = np.frombuffer(b"".join(states), dtype=np.uint8).reshape(len(states), -1)
     found = []
-    for buffer in program.buffers:
-        if buffer.lifetime != "state":
-            continue
+    for buffer in buffers:
         actual = _elements(memory, buffer)
         wanted = _expected(buffer, actual, expected, index)
         differs = _bits(actual) != _bits(wanted)
+        if buffer.ctype == "float":
+            differs &= ~(np.isnan(actual) & np.isnan(wanted))
         if differs.any():
             step, neuron = map(int, np.argwhere(differs)[0])
             pair = float(wanted[step, neuron]), float(actual[step, neuron])

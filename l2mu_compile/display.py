@@ -70,7 +70,7 @@ def show_network(network: Network) -> None:
 def _population_table(network: Network) -> Table:
     rows = []
     for p in network.order():
-        row = {"population": p.name, "neurons": " x ".join(map(str, p.shape))}
+        row = {"population": p.name, "size": " x ".join(map(str, p.shape))}
         row["neuron"] = p.neuron.kind
         row |= {name: _range(getattr(p.neuron, name)) for name in parameter_names(p.neuron)}
         row["reset"] = p.neuron.reset
@@ -81,12 +81,13 @@ def _population_table(network: Network) -> Table:
 
 
 def _projection_table(network: Network) -> Table:
+    chosen = any(p.kernel for p in network.projections)  # its name tells the structure
     return _filled(
         [
             {
                 "projection": f"{p.source} -> {p.target}",
                 "delay": str(p.delay),
-                "structure": _structure(p),
+                "structure": "" if chosen else _structure(p),
                 "synapses": str(p.synapses),
                 "bytes": str(p.weight.nbytes),
                 "kernel": p.kernel or "",
@@ -158,8 +159,8 @@ def show_rows(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 
 def _filled(rows: list[dict[str, str]]) -> Table:
     """A table of the columns that hold something."""
-    columns = dict.fromkeys(name for row in rows for name in row)
-    columns = [c for c in columns if any(row.get(c) for row in rows)]
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = [c for c in names if any(row.get(c) for row in rows)]
     table = _table(*columns)
     for row in rows:
         table.add_row(*(row.get(c, "") for c in columns))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import io
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,9 +86,9 @@ def load_model(
 
     checkpoint = load_checkpoint(path, params)
     source = Source(kind=checkpoint.layout, name=path.name, sha256=checkpoint.digest)
-    module, inputs = checkpoint.model, checkpoint.model.config.inputs
+    channels = checkpoint.model.config.inputs
     try:
-        return _trace(module, inputs, readout, name or path.stem, source)
+        return _trace(checkpoint.model, channels, readout, name or path.stem, source)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
 
@@ -171,7 +173,8 @@ def _trace(
     from l2mu_compile.lift import lift
     from l2mu_compile.trace import trace
 
-    traced = trace(module, inputs=inputs, time_first=time_first)
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # torch's own dumps
+        traced = trace(module, inputs=inputs, time_first=time_first)
     network = lift(traced, name=identifier(name, fallback="l2mu"), readout=readout)
     verify(network)
     rule = network.readout.rule

@@ -19,6 +19,8 @@ A `CuBaLIF` gathers currents in its synaptic state instead, then integrates it::
 no saturation. A spike of source neuron i adds column i of the weights; sources are added one after
 the other in index order. A sample channel adds ``weight · sample`` (product rounded, then the sum),
 channel after channel. Nothing is added for a source that did not spike, nor outside a block.
+Infinite
+samples follow IEEE arithmetic; which NaN comes out of them is left open.
 
 **Integer networks** compute exactly:
 
@@ -99,12 +101,13 @@ def run(
     machine = _Machine(network, windows)
     kept = _Recorder(network, samples.shape[:2], record)
     score = _Score(network, windows)
-    for step in range(steps):
-        machine.step(samples[:, step])
-        score.add(machine)
-        kept.keep(machine, step)
-        if progress:
-            progress(step + 1, steps)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for step in range(steps):
+            machine.step(samples[:, step])
+            score.add(machine)
+            kept.keep(machine, step)
+            if progress:
+                progress(step + 1, steps)
     return Run(
         windows=windows,
         steps=steps,

@@ -188,14 +188,14 @@ class L2MU(nn.Module):
 
     def _make_memory(self) -> None:
         config = self.config
-        a, b = (torch.tensor(m, dtype=torch.float32) for m in legendre_delay(config.order))
+        base = [torch.from_numpy(matrix) for matrix in legendre_delay(config.order)]
+        a, b = discretize(*(m / config.theta for m in base), config.discretizer)
+        self.register_buffer("A", a.to(torch.float32, memory_format=torch.contiguous_format))
+        self.register_buffer("B", b.to(torch.float32, memory_format=torch.contiguous_format))
         if config.trainable_theta:
             self.theta_inv = nn.Parameter(torch.tensor(1.0 / config.theta))
-            self.register_buffer("_base_A", a)
-            self.register_buffer("_base_B", b)
-        discrete = discretize(a / config.theta, b / config.theta, config.discretizer)
-        self.register_buffer("A", discrete[0].contiguous())
-        self.register_buffer("B", discrete[1].contiguous())
+            self.register_buffer("_base_A", base[0].float())
+            self.register_buffer("_base_B", base[1].float())
 
     def make_neuron(self, name: str, size: int) -> nn.Module:
         """The snnTorch neuron of population ``name`` with ``size`` neurons."""

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from l2mu_compile.errors import ModelError
-
-FORMAT_VERSION = 1
 
 
 class _Strict(BaseModel):
@@ -82,7 +81,7 @@ class Verification(_Strict):
 class Report(_Strict):
     """The whole report. Bytes are bytes; instructions are executed instructions, not cycles."""
 
-    format_version: int = FORMAT_VERSION
+    format_version: Literal[1] = 1
     tool: str
     command: list[str]
     source: Source
@@ -120,7 +119,9 @@ def load_report(path: Path) -> Report:
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: cannot read the report: {error}") from None
     except ValidationError as error:
-        first = error.errors()[0]
+        problems = error.errors()
+        versions = [p for p in problems if p["loc"] == ("format_version",)]
+        first = (versions or problems)[0]
         field = ".".join(map(str, first["loc"]))
         raise ModelError(f"{path}: {field}: {first['msg']}") from None
 

@@ -72,6 +72,12 @@ def _names(network: Network) -> Problems:
 def _populations(network: Network) -> Problems:
     if not 1 <= network.input.size <= MAX_NEURONS:
         yield network.input.name, f"has {network.input.size} channels; from 1 to {MAX_NEURONS}"
+    for name, array in _sensor(network):
+        if array.shape not in ((), (network.input.size,)):
+            yield (
+                network.input.name,
+                f"{name} has shape {list(array.shape)} for {network.input.size} channels",
+            )
     for population in network.populations:
         if len(population.shape) not in (1, 2) or min(population.shape) < 1:
             yield population.name, f"shape {list(population.shape)} is not [n] or [cells, order]"
@@ -136,7 +142,8 @@ def _order(network: Network) -> Problems:
 
 
 def _finite(network: Network) -> Problems:
-    for name, array in network.tensors().items():
+    sensor = {f"{network.input.name}.{name}": array for name, array in _sensor(network)}
+    for name, array in (sensor | network.tensors()).items():
         if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
             yield name, "holds NaN or infinity"
 
@@ -232,6 +239,11 @@ def _buffers(network: Network) -> Problems:
         for b in required[:i]:
             if a.lives_with(b) and placed[a.name].overlaps(placed[b.name]):
                 yield a.name, f"overlaps {b.name} while both are in use"
+
+
+def _sensor(network: Network) -> list[tuple[str, NDArray]]:
+    pairs = [("scale", network.input.scale), ("offset", network.input.offset)]
+    return [(name, array) for name, array in pairs if array is not None]
 
 
 def _parameters(population: Population) -> list[tuple[str, NDArray]]:

@@ -1,4 +1,4 @@
-"""Sensor windows in files: ``.npz`` with ``x`` ``[N, T, I]`` and, if labels are known, ``y`` ``[N]``."""
+"""Files of sensor windows: ``.npz`` with ``x`` ``[N, T, I]`` and, if known, labels ``y [N]``."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def load_windows(path: Path) -> Windows:
         )
     if y is not None and (y.dtype.kind not in "iu" or y.shape != x.shape[:1]):
         raise ModelError(f"{path}: y is {y.dtype} {list(y.shape)}; expected int [{len(x)}]")
-    x = x.astype(np.float32)
+    with np.errstate(over="ignore"):
+        x = x.astype(np.float32)
     if not np.isfinite(x).all():
         window = int(np.argwhere(~np.isfinite(x))[0, 0])
         raise ModelError(f"{path}: x holds NaN or infinity (window {window})")

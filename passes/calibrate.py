@@ -27,6 +27,10 @@ class Calibrate(Pass):
     name: ClassVar[str] = "calibrate"
     windows: int = 256
 
+    def __post_init__(self) -> None:
+        if self.windows < 1:
+            raise UsageError(f"calibrate: windows must be at least 1, not {self.windows}")
+
     def apply(self, network: Network, context: Context) -> Network:
         if context.samples is None:
             raise UsageError("calibrate needs windows: give --calibrate data.npz")

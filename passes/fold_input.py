@@ -56,6 +56,8 @@ class FoldInput(Pass):
 def _scale_columns(p: Projection, scale: np.ndarray) -> Projection:
     if not p.blocks:
         return replace(p, weight=(p.weight * scale).astype(np.float32))
-    # Channels of a shared block may be scaled differently, so every block becomes its own.
     by_block = scale.reshape(p.blocks, 1, -1)
+    if p.shared and np.ptp(by_block, axis=0).max() == 0:
+        by_block = by_block[0]
+    # Otherwise a shared block is scaled differently from place to place, and each becomes its own.
     return replace(p, weight=(p.weight * by_block).astype(np.float32))

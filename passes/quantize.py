@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from l2mu_compile.errors import ModelError
+from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.network import Network, Population, Projection, spiking
 from l2mu_compile.passbase import Context, Pass
 
@@ -37,6 +37,19 @@ class Quantize(Pass):
     input_range: float = 16.0
     threshold_limit: int = 2**14
     membrane_bits: int = 28
+
+    def __post_init__(self) -> None:
+        for option, low, high in (
+            ("headroom", 1, 2**10),
+            ("input_range", 2.0**-20, 2.0**30),
+            ("threshold_limit", 1, 2**24),
+            ("membrane_bits", 8, 30),
+        ):
+            value = getattr(self, option)
+            if not low <= value <= high:
+                raise UsageError(
+                    f"quantize: {option} must be from {low:g} to {high:g}, not {value:g}"
+                )
 
     def apply(self, network: Network, context: Context) -> Network:
         if network.quantized:

@@ -19,7 +19,7 @@ def number(value: float, ctype: str) -> str:
             rounded = np.float32(value)
         if not np.isfinite(rounded):
             raise ValueError(f"{value} has no place in generated code")
-        return f"{rounded}f"
+        return str(rounded) + "f"  # str, not format: the shortest text of a float32
     if int(value) == -(2**31):
         return "(-2147483647 - 1)"
     return str(int(value))

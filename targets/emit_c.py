@@ -16,6 +16,8 @@ from l2mu_compile.targets.c_text import array_body, number
 from l2mu_compile.targets.kernel_table import HEADERS, KERNEL_DIR, kernel_table
 
 TEMPLATE_DIR = Path(__file__).parent / "templates"
+# Headers that generated code includes; a model's own header must not be found in their place.
+STANDARD_HEADERS = ("stddef", "stdint", "string")
 SCRATCH_BYTES = CTYPE_BYTES["uint16_t"]
 
 
@@ -23,7 +25,7 @@ def emit_c(program: Program, stamp: Sequence[str]) -> dict[str, str]:
     """Sources by file name: ``NAME.h``, ``NAME.c``, ``NAME_weights.h`` and the kernels they call.
 
     ``stamp`` lines open every generated file. Raises `ModelError` on a kernel that does not exist
-    or is called with the wrong number of arguments.
+    or is called with the wrong number of arguments, and on a name that other C files have.
     """
     _check(program)
     view = _view(program, stamp)
@@ -59,6 +61,9 @@ def state_bytes(program: Program) -> int:
 
 
 def _check(program: Program) -> None:
+    kernels = (*HEADERS, *(kernel.source for kernel in kernel_table().values()))
+    if program.name.lower() in {*STANDARD_HEADERS, *(Path(name).stem for name in kernels)}:
+        raise ModelError(f"network {program.name}: its files would take the name of other C files")
     for call in (*program.reset, *program.step, program.classify):
         kernel = kernel_table().get(call.kernel)
         if kernel is None:
@@ -87,6 +92,7 @@ def _view(program: Program, stamp: Sequence[str]) -> dict[str, Any]:
         "scratch": [_scratch_view(b, base) for b in scratch],
         "reset": [printer.call(call) for call in program.reset],
         "step": _groups(program, printer),
+        "reads_sample": any(Place("sample") in call.arguments for call in program.step),
         "classify": printer.call(program.classify),
         "data": [_data_view(d) for d in program.data],
         "records": [_record_view(r) for r in program.records],

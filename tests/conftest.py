@@ -23,6 +23,8 @@ from l2mu_compile.targets.toolchain import (
     shared_library,
 )
 
+pytest.register_assert_rewrite("networks")
+
 GOLDEN_DIR = Path(__file__).parent / "golden"
 
 # Examples are drawn anew at random but for the seed, so a failure here is a failure everywhere.

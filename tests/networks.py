@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -20,10 +23,13 @@ from l2mu_compile.network import (
     Readout,
 )
 from l2mu_compile.neurons import LI, LIF, CuBaLIF, Neuron
-from l2mu_compile.passbase import Context
+from l2mu_compile.passbase import Context, Pass
 from l2mu_compile.pipeline import FLOAT_PIPELINE, INT8_PIPELINE, parse_pipeline, run_passes
 from l2mu_compile.targets.registry import get_target
+from l2mu_compile.text import digest, parse, to_text
+from l2mu_compile.verify import verify
 
+PARAMETERS = ("alpha", "beta", "threshold", "bias", "shift", "scale", "offset")
 AWKWARD_SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33)
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
@@ -112,28 +118,28 @@ def l2mu(
     rng = np.random.default_rng(seed)
     channels, coded, cells, order, hidden, classes = 2, 6, 3, 4, 5, 3
 
-    def normal(*shape: int) -> NDArray:
-        return f32(rng.normal(size=shape))
+    def weights(*shape: int) -> NDArray:
+        return f32(rng.integers(-12, 13, shape) / 8)
 
     scale, offset = (None, None) if sensors is None else map(f32, sensors)
     populations = (
-        Population("enc", (coded,), neuron(coded), normal(coded)),
+        Population("enc", (coded,), neuron(coded), weights(coded)),
         Population("u", (cells,), neuron(cells)),
         Population("m", (cells, order), neuron(cells * order)),
         Population("h", (hidden,), neuron(hidden)),
-        Population("out", (classes,), neuron(classes), normal(classes)),
+        Population("out", (classes,), neuron(classes), weights(classes)),
     )
     projections = (
-        Projection("x", "enc", normal(channels, 3, 1), blocks=channels),
-        Projection("enc", "u", normal(cells, coded)),
-        Projection("h", "u", normal(cells, hidden), delay=1),
-        Projection("m", "u", normal(cells, cells * order), delay=1),
-        Projection("u", "m", normal(order, 1), blocks=cells),
-        Projection("m", "m", normal(order, order), delay=1, blocks=cells),
-        Projection("enc", "h", normal(hidden, coded)),
-        Projection("m", "h", normal(hidden, cells * order)),
-        Projection("h", "h", normal(hidden, hidden), delay=1),
-        Projection("h", "out", normal(classes, hidden)),
+        Projection("x", "enc", weights(channels, 3, 1), blocks=channels),
+        Projection("enc", "u", weights(cells, coded)),
+        Projection("h", "u", weights(cells, hidden), delay=1),
+        Projection("m", "u", weights(cells, cells * order), delay=1),
+        Projection("u", "m", weights(order, 1), blocks=cells),
+        Projection("m", "m", weights(order, order), delay=1, blocks=cells),
+        Projection("enc", "h", weights(hidden, coded)),
+        Projection("m", "h", weights(hidden, cells * order)),
+        Projection("h", "h", weights(hidden, hidden), delay=1),
+        Projection("h", "out", weights(classes, hidden)),
     )
     entry = Input("x", channels, scale=scale, offset=offset)
     return Network(name, entry, populations, projections, Readout("out", rule))
@@ -171,6 +177,48 @@ def planned(network: Network, quantized: bool = False, windows: NDArray | None =
     chosen = [n for n in names if windows is not None or n != "calibrate"]
     context = Context(target=get_target("host"), samples=windows)
     return run_passes(network, parse_pipeline(",".join(chosen)), context)
+
+
+# ---- readable text: digests left out, arrays written below ---------------------------------------
+
+
+def show(network: Network) -> str:
+    """The text form without digests, then every array: ``h.x = [[1.0, 0.0]]``."""
+    text = re.sub(r"#[0-9a-f]{12}", "", to_text(network))
+    arrays = [f"{name} = {json.dumps(a.tolist())}" for name, a in network.tensors().items()]
+    return "\n".join([text.rstrip(), *arrays]) + "\n"
+
+
+def read(text: str) -> Network:
+    """What `show` wrote; integers are int8 in weights and int32 elsewhere."""
+    lines = textwrap.dedent(text).strip().splitlines()
+    tensors = {}
+    for name, _, value in (line.partition(" = ") for line in lines if " = " in line):
+        array = np.array(json.loads(value))
+        integer = np.int32 if name.rpartition(".")[2] in PARAMETERS else np.int8
+        tensors[name] = array.astype(integer if array.dtype.kind == "i" else np.float32)
+
+    def with_digest(match: re.Match[str]) -> str:
+        return f"@{match[1]}#{digest(tensors[match[1]])}"
+
+    body = "\n".join(line for line in lines if " = " not in line)
+    return parse(re.sub(r"@([a-z][\w.]*)", with_digest, body), tensors)
+
+
+def applied(item: Pass, network: Network, context: Context | None = None) -> Network:
+    """``network`` after a pass, which must be pure and change nothing when run again."""
+    context = context or Context(target=get_target("host"))
+    before = show(network)
+    after = item.apply(network, context)
+    assert show(network) == before, "a pass changed its argument"
+    verify(after)
+    assert item.apply(after, context) is after, "a second run is not a no-op"
+    return after
+
+
+def assert_becomes(item: Pass, before: str, after: str, context: Context | None = None) -> None:
+    """``item`` turns the network written ``before`` into the one written ``after``."""
+    assert show(applied(item, read(before), context)) == textwrap.dedent(after).lstrip()
 
 
 # ---- random networks ---------------------------------------------------------------------------

@@ -14,6 +14,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __FAST_MATH__
+#error "l2mu kernels need IEEE arithmetic: compile them without -ffast-math"
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif

@@ -13,33 +13,33 @@ HIDDEN void *memcpy(void *restrict to, const void *restrict from, size_t size);
 HIDDEN void *memset(void *to, int value, size_t size);
 
 void *memcpy(void *restrict to, const void *restrict from, size_t size) {
-  unsigned char *out = to;
-  const unsigned char *in = from;
-  if ((((uintptr_t)out | (uintptr_t)in) & 3u) == 0u) {
-    for (; size >= 4u; size -= 4u) {
+    unsigned char *out = to;
+    const unsigned char *in = from;
+    if ((((uintptr_t)out | (uintptr_t)in) & 3u) == 0u) {
+        for (; size >= 4u; size -= 4u) {
       *(word_t *)(void *)out = *(const word_t *)(const void *)in;
-      out += 4;
-      in += 4;
+            out += 4;
+            in += 4;
+        }
     }
-  }
-  for (; size > 0u; size--) {
+    for (; size > 0u; size--) {
     *out++ = *in++;
-  }
-  return to;
+    }
+    return to;
 }
 
 void *memset(void *to, int value, size_t size) {
-  unsigned char *out = to;
-  const unsigned char byte = (unsigned char)value;
-  if (((uintptr_t)out & 3u) == 0u) {
-    const uint32_t word = 0x01010101u * byte;
-    for (; size >= 4u; size -= 4u) {
+    unsigned char *out = to;
+    const unsigned char byte = (unsigned char)value;
+    if (((uintptr_t)out & 3u) == 0u) {
+        const uint32_t word = 0x01010101u * byte;
+        for (; size >= 4u; size -= 4u) {
       *(word_t *)(void *)out = word;
-      out += 4;
+            out += 4;
+        }
     }
-  }
-  for (; size > 0u; size--) {
+    for (; size > 0u; size--) {
     *out++ = byte;
-  }
-  return to;
+    }
+    return to;
 }

@@ -1,0 +1,203 @@
+"""Record: one run of a module on tensors without numbers, kept as an fx graph.
+
+A dispatch mode sees every aten operation the module's code performs and writes one node for it. In
+inference mode torch hands operations over as they were called: ``linear``, not ``addmm`` of a
+transpose. Parameters, buffers and other tensors the code reads become ``get_attr`` nodes.
+
+The run is on the ``meta`` device, where tensors have a shape and a type but no numbers: it is
+quick, and code whose course depends on samples raises instead of being recorded as if it did not.
+To the code the tensors seem to be on the module's own device.
+"""
+
+from __future__ import annotations
+
+import linecache
+import operator
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import snntorch
+import torch
+from torch import Tensor, nn
+from torch.fx import Graph, Node
+from torch.fx.node import map_aggregate
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from l2mu_compile import instrument
+from l2mu_compile.preserve import preserved
+
+META = torch.device("meta")
+
+_aten = torch.ops.aten
+# Without gradients these return what they are given.
+_SAME_VALUE = (_aten.detach.default, _aten.detach_.default, _aten.lift_fresh.default)
+_LOOKS = (_aten.item.default, _aten.is_nonzero.default, _aten._local_scalar_dense.default)
+
+
+def record(module: nn.Module, samples: Tensor) -> tuple[Graph, dict[str, Tensor]]:
+    """What ``module(samples)`` does, and the tensors it reads by the target of their nodes.
+
+    The numbers in ``samples`` do not matter. The graph's one placeholder is ``samples``, its output
+    what the module returns, with nodes for tensors. A node's ``meta`` holds a tensor without
+    numbers (``val``) and the line of code it comes from (``source_line``). Raises what the code
+    raises, and torch's own errors where it looks at numbers.
+    """
+    recorder = _Recorder()
+    with preserved(module), torch.inference_mode():
+        window = recorder.placeholder("samples", samples)
+        for path, child in module.named_modules():
+            for tensors in (child._parameters, child._buffers):
+                for name, tensor in tensors.items():
+                    if tensor is not None:
+                        full = f"{path}.{name}" if path else name
+                        tensors[name] = recorder.constant(full, tensor)
+        with _OwnDevice(samples.device), recorder:
+            result = module(window)
+    recorder.graph.output(pytree.tree_map_only(Tensor, recorder.node, result))
+    return recorder.graph, recorder.constants
+
+
+class _OwnDevice(TorchFunctionMode):
+    """Lets tensors without numbers seem to be on ``device``."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self.device = device
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        options = kwargs or {}
+        if func == Tensor.device.__get__:
+            return self.device
+        if func is Tensor.new_tensor:
+            return torch.tensor(*args[1:], **{"dtype": args[0].dtype, **options})
+        if func is Tensor.tolist:
+            raise TypeError("tolist() depends on the numbers in a tensor")
+        return func(*args, **options)
+
+
+class _Recorder(TorchDispatchMode):
+    """Writes a node per operation; knows the node of every tensor it has handed out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.graph = Graph()
+        self.constants: dict[str, Tensor] = {}
+        self._nodes: dict[int, Node] = {}
+        self._stand_ins: dict[int, Tensor] = {}
+        self._written: set[int] = set()
+        self._alive: list[Tensor] = []  # an id says nothing once its tensor is gone
+
+    def placeholder(self, name: str, value: Tensor) -> Tensor:
+        """A tensor without numbers that stands for an input."""
+        return self._bind(value.to(META), self.graph.placeholder(name))
+
+    def constant(self, name: str, value: Tensor) -> Tensor:
+        """The tensor that stands for a tensor of the module; always the same one for it."""
+        if id(value) not in self._stand_ins:
+            self.constants[name] = value.detach()
+            self._alive.append(value)
+            stand_in = value.detach().to(META)
+            if isinstance(value, nn.Parameter):
+                stand_in = nn.Parameter(stand_in, requires_grad=False)
+            node = self.graph.create_node("get_attr", name)
+            self._stand_ins[id(value)] = self._bind(stand_in, node)
+        return self._stand_ins[id(value)]
+
+    def node(self, tensor: Tensor) -> Node:
+        """The node that last computed or wrote to ``tensor``."""
+        known = self._nodes.get(id(self._stand_in(tensor)))
+        if known is None:
+            raise TypeError("a tensor is made in a way that cannot be followed")
+        return known
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        read, options = map_aggregate((args, kwargs or {}), self._as_node)
+        if func in _SAME_VALUE:
+            return self._stand_in(args[0])
+        if func in _LOOKS and read[0].op == "get_attr" and not self._is_written(args[0]):
+            return func(self.constants[read[0].target])
+        result = self._compute(func, args, kwargs or {})
+        node = self._call(func, func.overloadpacket.__name__, read, options)
+        node.meta["val"] = result
+        if isinstance(result, Tensor):
+            return self._bind(result, node)
+        for index, part in enumerate(result if isinstance(result, (tuple, list)) else ()):
+            if isinstance(part, Tensor):
+                self._bind(part, self._call(operator.getitem, "getitem", (node, index), {}))
+        return result
+
+    def _as_node(self, argument: Any) -> Any:
+        return self.node(argument) if isinstance(argument, Tensor) else argument
+
+    def _compute(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """What ``func`` returns on the ``meta`` device."""
+        tensors = []
+
+        def moved(argument: Any) -> Any:
+            if isinstance(argument, torch.device):
+                return META
+            if isinstance(argument, Tensor):
+                tensors.append(self._stand_in(argument))
+                return tensors[-1]
+            return argument
+
+        args, kwargs = map_aggregate((args, kwargs), moved)
+        if func._schema.is_mutable:
+            self._written |= {_storage(tensor) for tensor in tensors}
+        if not tensors and any(a.name == "device" for a in func._schema.arguments):
+            kwargs = {**kwargs, "device": META}
+        return func(*args, **kwargs)
+
+    def _is_written(self, tensor: Tensor) -> bool:
+        return _storage(self._stand_in(tensor)) in self._written
+
+    def _call(self, func: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Node:
+        node = self.graph.create_node("call_function", func, args, kwargs, name=name)
+        node.meta["source_line"] = _calling_line()
+        return node
+
+    def _stand_in(self, tensor: Tensor) -> Tensor:
+        if id(tensor) in self._nodes or tensor.is_meta:
+            return tensor
+        if id(tensor) not in self._stand_ins:
+            self._alive.append(tensor)
+            name = f"constant_{len(self._stand_ins)}"
+            self._stand_ins[id(tensor)] = self.constant(name, tensor.detach().clone())
+        return self._stand_ins[id(tensor)]
+
+    def _bind(self, tensor: Tensor, node: Node) -> Tensor:
+        node.meta["val"] = tensor
+        self._nodes[id(tensor)] = node
+        self._alive.append(tensor)
+        return tensor
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def _calling_line() -> str:
+    """The innermost line outside torch, snnTorch and the instruments: ``model.py:12: x = f(x)``."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not record.__code__:
+        file, line = frame.f_code.co_filename, frame.f_lineno
+        if not _is_library(file):
+            return f"{Path(file).name}:{line}: {linecache.getline(file, line).strip()}"
+        frame = frame.f_back
+    return ""
+
+
+@cache
+def _is_library(file: str) -> bool:
+    folders = {Path(str(library.__file__)).parent for library in (torch, snntorch)}
+    return file in (__file__, instrument.__file__) or bool(folders & set(Path(file).parents))

@@ -1,0 +1,105 @@
+"""Which arrays a step needs, and when each is in use."""
+
+from __future__ import annotations
+
+import pytest
+from networks import chain, cuba, feed_forward, integer_toy, l2mu, late_reader, li, recurrent
+
+from l2mu_compile.buffers import Need, keeps_last_spikes, needs
+from l2mu_compile.network import READOUT_RULES, Network, Readout
+
+
+def by_name(network: Network) -> dict[str, Need]:
+    return {need.name: need for need in needs(network)}
+
+
+def test_a_feed_forward_network_keeps_membranes_and_scores() -> None:
+    found = by_name(feed_forward())
+    assert {n for n, need in found.items() if need.lifetime == "state"} == {
+        "h_membrane",
+        "out_membrane",
+        "score",
+    }
+    assert found["h_membrane"] == Need("h_membrane", "float", 3, "state", 0, 3)
+
+
+def test_a_spike_list_has_room_for_every_neuron_and_their_number() -> None:
+    assert by_name(feed_forward())["h_spikes"].count == 1 + 3
+
+
+def test_spikes_live_from_their_neurons_update_to_their_last_reader() -> None:
+    found = by_name(feed_forward())
+    assert (found["h_spikes"].first, found["h_spikes"].last) == (1, 2)
+    assert (found["out_spikes"].first, found["out_spikes"].last) == (2, 3)  # 3 reads out
+
+
+def test_spikes_that_are_read_a_step_later_are_state() -> None:
+    assert by_name(recurrent())["h_spikes"].lifetime == "state"
+    assert by_name(recurrent())["out_spikes"].lifetime == "scratch"
+
+
+def test_a_delayed_reader_that_updates_later_needs_a_copy_of_the_last_spikes() -> None:
+    late = late_reader()
+    assert keeps_last_spikes(late, late.population("a"))
+    assert by_name(late)["a_last"] == Need("a_last", "uint16_t", 3, "scratch", 0, 2)
+
+
+def test_a_delayed_reader_that_updates_first_reads_the_list_itself() -> None:
+    network = recurrent()
+    assert not keeps_last_spikes(network, network.population("h"))
+    cell = l2mu()
+    assert [p.name for p in cell.populations if keeps_last_spikes(cell, p)] == []
+    assert "m_last" not in by_name(cell)
+
+
+def test_only_current_based_neurons_have_a_synaptic_state() -> None:
+    assert "h_synapse" in by_name(feed_forward(cuba()))
+    assert "h_synapse" not in by_name(feed_forward())
+
+
+def test_a_leaky_integrator_has_no_spike_list() -> None:
+    network = feed_forward(li(), "last_membrane")
+    assert not any(name.endswith("_spikes") for name in by_name(network))
+
+
+def test_quantized_samples_live_until_their_last_reader() -> None:
+    assert by_name(integer_toy())["quantized_sample"] == Need(
+        "quantized_sample", "int16_t", 2, "scratch", 0, 1
+    )
+
+
+@pytest.mark.parametrize("rule", READOUT_RULES)
+def test_scores_are_wide_enough_for_their_rule(rule: str) -> None:
+    def ctype(network: Network) -> str:
+        return by_name(network.replace(readout=Readout("out", rule)))["score"].ctype
+
+    assert ctype(feed_forward()) == ("int32_t" if rule == "spike_count" else "float")
+    assert ctype(integer_toy()) == ("int64_t" if rule == "mean_membrane" else "int32_t")
+
+
+def test_state_comes_first() -> None:
+    lifetimes = [need.lifetime for need in needs(l2mu())]
+    assert lifetimes == sorted(lifetimes, key=lambda lifetime: lifetime != "state")
+
+
+def test_state_lives_with_everything() -> None:
+    state = Need("a", "float", 1, "state", 0, 0)
+    assert state.lives_with(Need("b", "float", 1, "scratch", 5, 6))
+
+
+def test_scratch_lives_with_what_shares_a_moment() -> None:
+    first = Need("a", "float", 1, "scratch", 1, 2)
+    assert first.lives_with(Need("b", "float", 1, "scratch", 2, 3))
+    assert not first.lives_with(Need("b", "float", 1, "scratch", 3, 4))
+    assert not Need("b", "float", 1, "scratch", 3, 4).lives_with(first)
+
+
+def test_lists_of_distant_populations_never_live_together() -> None:
+    found = by_name(chain())
+    assert found["p0_spikes"].lives_with(found["p1_spikes"])
+    assert not found["p0_spikes"].lives_with(found["p2_spikes"])
+
+
+def test_bytes_follow_the_type() -> None:
+    assert Need("a", "uint16_t", 3, "state", 0, 1).bytes == 6
+    assert Need("a", "int64_t", 3, "state", 0, 1).bytes == 24

@@ -1,0 +1,513 @@
+"""Each command, as a person sees it and as a program reads it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command_line import ok, run
+from reference_models import Options, RawNet, Shape, save_state
+
+import l2mu_compile
+from l2mu_compile.pipeline import FLOAT_PIPELINE, INT8_PIPELINE
+from l2mu_compile.report import Report, load_report
+from l2mu_compile.targets.registry import TARGETS
+from l2mu_compile.text import load_network
+
+MODULE = """
+import torch, snntorch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.fc, self.spk = nn.Linear(3, 4), snntorch.Leaky(beta=0.8, threshold=0.4)
+
+    def forward(self, x):
+        mem, found = self.spk.reset_mem(), []
+        for sample in x:
+            spk, mem = self.spk(self.fc(sample), mem)
+            found.append(spk)
+        return torch.stack(found)
+"""
+
+COMMANDS = ("inspect", "compile", "verify", "opt", "passes", "targets")
+
+
+@pytest.fixture(autouse=True)
+def terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """A folder with a checkpoint, windows, and its float32 host code in ``host``."""
+    folder = tmp_path_factory.mktemp("data")
+    save_state(RawNet(Options(seed=4)).state_dict(), folder / "net.pt")
+    random = np.random.default_rng(0)
+    x = random.normal(size=(12, 20, 6)).astype(np.float32) * 1.5
+    np.savez(folder / "windows.npz", x=x, y=random.integers(0, 3, 12))
+    ok("compile", folder / "net.pt", "-o", folder / "host", "--calibrate", folder / "windows.npz")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cortex(data) -> Path:
+    """Its int8 code for the Cortex-M4."""
+    arguments = ("--target", "cortex-m4", "--quantize", "int8", "-o", data / "cortex")
+    ok("compile", data / "net.pt", *arguments, "--calibrate", data / "windows.npz")
+    return data / "cortex"
+
+
+def readable(text: str) -> None:
+    """Fits the terminal, and says nothing that only a machine wants."""
+    for line in text.splitlines():
+        assert len(line) <= 80, line
+    assert "\x1b" not in text
+    assert "None" not in text
+
+
+# ---- help ----
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(command):
+    text = ok(command, "--help").out
+    readable(text)
+    assert f"Usage: l2mu-compile {command}" in text
+    assert f"Example: l2mu-compile {command} " in text
+    assert "[[" not in text
+    assert re.search(r"--json +Print JSON", text)
+
+
+def test_help_of_all():
+    text = ok("--help").out
+    readable(text)
+    for command in COMMANDS:
+        assert f" {command} " in text
+    assert "Exit codes: 0 ok" in text
+
+
+def test_without_arguments():
+    result = run()
+    assert result.code in (0, 2)
+    assert "Usage: l2mu-compile" in result.out
+    assert "error" not in result.err
+
+
+def test_version():
+    assert ok("--version").out == f"l2mu-compile {l2mu_compile.__version__}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_examples_in_help_are_accepted(command):
+    """The example's options exist: what fails is only that its files are not here."""
+    text = " ".join(ok(command, "--help").out.split())
+    example = text.partition("Example: l2mu-compile ")[2]
+    result = run(*example.replace('"', "").split())
+    assert result.code in (0, 3), result.err
+    assert "No such" not in result.err.replace("No such file", "")
+
+
+# ---- inspect ----
+
+
+def test_inspect(data):
+    text = ok("inspect", data / "net.pt").out
+    readable(text)
+    assert text.startswith("net (traced): 6 channels in, 3 classes out, spike_count of output")
+    for word in ("population", "5 x 4", "lif", "beta", "threshold", "subtract"):
+        assert word in text
+    assert re.search(r"m -> m +1 +5 times one 4 x 4 +80 +64", text)
+    assert re.search(r"\d+ neurons, \d+ synapses, \d+ bytes\n$", text)
+
+
+def test_inspect_json(data):
+    found = ok("inspect", data / "net.pt", "--json").json
+    assert (found["name"], found["inputs"], found["classes"]) == ("net", 6, 3)
+    populations = {p["name"]: p for p in found["populations"]}
+    assert populations["m"]["shape"] == [5, 4]
+    assert populations["u"]["neuron"] == "lif"
+    assert 0.5 <= populations["u"]["beta"] <= 0.95
+    shapes = {(p["source"], p["target"], p["delay"]): p["shape"] for p in found["projections"]}
+    assert shapes["h", "h", 1] == [7, 7]
+    assert found["parameter_bytes"] > sum(p["bytes"] for p in found["projections"])
+
+
+def test_inspect_compiled(cortex):
+    text = ok("inspect", cortex / "network.txt").out
+    readable(text)
+    assert text.startswith("net (planned)")
+    assert "rate" in text
+    assert "accumulate_dense_i8" in text
+
+
+def test_inspect_with_hyper_parameters(tmp_path):
+    net = RawNet(Options("single", "synaptic"))
+    save_state(net.state_dict(), tmp_path / "net.pt")
+    (tmp_path / "p.json").write_text(json.dumps(net.hyper_parameters()))
+    text = ok("inspect", tmp_path / "net.pt", "--params", tmp_path / "p.json").out
+    readable(text)
+    assert "cuba" in text
+    assert "alpha" in text
+
+
+# ---- compile ----
+
+
+def test_compile(data, tmp_path):
+    result = ok("compile", data / "net.pt", "-o", tmp_path / "out")
+    readable(result.out.replace(str(tmp_path), ""))
+    assert "bit-exact: 8 windows x 50 steps" in result.out
+    assert "100.00 % of decisions as the PyTorch model" in result.out
+    assert "Traceback" not in result.err
+    report = load_report(tmp_path / "out/report.json")
+    assert report.command == ["l2mu-compile", "compile", "net.pt", "-o", "out"]
+    assert report.source.name == "net.pt"
+    files = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*")}
+    assert files >= {"report.json", "network.txt", "float/network.txt", "src/net.c", "src/net.h"}
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_compile_json(data, tmp_path):
+    arguments = ("compile", data / "net.pt", "-o", tmp_path / "out", "--json")
+    result = ok(*arguments)
+    report = Report.model_validate(result.json)
+    assert report == load_report(tmp_path / "out/report.json")
+    assert report.verify is not None
+    assert report.verify.bit_exact
+    assert report.numbers == "float32"
+    assert 0 < report.state_bytes <= report.ram_bytes
+    assert result.err == ""
+
+
+def test_report_of_int8_on_cortex_m4(cortex):
+    report = load_report(cortex / "report.json")
+    assert (report.target, report.numbers) == ("cortex-m4", "int8")
+    assert report.verify is not None
+    assert report.verify.bit_exact
+    assert report.verify.accuracy_compiled is not None
+    assert 0 < report.weights_bytes < report.flash_bytes
+    assert report.instructions_per_step_mean is not None
+    assert report.instructions_per_step_mean <= report.instructions_per_step_max
+    assert report.instructions_per_window_mean == pytest.approx(
+        20 * report.instructions_per_step_mean
+    )
+    assert report.stack_bytes
+    assert report.firmware_decision in (0, 1, 2)
+    assert [p.split("{")[0] for p in report.passes] == list(INT8_PIPELINE)
+    assert (cortex / "firmware/net.elf").read_bytes()[:4] == b"\x7fELF"
+    for artifact in report.artifacts:
+        assert (cortex / artifact.path).stat().st_size == artifact.bytes
+
+
+@pytest.mark.parametrize(("target", "numbers"), [("host", "int8"), ("cortex-m4", "none")])
+def test_other_combinations(data, tmp_path, target, numbers):
+    arguments = ("--target", target, "--quantize", numbers, "-o", tmp_path / "out")
+    source = data / "host/float/network.txt"
+    report = Report.model_validate(ok("compile", source, *arguments, "--json").json)
+    assert report.target == target
+    assert report.numbers == ("int8" if numbers == "int8" else "float32")
+    assert report.verify is not None
+    assert report.verify.bit_exact
+
+
+def test_compile_twice_gives_the_same_bytes(data, tmp_path):
+    source = data / "host/float/network.txt"
+    arguments = ("compile", source, "--calibrate", data / "windows.npz", "-o")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        ok(*arguments, tmp_path / name / "out")
+    first, second = (
+        {p.relative_to(tmp_path / n): p.read_bytes() for p in (tmp_path / n).rglob("*.*")}
+        for n in ("a", "b")
+    )
+    assert first == second
+    assert not any(str(tmp_path).encode() in content for content in first.values())
+
+
+def test_compile_replaces_its_own_output(data, tmp_path):
+    source = data / "host/float/network.txt"
+    ok("compile", source, "-o", tmp_path / "out", "--print-after", "all")
+    (tmp_path / "out/left-over").touch()
+    ok("compile", source, "-o", tmp_path / "out")
+    assert (tmp_path / "out/src/net.c").exists()
+    assert not (tmp_path / "out/left-over").exists()
+
+
+def test_commands_of_options_with_equals_signs(data, tmp_path):
+    ok("compile", data / "host/float/network.txt", f"--output={tmp_path / 'out'}")
+    report = load_report(tmp_path / "out/report.json")
+    assert report.command == ["l2mu-compile", "compile", "network.txt", "--output=out"]
+
+
+def test_print_after(data, tmp_path):
+    arguments = (
+        "compile",
+        data / "host/float/network.txt",
+        "-o",
+        tmp_path / "out",
+        "--print-after",
+    )
+    result = ok(*arguments, "select-kernels", "--json")
+    assert result.err.count("# after ") == 1
+    assert result.err.startswith("# after select-kernels")
+    assert "network net stage=folded" in result.err
+    assert Report.model_validate(result.json)
+    passes = [name for name in FLOAT_PIPELINE if name != "calibrate"]
+    found = re.findall(r"^# after ([a-z-]+)", ok(*arguments, "all").err, re.MULTILINE)
+    assert found == passes
+
+
+def test_verbose_shows_commands_whole(data, tmp_path):
+    source = data / "host/float/network.txt"
+    result = ok("compile", source, "-o", tmp_path / "out", "-v")
+    commands = [line for line in result.err.splitlines() if " cc " in line]
+    assert len(commands) >= 2
+    assert any(" -c " in line and line.rstrip().endswith("net.o") for line in commands)
+    assert ok("compile", source, "-o", tmp_path / "out").err == ""
+
+
+def test_own_passes(data, tmp_path):
+    passes = "fold-input,quantize{input_range=8},select-kernels,plan-memory"
+    arguments = ("--passes", passes, "-o", tmp_path / "out", "--no-verify-passes")
+    source = data / "host/float/network.txt"
+    report = Report.model_validate(ok("compile", source, *arguments, "--json").json)
+    assert report.numbers == "int8"
+    assert [p.split("{")[0] for p in report.passes] == passes.replace("{input_range=8}", "").split(
+        ","
+    )
+    assert "input_range=8.0" in report.passes[1]
+
+
+def test_notes(data, tmp_path):
+    arguments = ("--quantize", "int8", "-o", tmp_path / "out")
+    result = ok("compile", data / "host/float/network.txt", *arguments)
+    assert "note: quantize: no calibration data" in result.err
+    assert all(line.startswith("note: ") for line in result.err.splitlines())
+
+
+def test_compile_module(tmp_path, monkeypatch):
+    (tmp_path / "my_module.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    try:
+        result = ok("compile", "--module", "my_module:Net", "-o", "out", "--json")
+    finally:
+        sys.modules.pop("my_module", None)
+    report = Report.model_validate(result.json)
+    assert (report.source.kind, report.source.name) == ("module", "my_module:Net")
+    assert (tmp_path / "out/src/Net.h").exists()
+
+
+def test_compile_network_text(data, tmp_path):
+    arguments = ("compile", data / "host/float/network.txt", "-o", tmp_path / "out", "--json")
+    report = Report.model_validate(ok(*arguments).json)
+    assert report.source.kind == "network"
+    assert report.verify is not None
+    assert report.verify.float_model == "network"
+    assert report.verify.decision_agreement_with_float == 1.0
+
+
+# ---- raw counts ----
+
+SCALE, OFFSET = (0.004, 0.004, 0.002, 0.002, 0.001, 0.001), -0.5
+
+
+@pytest.mark.parametrize(
+    ("target", "numbers"),
+    [("host", "none"), ("host", "int8"), ("cortex-m4", "none"), ("cortex-m4", "int8")],
+)
+def test_raw_counts(data, tmp_path, target, numbers):
+    """Windows of raw counts decide as the scaled ones do."""
+    with np.load(data / "windows.npz") as stored:
+        x, y = stored["x"], stored["y"]
+    counts = np.round((x - OFFSET) / np.array(SCALE)).astype(np.int16)
+    np.savez(tmp_path / "counts.npz", x=counts, y=y)
+    scale = ("--input-scale", ",".join(map(str, SCALE)), "--input-offset", str(OFFSET))
+    arguments = ("--target", target, "--quantize", numbers, "-o", tmp_path / "out")
+    calibrate = ("--calibrate", tmp_path / "counts.npz")
+    ok("compile", data / "host/float/network.txt", *arguments, *scale, *calibrate)
+    verify = ok("verify", tmp_path / "out", "--data", tmp_path / "counts.npz", "--json")
+    check = Report.model_validate(verify.json).verify
+    assert check is not None
+    assert check.bit_exact
+    assert check.decision_agreement_with_float >= (0.75 if numbers == "int8" else 1.0)
+
+
+# ---- verify ----
+
+
+def test_verify(data):
+    result = ok("verify", data / "host", "--data", data / "windows.npz")
+    readable(result.out.replace(str(data), ""))
+    assert "bit-exact: 12 windows x 20 steps" in result.out
+    assert "of decisions as the float network" in result.out
+    assert "accuracy" in result.out
+    again = load_report(data / "host/report.json").verify
+    assert again is not None
+    assert (again.windows, again.steps) == (12, 20)
+
+
+def test_verify_against_the_checkpoint(data):
+    arguments = ("verify", data / "host", "--data", data / "windows.npz", "--windows", 3)
+    result = ok(*arguments, "--checkpoint", data / "net.pt", "--json")
+    check = Report.model_validate(result.json).verify
+    assert check is not None
+    assert (check.windows, check.float_model) == (3, "pytorch")
+    assert check.decision_agreement_with_float == 1.0
+    assert result.err == ""
+
+
+def test_verify_without_labels(data, tmp_path):
+    with np.load(data / "windows.npz") as stored:
+        np.savez(tmp_path / "w.npz", x=stored["x"])
+    result = ok("verify", data / "host", "--data", tmp_path / "w.npz", "--windows", 2)
+    assert "accuracy" not in result.out
+
+
+def test_verify_on_the_emulator(cortex, data):
+    arguments = ("verify", cortex, "--data", data / "windows.npz", "--windows", 2, "--json")
+    report = Report.model_validate(ok(*arguments).json)
+    assert report.verify is not None
+    assert report.verify.bit_exact
+    assert report.verify.ran_on == "cortex-m4"
+
+
+def test_verify_needs_no_place(data, tmp_path):
+    """A compiled directory may be moved."""
+    shutil.copytree(data / "host", tmp_path / "elsewhere")
+    arguments = ("verify", tmp_path / "elsewhere", "--data", data / "windows.npz", "--windows", 2)
+    assert "bit-exact" in ok(*arguments).out
+
+
+def test_verify_other_windows_than_the_network_reads(data, tmp_path):
+    np.savez(tmp_path / "w.npz", x=np.zeros((2, 5, 4), np.float32))
+    result = run("verify", data / "host", "--data", tmp_path / "w.npz")
+    assert result.code == 3
+    assert "[windows, steps, 6]" in result.err
+
+
+# ---- opt ----
+
+
+def test_opt_prints_what_it_reads(data):
+    source = data / "host/float/network.txt"
+    assert ok("opt", source, "-p", "").out == source.read_text()
+
+
+def test_opt_round_trip(data, tmp_path):
+    source = data / "host/float/network.txt"
+    passes = "fold-input,remove-dead,fold-threshold,calibrate,quantize"
+    written = ("-o", tmp_path / "int8.txt", "--calibrate", data / "windows.npz")
+    assert ok("opt", source, "-p", passes, *written).out == ""
+    printed = ok("opt", source, "-p", passes, "--calibrate", data / "windows.npz").out
+    assert (tmp_path / "int8.txt").read_text() == printed
+    network = load_network(tmp_path / "int8.txt")
+    assert network.stage == "quantized"
+    assert network.quantized
+    ends = ("-p", "select-kernels,plan-memory", "--target", "cortex-m4", "--json")
+    assert ok("opt", tmp_path / "int8.txt", *ends).json["stage"] == "planned"
+    arguments = ("--passes", "select-kernels,plan-memory", "--target", "cortex-m4")
+    result = ok("compile", tmp_path / "int8.txt", *arguments, "-o", tmp_path / "out", "--json")
+    assert result.json["verify"]["bit_exact"]
+
+
+def test_opt_json(data):
+    found = ok("opt", data / "host/float/network.txt", "-p", "fold-threshold", "--json").json
+    assert all(p["threshold"] == 1.0 for p in found["populations"])
+
+
+def test_opt_writes_over_its_source(data, tmp_path):
+    for suffix in (".txt", ".safetensors"):
+        shutil.copy(data / f"host/float/network{suffix}", tmp_path / f"net{suffix}")
+    ok("opt", tmp_path / "net.txt", "-p", "fold-threshold", "-o", tmp_path / "net.txt")
+    network = load_network(tmp_path / "net.txt")
+    assert all((p.neuron.threshold == 1).all() for p in network.populations)
+
+
+def test_opt_to_nowhere(data, tmp_path):
+    source = data / "host/float/network.txt"
+    result = run("opt", source, "-p", "remove-dead", "-o", tmp_path / "none/net.txt")
+    assert result.code == 2
+    assert "cannot be written" in result.err
+
+
+def test_opt_notes(data):
+    result = ok("opt", data / "host/float/network.txt", "-p", "fold-input,quantize", "--json")
+    assert result.err.startswith("note: quantize: no calibration data")
+    assert result.json["stage"] == "quantized"
+
+
+# ---- passes and targets ----
+
+
+def test_passes():
+    text = ok("passes").out
+    readable(text)
+    for name in (*FLOAT_PIPELINE, *INT8_PIPELINE):
+        assert re.search(rf"^{name}(\{{|$)", text, re.MULTILINE), name
+    assert ", ".join(FLOAT_PIPELINE) in " ".join(text.split())
+
+
+def test_passes_json():
+    found = ok("passes", "--json").json
+    names = {p["name"] for p in found["passes"]}
+    assert names >= set(FLOAT_PIPELINE) | set(INT8_PIPELINE)
+    assert found["pipelines"]["int8"] == list(INT8_PIPELINE)
+    for item in found["passes"]:
+        assert item["spelling"].startswith(item["name"])
+        assert item["contract"].endswith(".")
+
+
+def test_targets():
+    text = ok("targets").out
+    readable(text)
+    for name in TARGETS:
+        assert re.search(rf"^{name} ", text, re.MULTILINE)
+
+
+def test_targets_json():
+    found = {t["name"]: t for t in ok("targets", "--json").json}
+    assert set(found) == set(TARGETS)
+    assert found["host"]["runs_on"] == "this machine"
+    assert "firmware" in found["cortex-m4"]["artifacts"]
+
+
+# ---- real processes ----
+
+
+def test_module_is_found_in_the_working_directory(tmp_path):
+    (tmp_path / "my_module.py").write_text(MODULE)
+    command = [sys.executable, "-m", "l2mu_compile.cli", "inspect", "--module", "my_module:Net"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Net (traced): 3 channels in, 4 classes out")
+
+
+def test_nothing_is_left_in_temporary_directories(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", None)
+    ok("compile", data / "host/float/network.txt", "-o", tmp_path / "out")
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_wide_networks_stay_readable(tmp_path):
+    torch.manual_seed(0)
+    shape = Shape(classes=11, hidden=110, cells=40, order=8)
+    save_state(
+        RawNet(Options("stacked", "synaptic", per_neuron=True), shape).state_dict(),
+        path := (tmp_path / "wide.pt"),
+    )
+    readable(ok("inspect", path).out)

@@ -1,0 +1,196 @@
+"""The comparison of compiled code with the interpreter, and that it finds what is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import HostCompiler
+from networks import f32, l2mu, late_reader, planned, samples
+from numpy.typing import NDArray
+
+from l2mu_compile.differential import CHUNK, compare
+from l2mu_compile.interpreter import run
+from l2mu_compile.network import Network
+from l2mu_compile.program import Program, lower
+from l2mu_compile.targets.devices import HostModel
+
+QUANTIZED = [False, True]
+
+
+def compiled(host: HostCompiler, network: Network) -> tuple[Program, HostModel]:
+    program = lower(network)
+    return program, host.model(program)
+
+
+def with_data(program: Program, name: str, values: NDArray) -> Program:
+    return replace(
+        program,
+        data=tuple(replace(d, values=values) if d.name == name else d for d in program.data),
+    )
+
+
+def data(program: Program, name: str) -> NDArray:
+    return next(d.values for d in program.data if d.name == name).copy()
+
+
+@pytest.mark.parametrize("quantized", QUANTIZED)
+def test_right_code_agrees(host: HostCompiler, quantized: bool) -> None:
+    network = planned(l2mu(), quantized)
+    program, model = compiled(host, network)
+    x = samples(network, windows=CHUNK + 3, steps=6)
+    told: list[tuple[int, int]] = []
+    found = compare(network, program, model, x, lambda *at: told.append(at))
+    expected = run(network, x)
+    assert found.first_difference is None
+    assert found.decisions.tolist() == expected.decisions.tolist()
+    assert found.spike_totals == expected.spike_totals
+    assert found.operations == expected.operations
+    assert (found.windows, found.steps) == (CHUNK + 3, 6)
+    assert told[-1] == (CHUNK + 3, CHUNK + 3)
+
+
+@pytest.mark.parametrize("quantized", QUANTIZED)
+@pytest.mark.parametrize(
+    ("constant", "element", "quantity", "neuron"),
+    [
+        ("enc_bias", 2, "enc_membrane", 2),
+        ("out_bias", 0, "out_membrane", 0),
+        ("enc_from_x", 3, "enc_membrane", 3),
+    ],
+)
+def test_a_wrong_constant_is_found_where_it_acts(
+    host: HostCompiler, quantized: bool, constant: str, element: int, quantity: str, neuron: int
+) -> None:
+    network = planned(l2mu(), quantized)
+    program = lower(network)
+    values = data(program, constant)
+    values[element] += 1
+    model = host.model(with_data(program, constant, values))
+    difference = compare(network, program, model, samples(network)).first_difference
+    assert difference is not None
+    assert (difference.window, difference.step) == (0, 0)
+    assert (difference.quantity, difference.neuron) == (quantity, neuron)
+    assert difference.expected != difference.actual
+
+
+def test_a_wrong_synapse_is_found_in_the_first_step_it_carries_a_spike(host: HostCompiler) -> None:
+    network = planned(late_reader())
+    program = lower(network)
+    values = data(program, "b_from_a_last")
+    values += f32(0.25)
+    model = host.model(with_data(program, "b_from_a_last", values))
+    x = f32(np.zeros((2, 5, 2)))
+    x[1, 2, 0] = 2  # a[0] spikes in step 2 of window 1; b hears of it a step later
+    difference = compare(network, program, model, x).first_difference
+    assert difference is not None
+    assert (difference.window, difference.step) == (1, 3)
+    assert (difference.quantity, difference.neuron) == ("b_membrane", 0)
+    assert (difference.expected, difference.actual) == (0.375, 0.625)
+
+
+def test_a_wrong_threshold_is_found_in_the_spikes(host: HostCompiler) -> None:
+    network = planned(late_reader())
+    program = lower(network)
+    model = host.model(with_data(program, "a_threshold", f32([0.5])))
+    x = f32([[[0.75, 0], [0, 0]]])
+    difference = compare(network, program, model, x).first_difference
+    assert difference is not None
+    assert (difference.quantity, difference.step) == ("a_spikes", 0)
+    assert (difference.expected, difference.actual) == (0, 1)
+
+
+def test_only_the_first_difference_is_kept_but_every_window_is_run(host: HostCompiler) -> None:
+    network = planned(l2mu())
+    program = lower(network)
+    model = host.model(with_data(program, "enc_bias", data(program, "enc_bias") + f32(1)))
+    found = compare(network, program, model, samples(network, windows=5))
+    assert found.first_difference is not None
+    assert found.first_difference.window == 0
+    assert found.decisions.shape == (5,)
+
+
+class Tampered:
+    """A device whose memory, or decision, is changed on the way to the comparison."""
+
+    def __init__(self, device: HostModel, at: int = 0, put: bytes = b"", decision: int = 0) -> None:
+        self.reset, self.step = device.reset, device.step
+        self._device, self._at, self._put, self._decision = device, at, put, decision
+
+    def state(self) -> bytes:
+        memory = bytearray(self._device.state())
+        memory[self._at : self._at + len(self._put)] = self._put
+        return bytes(memory)
+
+    def classify(self) -> int:
+        return self._device.classify() + self._decision
+
+
+def place(program: Program, name: str) -> int:
+    return next(b.offset for b in program.buffers if b.name == name)
+
+
+SILENCE = f32(np.zeros((1, 3, 2)))
+
+
+def test_the_sign_of_a_zero_is_a_difference(host: HostCompiler) -> None:
+    network = planned(late_reader())
+    program, model = compiled(host, network)
+    minus_zero = Tampered(model, place(program, "b_membrane") + 4, f32(-0.0).tobytes())
+    difference = compare(network, program, minus_zero, SILENCE).first_difference
+    assert difference is not None
+    assert (difference.quantity, difference.neuron) == ("b_membrane", 1)
+
+
+def test_one_not_a_number_is_as_good_as_another(host: HostCompiler) -> None:
+    network = planned(late_reader())
+    program, model = compiled(host, network)
+    x = SILENCE.copy()
+    x[0, :, 0] = np.nan
+    at = place(program, "a_membrane")
+    # a reads both channels, so both of its membranes are NaN: of which sign is left open.
+    other = Tampered(model, at, np.uint32([0xFFC00001, 0x7FC00002]).tobytes())
+    assert compare(network, program, other, x).first_difference is None
+    number = Tampered(model, at, f32([1]).tobytes())
+    assert compare(network, program, number, x).first_difference is not None
+
+
+def test_a_spike_list_is_compared_up_to_its_count(host: HostCompiler) -> None:
+    network = planned(late_reader())
+    program, model = compiled(host, network)
+    at = place(program, "a_spikes")
+    beyond = Tampered(model, at + 2, b"\x07\x00")
+    assert compare(network, program, beyond, SILENCE).first_difference is None
+    count = Tampered(model, at, b"\x01\x00")
+    difference = compare(network, program, count, SILENCE).first_difference
+    assert difference is not None
+    assert difference.quantity == "a_spikes"
+
+
+def test_a_wrong_score_is_found_at_the_end_of_the_window(host: HostCompiler) -> None:
+    network = planned(late_reader())
+    program, model = compiled(host, network)
+    wrong = Tampered(model, place(program, "score"), b"\x05\x00\x00\x00")
+    difference = compare(network, program, wrong, SILENCE).first_difference
+    assert difference is not None
+    assert (difference.quantity, difference.step, difference.actual) == ("score", 2, 5)
+
+
+def test_causes_are_reported_before_their_effects(host: HostCompiler) -> None:
+    network = planned(l2mu())
+    program = lower(network)
+    wrong = with_data(program, "enc_bias", data(program, "enc_bias") + f32(5))
+    difference = compare(network, program, host.model(wrong), samples(network)).first_difference
+    assert difference is not None
+    assert difference.quantity == "enc_membrane"
+
+
+def test_a_wrong_decision_is_a_difference(host: HostCompiler) -> None:
+    network = planned(l2mu())
+    program, model = compiled(host, network)
+    found = compare(network, program, Tampered(model, decision=1), samples(network))
+    difference = found.first_difference
+    assert difference is not None
+    assert (difference.quantity, difference.window, difference.step) == ("decision", 0, 11)
+    assert difference.actual == difference.expected + 1

@@ -1,0 +1,211 @@
+"""Models from checkpoints, network texts and modules become a network and its decisions."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from reference_models import CellNet, Options, RawNet, samples, save_state
+
+from l2mu_compile.errors import ModelError, UsageError
+from l2mu_compile.frontend import BATCH, from_module, load_model, read_network
+from l2mu_compile.interpreter import run
+from l2mu_compile.text import save_network
+
+MODULE = '''
+import torch, snntorch
+from torch import nn
+
+
+class Net(nn.Module):
+    """Batch first; returns spikes, or membranes."""
+
+    def __init__(self, membranes=False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.fc, self.spk = nn.Linear(3, 4), snntorch.Leaky(beta=0.8, threshold=0.4)
+        self.membranes = membranes
+
+    def forward(self, x):
+        mem, found = self.spk.reset_mem(), []
+        for t in range(x.shape[1]):
+            spk, mem = self.spk(self.fc(x[:, t]), mem)
+            found.append(mem if self.membranes else spk)
+        return torch.stack(found, 1)
+
+
+def membranes():
+    return Net(membranes=True)
+
+
+def chatty():
+    print("made on import")
+    return Net()
+
+
+ready = Net()
+'''
+
+
+def windows(count=8, seed=1) -> np.ndarray:
+    """Float32 ``[N, T, 6]``."""
+    x = samples(steps=20, batch=count, seed=seed).transpose(0, 1)
+    return np.ascontiguousarray(x.numpy())
+
+
+@pytest.fixture
+def checkpoint(tmp_path) -> Path:
+    path = tmp_path / "my net-1.pt"
+    save_state(RawNet(Options(seed=4)).state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    (tmp_path / "some_module.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield "some_module"
+    sys.modules.pop("some_module", None)
+
+
+def agreement(model, x: np.ndarray) -> float:
+    assert model.decide is not None
+    decisions = run(model.network, x).decisions
+    assert len(set(decisions.tolist())) > 1, "a dull test model: one decision for all"
+    return float((model.decide(x) == decisions).mean())
+
+
+def test_checkpoint(checkpoint):
+    model = load_model(checkpoint)
+    assert model.network.name == "my_net_1"
+    assert model.network.stage == "traced"
+    assert (model.source.kind, model.source.name) == ("raw", "my net-1.pt")
+    assert model.source.sha256 == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert agreement(model, windows(40)) >= 0.95
+    assert load_model(checkpoint, name="braille").network.name == "braille"
+
+
+def test_decisions_are_the_modules_own(checkpoint):
+    """Most spikes over the window, the lowest index among equals; also over several batches."""
+    net = RawNet(Options(seed=4))
+    x = windows(BATCH + 9)
+    with torch.no_grad():
+        counts = net(torch.from_numpy(x).transpose(0, 1)).sum(0).numpy()
+    best = [int(np.flatnonzero(row == row.max())[0]) for row in counts]
+    model = load_model(checkpoint)
+    assert model.decide is not None
+    np.testing.assert_array_equal(model.decide(x), best)
+
+
+def test_lightning_checkpoint(tmp_path):
+    torch.save(CellNet(seed=2).checkpoint(), tmp_path / "last.ckpt")
+    model = load_model(tmp_path / "last.ckpt")
+    assert model.source.kind == "lightning"
+    assert agreement(model, windows(40)) >= 0.95
+
+
+def test_network_text(checkpoint, tmp_path):
+    network = load_model(checkpoint).network
+    save_network(network, tmp_path / "net.txt")
+    model = load_model(tmp_path / "net.txt")
+    assert model.network == network
+    assert model.decide is None
+    assert model.source.kind == "network"
+    assert read_network(tmp_path / "net.txt") == network
+
+
+def test_module(module):
+    model = load_model(None, module=f"{module}:Net")
+    assert (model.network.input.size, model.network.classes) == (3, 4)
+    assert (model.network.name, model.source.name) == ("Net", f"{module}:Net")
+    assert model.source.sha256 is None
+    assert agreement(model, windows(60)[:, :, :3].copy()) == 1.0
+    assert load_model(None, module=f"{module}:ready").network.name == "ready"
+
+
+def test_module_with_a_state_dict(module, tmp_path):
+    plain = load_model(None, module=f"{module}:Net").network
+    torch.save(
+        {"fc.weight": torch.full((4, 3), 0.25), "fc.bias": torch.zeros(4)}, tmp_path / "a.pt"
+    )
+    with pytest.raises(ModelError, match=r"a.pt: does not fit the module: .*spk"):
+        load_model(tmp_path / "a.pt", module=f"{module}:Net")
+    state = sys.modules[module].Net().state_dict() | {"fc.weight": torch.full((4, 3), 0.25)}
+    torch.save({"state_dict": state}, tmp_path / "b.pt")
+    model = load_model(tmp_path / "b.pt", module=f"{module}:Net", name="net")
+    assert (model.network.projections[0].weight == 0.25).all()
+    assert not (plain.projections[0].weight == 0.25).any()
+    assert model.source.sha256 == hashlib.sha256((tmp_path / "b.pt").read_bytes()).hexdigest()
+
+
+def test_readouts_of_modules_that_return_membranes(module):
+    spec = f"{module}:membranes"
+    for rule in ("last_membrane", "max_membrane", "mean_membrane"):
+        model = load_model(None, module=spec, readout=rule)
+        assert model.network.readout.rule == rule
+        assert model.decide is None
+
+
+def test_what_modules_print_is_not_shown_when_traced(capsys):
+    class Loud(RawNet):
+        def forward(self, x):
+            print("step")
+            return super().forward(x)
+
+    assert from_module(Loud(), inputs=6).network.input.size == 6
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_module_object():
+    model = from_module(RawNet(Options(seed=4)), inputs=6, name="net")
+    assert (model.network.name, model.source.kind, model.source.name) == ("net", "module", "RawNet")
+
+
+def test_nothing_to_load():
+    with pytest.raises(UsageError, match="give a checkpoint"):
+        load_model(None)
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset"),
+    [([0.01], None), (None, [-2.0]), ([0.01], [0.5]), ([0.01, 0.02, 0.01, 1.0, 2.0, 0.5], [0.1])],
+)
+def test_raw_counts(checkpoint, scale, offset):
+    """The network and the decisions see ``scale · count + offset``."""
+    model = load_model(checkpoint)
+    x = windows(30)
+    factor, shift = np.float32(scale or 1.0), np.float32(offset or 0.0)
+    counts = np.round((x - shift) / factor).astype(np.float32)
+    seen = (counts * factor + shift).astype(np.float32)
+    raw = model.with_input(scale, offset)
+    assert raw.decide is not None
+    assert model.decide is not None
+    np.testing.assert_array_equal(raw.decide(counts), model.decide(seen))
+    found, expected = run(raw.network, counts), run(model.network, seen)
+    np.testing.assert_array_equal(found.decisions, expected.decisions)
+    assert len(set(expected.decisions.tolist())) > 1
+
+
+def test_raw_counts_need_one_number_or_one_per_channel(checkpoint):
+    model = load_model(checkpoint)
+    assert model.with_input(None, None) is model
+    with pytest.raises(UsageError, match="--input-offset: 5 numbers for 6 channels"):
+        model.with_input(None, [1.0] * 5)
+
+
+def test_network_errors_name_the_file(checkpoint, tmp_path):
+    path = tmp_path / "net.txt"
+    save_network(load_model(checkpoint).network, path)
+    path.write_text(path.read_text().replace("delay=1", "delay=2"))
+    with pytest.raises(ModelError) as caught:
+        load_model(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    path.with_suffix(".safetensors").write_bytes(b"")
+    with pytest.raises(ModelError) as caught:
+        load_model(path)
+    assert str(caught.value).count(str(tmp_path)) == 1

@@ -1,0 +1,502 @@
+"""The interpreter against a naive simulation, against snnTorch, and against numbers by hand."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import snntorch
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import (
+    cuba,
+    f32,
+    feed_forward,
+    float_networks,
+    i8,
+    integer_networks,
+    integer_toy,
+    l2mu,
+    late_reader,
+    li,
+    lif,
+    samples,
+    windows_for,
+)
+from numpy.typing import NDArray
+
+from l2mu_compile.errors import ModelError
+from l2mu_compile.interpreter import quantize_samples, run
+from l2mu_compile.network import Input, Network, Population, Projection, Readout
+from l2mu_compile.neurons import LI, LIF, CuBaLIF
+
+# ---- a naive simulation: one neuron, one weight at a time --------------------------------------
+
+
+@dataclass
+class Trace:
+    """What one window did: per population a list over steps of lists over neurons."""
+
+    spikes: dict[str, list[list[bool]]] = field(default_factory=dict)
+    membranes: dict[str, list[list[Any]]] = field(default_factory=dict)
+    synapses: dict[str, list[list[Any]]] = field(default_factory=dict)
+    scores: list[Any] = field(default_factory=list)
+    decision: int = -1
+
+
+def simulate(network: Network, window: NDArray) -> Trace:
+    """The docstring of the interpreter, read literally: np.float32 scalars, or Python integers."""
+    number = _Integers(network) if network.quantized else _Floats(network)
+    trace = Trace()
+    v = {p.name: [number.zero] * p.size for p in network.populations}
+    syn = {p.name: [number.zero] * p.size for p in network.populations}
+    now = {p.name: [False] * p.size for p in network.populations}
+    for raw in window:
+        sample = [number.sample(raw, i) for i in range(len(raw))]
+        last = {name: list(spikes) for name, spikes in now.items()}
+        for population in network.order():
+            name = population.name
+            for j in range(population.size):
+                v[name][j], syn[name][j] = _update(
+                    network, population, number, j, v[name][j], syn[name][j], sample, now, last
+                )
+            now[name] = [_spikes(population, j, v[name][j]) for j in range(population.size)]
+        for population in network.populations:
+            name = population.name
+            trace.membranes.setdefault(name, []).append(list(v[name]))
+            trace.synapses.setdefault(name, []).append(list(syn[name]))
+            trace.spikes.setdefault(name, []).append(list(now[name]))
+    trace.scores = _scores(network, trace, number)
+    trace.decision = _first_largest(trace.scores)
+    return trace
+
+
+class _Floats:
+    zero = np.float32(0)
+    lowest = np.finfo(np.float32).min
+
+    def __init__(self, network: Network) -> None:
+        self.entry = network.input
+
+    def sample(self, raw: NDArray, i: int) -> Any:
+        value = np.float32(raw[i])
+        if self.entry.scale is not None:
+            value = _one(self.entry.scale, i) * value
+        if self.entry.offset is not None:
+            value = value + _one(self.entry.offset, i)
+        return value
+
+    def decay(self, factor: Any, state: Any) -> Any:
+        return np.float32(factor * state)
+
+    def saturate(self, population: Population, state: Any) -> Any:
+        return state
+
+    def add_samples(self, total: Any, p: Projection, j: int, sample: list[Any]) -> Any:
+        for i, inside in enumerate(_row_of_blocks(p, j)):
+            if inside is not None:
+                total = np.float32(total + np.float32(inside * sample[i]))
+        return total
+
+    def scalar(self, value: Any) -> Any:
+        return np.float32(value)
+
+
+class _Integers:
+    zero = 0
+    lowest = -(2**31)
+
+    def __init__(self, network: Network) -> None:
+        self.fraction = network.input.fraction or 0
+
+    def sample(self, raw: NDArray, i: int) -> int:
+        scaled = np.float32(raw[i]) * np.float32(2.0**self.fraction)
+        if np.isnan(scaled):
+            return 0
+        rounded = np.floor(np.float32(scaled + np.float32(0.5)))
+        return int(min(max(rounded, -(2.0**15)), 2.0**15 - 1))
+
+    def decay(self, factor: int, state: int) -> int:
+        return math.floor(factor * state / 32768) if abs(state) < 2**30 else (factor * state) >> 15
+
+    def saturate(self, population: Population, state: int) -> int:
+        limit = 2 ** (population.membrane_bits - 1)
+        return min(max(state, -limit), limit - 1)
+
+    def add_samples(self, total: int, p: Projection, j: int, sample: list[int]) -> int:
+        shift = 0 if p.shift is None else int(_one(p.shift, j))
+        half = 2 ** (shift - 1) if shift else 0
+        row = _row_of_blocks(p, j)
+        current = sum(int(w) * sample[i] for i, w in enumerate(row) if w is not None)
+        return total + (current + half) // 2**shift
+
+    def scalar(self, value: Any) -> int:
+        return int(value)
+
+
+def _one(values: NDArray, j: int) -> Any:
+    return values[()] if values.ndim == 0 else values[j]
+
+
+def _row_of_blocks(p: Projection, j: int) -> list[Any]:
+    """The weights of target ``j`` from every source; None outside its block."""
+    if not p.blocks:
+        return list(p.weight[j])
+    rows, columns = p.weight.shape[-2:]
+    block = p.weight if p.weight.ndim == 2 else p.weight[j // rows]
+    row: list[Any] = [None] * (columns * p.blocks)
+    start = j // rows * columns
+    row[start : start + columns] = list(block[j % rows])
+    return row
+
+
+def _spikes(population: Population, j: int, v: Any) -> bool:
+    if isinstance(population.neuron, LI):
+        return False
+    return bool(v > _one(population.neuron.threshold, j))
+
+
+def _update(
+    network: Network,
+    population: Population,
+    number: Any,
+    j: int,
+    v: Any,
+    syn: Any,
+    sample: list[Any],
+    now: dict[str, list[bool]],
+    last: dict[str, list[bool]],
+) -> tuple[Any, Any]:
+    neuron = population.neuron
+    r = _spikes(population, j, v)
+    a = number.decay(number.scalar(_one(neuron.beta, j)), v)
+    if r and neuron.reset == "subtract":
+        a = a - number.scalar(_one(neuron.threshold, j))
+    if r and neuron.reset == "zero":
+        a = number.zero
+    if not isinstance(neuron, CuBaLIF):
+        return number.saturate(
+            population, _gather(network, population, number, j, a, sample, now, last)
+        ), syn
+    syn = number.decay(number.scalar(_one(neuron.alpha, j)), syn)
+    syn = _gather(network, population, number, j, syn, sample, now, last)
+    syn = number.saturate(population, syn)
+    a = number.zero if r and neuron.reset == "clamp" else a + syn
+    return number.saturate(population, a), syn
+
+
+def _gather(
+    network: Network,
+    population: Population,
+    number: Any,
+    j: int,
+    total: Any,
+    sample: list[Any],
+    now: dict[str, list[bool]],
+    last: dict[str, list[bool]],
+) -> Any:
+    if population.bias is not None:
+        total = total + number.scalar(population.bias[j])
+    for p in network.into(population.name):
+        if p.source == network.input.name:
+            total = number.add_samples(total, p, j, sample)
+            continue
+        spikes = (last if p.delay else now)[p.source]
+        for i, weight in enumerate(_row_of_blocks(p, j)):
+            if spikes[i] and weight is not None:
+                total = total + number.scalar(weight)
+    return total
+
+
+def _scores(network: Network, trace: Trace, number: Any) -> list[Any]:
+    name, rule = network.readout.population, network.readout.rule
+    membranes = trace.membranes[name]
+    scores = []
+    for j in range(len(membranes[0])):
+        history = [step[j] for step in membranes]
+        if rule == "spike_count":
+            scores.append(sum(step[j] for step in trace.spikes[name]))
+        elif rule == "last_membrane":
+            scores.append(history[-1])
+        else:
+            score = number.lowest if rule == "max_membrane" else number.zero
+            for value in history:
+                if rule == "max_membrane":
+                    score = value if value > score else score
+                else:
+                    score = score + value
+            scores.append(score)
+    return scores
+
+
+def _first_largest(scores: list[Any]) -> int:
+    best = 0
+    for j, score in enumerate(scores):
+        if score > scores[best]:
+            best = j
+    return best
+
+
+def assert_same_bits(got: NDArray, wanted: list[Any]) -> None:
+    """Equal bit for bit, but for which NaN a NaN is."""
+    array = np.array(wanted, dtype=got.dtype)
+    if got.dtype.kind == "f":
+        nan = np.isnan(array)
+        assert np.array_equal(np.isnan(got), nan)
+        got, array = np.where(nan, 0, got), np.where(nan, 0, array)
+        assert np.array_equal(np.signbit(got), np.signbit(array))
+    assert np.array_equal(got, array)
+
+
+def assert_as_simulated(network: Network, x: NDArray) -> None:
+    with np.errstate(all="ignore"):
+        result = run(network, x, record=("spikes", "membranes"))
+        for b, window in enumerate(x):
+            trace = simulate(network, window)
+            for population in network.populations:
+                name = population.name
+                assert_same_bits(result.spikes[name][b], trace.spikes[name])
+                assert_same_bits(result.membranes[name][b], trace.membranes[name])
+                if name in result.synapses:
+                    assert_same_bits(result.synapses[name][b], trace.synapses[name])
+            assert_same_bits(result.scores[b], trace.scores)
+            assert result.decisions[b] == trace.decision
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_float_networks_run_as_the_docstring_says(data: st.DataObject) -> None:
+    network = data.draw(float_networks())
+    assert_as_simulated(network, data.draw(windows_for(network, steps=5, finite=False)))
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_integer_networks_run_as_the_docstring_says(data: st.DataObject) -> None:
+    network = data.draw(integer_networks())
+    assert_as_simulated(network, data.draw(windows_for(network, steps=5, finite=False)))
+
+
+@pytest.mark.slow
+@settings(max_examples=500)
+@given(st.data())
+def test_many_networks_run_as_the_docstring_says(data: st.DataObject) -> None:
+    network = data.draw(st.one_of(float_networks(), integer_networks()))
+    assert_as_simulated(network, data.draw(windows_for(network, steps=12, finite=False)))
+
+
+def test_an_l2mu_runs_as_the_docstring_says() -> None:
+    network = l2mu()
+    x = samples(network, windows=2, steps=8)
+    assert_as_simulated(network, x)
+    assert all(run(network, x).spike_totals.values()), "every population should have spiked"
+
+
+# ---- against snnTorch --------------------------------------------------------------------------
+
+# snnTorch's name for each rule; its Synaptic calls `clamp` zero, and cannot do Leaky's zero.
+LEAKY_RESETS = {"subtract": "subtract", "zero": "zero", "none": "none"}
+SYNAPTIC_RESETS = {"subtract": "subtract", "clamp": "zero", "none": "none"}
+
+
+def currents(size: int = 6, windows: int = 3, steps: int = 9) -> NDArray:
+    """Multiples of 1/8: with decays of 1/2 every sum is exact, whatever its order."""
+    rng = np.random.default_rng(5)
+    return f32(rng.integers(-8, 16, (windows, steps, size)) / 8)
+
+
+def alone(neuron: Any, size: int = 6) -> Network:
+    """One population that each channel drives one neuron of."""
+    return Network(
+        "alone",
+        Input("x", size),
+        (Population("p", (size,), neuron),),
+        (Projection("x", "p", f32(np.eye(size))),),
+        Readout("p", "last_membrane"),
+    )
+
+
+@pytest.mark.parametrize("reset", LEAKY_RESETS)
+def test_lif_is_the_leaky_of_snntorch(reset: str) -> None:
+    thresholds = f32([0.5, 0.75, 1, 1, 1.25, 2])
+    result = run(alone(LIF(f32(0.5), thresholds, reset)), currents(), ("spikes", "membranes"))
+    module = snntorch.Leaky(
+        beta=0.5, threshold=torch.tensor(thresholds), reset_mechanism=LEAKY_RESETS[reset]
+    )
+    membrane = module.init_leaky()
+    for step in range(currents().shape[1]):
+        spikes, membrane = module(torch.tensor(currents()[:, step]), membrane)
+        assert np.array_equal(result.spikes["p"][:, step], spikes.numpy() > 0)
+        assert np.array_equal(result.membranes["p"][:, step], membrane.numpy())
+    assert result.spikes["p"].any()
+
+
+@pytest.mark.parametrize("reset", SYNAPTIC_RESETS)
+def test_cuba_lif_is_the_synaptic_of_snntorch(reset: str) -> None:
+    neuron = CuBaLIF(f32(0.5), f32(0.5), f32(1), reset)
+    result = run(alone(neuron), currents(), ("spikes", "membranes"))
+    module = snntorch.Synaptic(
+        alpha=0.5, beta=0.5, threshold=1.0, reset_mechanism=SYNAPTIC_RESETS[reset]
+    )
+    synapse, membrane = module.init_synaptic()
+    for step in range(currents().shape[1]):
+        current = torch.tensor(currents()[:, step])
+        spikes, synapse, membrane = module(current, synapse, membrane)
+        assert np.array_equal(result.spikes["p"][:, step], spikes.numpy() > 0)
+        assert np.array_equal(result.synapses["p"][:, step], synapse.numpy())
+        assert np.array_equal(result.membranes["p"][:, step], membrane.numpy())
+    assert result.spikes["p"].any()
+
+
+# ---- by hand -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("neuron", "expected"),
+    [
+        (lif(0.5, 1, "subtract"), [1.5, 1.25, 1.125, 1.0625]),
+        (lif(0.5, 1, "zero"), [1.5, 1.5, 1.5, 1.5]),
+        (lif(0.5, 1, "none"), [1.5, 2.25, 2.625, 2.8125]),
+        (li(0.5), [1.5, 2.25, 2.625, 2.8125]),
+        (cuba(0, 0.5, 1, "subtract"), [1.5, 1.25, 1.125, 1.0625]),
+        (cuba(0, 0.5, 1, "zero"), [1.5, 1.5, 1.5, 1.5]),
+        (cuba(0, 0.5, 1, "clamp"), [1.5, 0, 1.5, 0]),
+        (cuba(0.5, 0.5, 9, "none"), [1.5, 3, 4.125, 4.875]),
+    ],
+)
+def test_a_constant_current_of_one_and_a_half(neuron: Any, expected: list[float]) -> None:
+    x = f32(np.full((1, 4, 1), 1.5))
+    assert run(alone(neuron, 1), x, ("membranes",)).membranes["p"][0, :, 0].tolist() == expected
+
+
+def test_a_membrane_equal_to_its_threshold_does_not_spike() -> None:
+    x = f32([[[1.0], [0.5]]])
+    result = run(alone(lif(0.5, 1), 1), x, ("spikes",))
+    assert not result.spikes["p"].any()
+
+
+def test_a_delayed_projection_reads_the_spikes_of_the_step_before() -> None:
+    x = f32([[[2, 0], [0, 0], [0, 0]]])
+    spikes = run(late_reader(), x, ("spikes", "membranes"))
+    assert spikes.spikes["a"][0].tolist() == [[True, False], [False, False], [False, False]]
+    assert spikes.membranes["b"][0].tolist() == [[0.75, 0], [0.375, 0.75], [0.1875, 0.375]]
+
+
+def test_a_decay_rounds_down_for_negative_membranes_too() -> None:
+    toy = integer_toy()
+    x = f32(np.zeros((1, 3, 2)))
+    # h[1] has a bias of -1: floor(-1/2) - 1, then floor(-2/2) - 1.
+    assert run(toy, x, ("membranes",)).membranes["h"][0, :, 1].tolist() == [-1, -2, -2]
+
+
+def test_membranes_saturate_to_their_width() -> None:
+    network = Network(
+        "sat",
+        Input("x", 1, fraction=0),
+        (Population("p", (2,), LIF(np.int32(32768), np.int32(127)), membrane_bits=8),),
+        (Projection("x", "p", i8([[1], [-1]])),),
+        Readout("p", "last_membrane"),
+        stage="quantized",
+    )
+    result = run(network, f32(np.full((1, 4, 1), 100)), ("membranes", "spikes"))
+    assert result.membranes["p"][0].tolist() == [[100, -100], [127, -128]] + [[127, -128]] * 2
+    assert not result.spikes["p"].any()
+
+
+@pytest.mark.parametrize(
+    ("sample", "fraction", "expected"),
+    [
+        (0.5, 0, 1),
+        (-0.5, 0, 0),
+        (-0.51, 0, -1),
+        (1.25, 2, 5),
+        (1e9, 0, 32767),
+        (-1e9, 0, -32768),
+        (np.inf, 3, 32767),
+        (-np.inf, 3, -32768),
+        (np.nan, 3, 0),
+        (-32768.4, 0, -32768),
+        (1000, -3, 125),
+    ],
+)
+def test_samples_round_half_up_and_saturate(sample: float, fraction: int, expected: int) -> None:
+    assert quantize_samples(f32([sample]), fraction).tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("rule", "scores", "decision"),
+    [
+        ("spike_count", [1, 1], 0),
+        ("last_membrane", [-2.0, 3.0], 1),
+        ("max_membrane", [4.0, 3.0], 0),
+        ("mean_membrane", [2.0, 3.0], 1),
+    ],
+)
+def test_readout_rules(rule: str, scores: list[float], decision: int) -> None:
+    network = alone(lif(0, 1, "none"), 2).replace(readout=Readout("p", rule))
+    result = run(network, f32([[[4, 0], [0, 0], [-2, 3]]]))
+    assert result.scores[0].tolist() == scores
+    assert result.decisions[0] == decision
+
+
+def test_a_tie_goes_to_the_lowest_class() -> None:
+    network = alone(lif(0, 1), 3)
+    assert run(network, f32([[[0, 2, 2]]])).decisions.tolist() == [1]
+
+
+def test_a_later_score_that_is_not_a_number_is_never_chosen() -> None:
+    network = alone(lif(0, 1), 3).replace(
+        projections=(Projection("x", "p", f32([[1]]), blocks=3),),
+        readout=Readout("p", "last_membrane"),
+    )
+    assert run(network, f32([[[1, np.nan, 2]]])).decisions.tolist() == [2]
+    assert run(network, f32([[[np.nan, 1, 2]]])).decisions.tolist() == [0]
+
+
+def test_operations_count_every_synapse_a_spike_reaches() -> None:
+    result = run(feed_forward(), f32([[[2, 0], [0, 0]]]))
+    # Step 1: h[0] alone spikes (2 > 1; 0.5 · 2 is not above 1), and reaches two classes.
+    assert result.spike_totals["h"] == 1
+    assert result.operations == 2
+    assert result.operations_per_step == 1
+    assert result.rate(feed_forward().population("h")) == 1 / 6
+
+
+def test_windows_do_not_disturb_each_other() -> None:
+    network = l2mu()
+    x = samples(network, windows=4)
+    together = run(network, x, ("membranes",))
+    for b in range(4):
+        single = run(network, x[b : b + 1], ("membranes",))
+        for name, membranes in single.membranes.items():
+            assert membranes[0].tobytes() == together.membranes[name][b].tobytes()
+
+
+def test_progress_is_told_after_every_step() -> None:
+    told: list[tuple[int, int]] = []
+    run(feed_forward(), f32(np.zeros((1, 3, 2))), progress=lambda *at: told.append(at))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_nothing_is_recorded_unasked() -> None:
+    result = run(feed_forward(), f32(np.zeros((1, 3, 2))))
+    assert (result.spikes, result.membranes, result.synapses) == ({}, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((3, 2), r"windows have shape \[3, 2\]; network toy reads \[windows, steps, 2\]"),
+        ((1, 3, 4), r"\[1, 3, 4\]"),
+        ((0, 3, 2), "nothing to run"),
+        ((1, 0, 2), "nothing to run"),
+        ((1, 4, 2), "windows have 4 steps; network toy was made for 3"),
+    ],
+)
+def test_windows_that_do_not_fit_are_refused(shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        run(replace(feed_forward(), window=3), np.zeros(shape))

@@ -1,0 +1,128 @@
+"""Output directories appear whole or not at all, and only where that harms nobody."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from pathlib import Path
+
+import pytest
+
+from l2mu_compile.errors import UsageError
+from l2mu_compile.output import check_output, files_below, whole_directory, write_whole
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def names() -> list[str]:
+    return sorted(str(p) for p in Path().rglob("*"))
+
+
+def test_directory_appears_at_the_end():
+    with whole_directory(Path("a/b/out")) as folder:
+        (folder / "report.json").write_text("new")
+        (folder / "lib").mkdir()
+        assert not Path("a/b/out").exists()
+    assert names() == ["a", "a/b", "a/b/out", "a/b/out/lib", "a/b/out/report.json"]
+    others = stat.S_IMODE(Path("a/b/out").stat().st_mode) & 0o055
+    assert others == stat.S_IMODE(Path("a").stat().st_mode) & 0o055
+
+
+def test_nothing_appears_after_a_failure():
+    with pytest.raises(ZeroDivisionError), whole_directory(Path("out")) as folder:
+        (folder / "report.json").write_text("new")
+        raise ZeroDivisionError
+    assert names() == []
+
+
+def test_failure_keeps_what_was_there():
+    Path("out").mkdir()
+    Path("out/report.json").write_text("old")
+    with pytest.raises(KeyboardInterrupt), whole_directory(Path("out")) as folder:
+        (folder / "report.json").write_text("new")
+        raise KeyboardInterrupt
+    assert names() == ["out", "out/report.json"]
+    assert Path("out/report.json").read_text() == "old"
+
+
+def test_old_files_go():
+    Path("out").mkdir()
+    for name in ("report.json", "left-over"):
+        Path("out", name).write_text("old")
+    with whole_directory(Path("out")) as folder:
+        (folder / "report.json").write_text("new")
+    assert names() == ["out", "out/report.json"]
+    assert Path("out/report.json").read_text() == "new"
+
+
+def test_free_places():
+    Path("empty").mkdir()
+    Path("ours").mkdir()
+    Path("ours/report.json").touch()
+    for name in ("nothing", "empty", "ours"):
+        check_output(Path(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("file", "is not a directory"),
+        ("link", "is not a directory"),
+        ("loose", "is not a directory"),
+        ("foreign", "holds files this tool did not write"),
+        (".", "give -o the name of a directory"),
+        ("foreign/..", "give -o the name of a directory"),
+    ],
+)
+def test_places_that_are_not_free(name, reason):
+    Path("file").touch()
+    Path("foreign").mkdir()
+    Path("foreign/report.json").mkdir()
+    Path("link").symlink_to("foreign")
+    Path("loose").symlink_to("nowhere")
+    before = names()
+    with pytest.raises(UsageError, match=reason), whole_directory(Path(name)):
+        pytest.fail("was let in")
+    assert names() == before
+
+
+@pytest.mark.parametrize("name", ["file/out", "/proc/nothing/out", "/proc/out"])
+def test_places_that_cannot_be_written(name):
+    Path("file").touch()
+    with pytest.raises(UsageError, match="cannot be written"), whole_directory(Path(name)):
+        pytest.fail("was let in")
+    assert names() == ["file"]
+
+
+@pytest.mark.parametrize("content", ["ü\n", b"\x00\xff"])
+def test_write_whole(content):
+    path = Path("text")
+    path.write_text("old")
+    write_whole(path, content)
+    assert path.read_bytes() == (content.encode() if isinstance(content, str) else content)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert names() == ["text"]
+
+
+def test_write_whole_leaves_no_litter(monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    Path("text").write_text("old")
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        write_whole(Path("text"), "new")
+    assert names() == ["text"]
+    assert Path("text").read_text() == "old"
+
+
+def test_files_below():
+    Path("d/e").mkdir(parents=True)
+    for name, text in (("d/z", "zz"), ("d/e/a", "")):
+        Path(name).write_text(text)
+    found = files_below(Path("d"))
+    assert [(name, size) for name, size, _ in found] == [("e/a", 0), ("z", 2)]
+    assert found[1][2] == hashlib.sha256(b"zz").hexdigest()

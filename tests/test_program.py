@@ -1,0 +1,243 @@
+"""Lowering: the ordered kernel calls of one step, and the constants they read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from networks import (
+    chain,
+    cuba,
+    f32,
+    feed_forward,
+    integer_toy,
+    l2mu,
+    late_reader,
+    li,
+    lif,
+    planned,
+)
+
+from l2mu_compile.errors import ModelError
+from l2mu_compile.network import READOUT_RULES, Network, Population, Projection, Readout
+from l2mu_compile.passbase import Context
+from l2mu_compile.pipeline import parse_pipeline, run_passes
+from l2mu_compile.program import Call, Constant, Place, Program, lower
+from l2mu_compile.targets.kernel_table import kernel_table
+from l2mu_compile.targets.registry import get_target
+
+
+def kernels(program: Program) -> list[str]:
+    return [call.kernel.removeprefix("l2mu_") for call in program.step]
+
+
+def finish(network: Network) -> Network:
+    context = Context(target=get_target("host"))
+    return run_passes(network, parse_pipeline("select-kernels,plan-memory"), context)
+
+
+def data(program: Program, name: str) -> np.ndarray:
+    return next(d.values for d in program.data if d.name == name)
+
+
+def record(program: Program, name: str) -> dict[str, object]:
+    return dict(next(r.fields for r in program.records if r.name == name))
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_golden_program(golden: Callable[[str, str], None], quantized: bool) -> None:
+    kind = "int8" if quantized else "float"
+    golden(f"program_{kind}.txt", str(lower(planned(l2mu(), quantized))))
+
+
+def test_a_step_in_order() -> None:
+    assert kernels(lower(planned(feed_forward()))) == [
+        "decay_subtract_f32",
+        "input_f32",
+        "fire_f32",
+        "decay_subtract_f32",
+        "accumulate_dense_f32",
+        "fire_f32",
+        "count_spikes",
+    ]
+
+
+def test_currents_go_to_the_synapse_of_a_current_based_neuron_and_then_to_its_membrane() -> None:
+    program = lower(planned(feed_forward(cuba(reset="clamp"))))
+    assert kernels(program)[:4] == [
+        "decay_synapse_f32",
+        "input_f32",
+        "integrate_clamp_f32",
+        "fire_f32",
+    ]
+    assert program.step[1].arguments[1] == Place("h_synapse")
+    assert program.step[2].arguments[1:] == (Place("h_membrane"), Place("h_synapse"))
+
+
+def test_the_last_spikes_are_copied_before_anything_updates() -> None:
+    program = lower(planned(late_reader()))
+    first = Call("l2mu_copy_spikes", (Place("a_last"), Place("a_spikes")), "a")
+    assert program.step[0] == first
+    sources = [c.arguments[3] for c in program.step if c.kernel.startswith("l2mu_accumulate")]
+    assert sources == [Place("a_spikes"), Place("a_last")]
+
+
+def test_a_quantized_leaky_integrator_saturates_instead_of_firing() -> None:
+    network = feed_forward(rule="last_membrane")
+    hidden, out = network.populations
+    network = network.replace(populations=(hidden, replace(out, neuron=li())))
+    assert kernels(lower(planned(network, quantized=True)))[-2:] == ["saturate_i32", "copy_i32"]
+    program = lower(planned(network))
+    assert kernels(program)[-2:] == ["accumulate_dense_f32", "copy_f32"]
+    assert record(program, "out_neurons")["threshold"] is None
+
+
+def test_dense_weights_are_stored_by_source() -> None:
+    program = lower(planned(feed_forward()))
+    weight = feed_forward().projections[1].weight
+    assert data(program, "out_from_h").tolist() == weight.T.ravel().tolist()
+
+
+def test_block_weights_are_stored_by_source_within_a_block() -> None:
+    network = l2mu()
+    program = lower(planned(network))
+    shared = network.into("m")[1].weight
+    assert data(program, "m_from_m_last").tolist() == shared.T.ravel().tolist()
+
+
+def test_sample_weights_are_stored_by_target() -> None:
+    program = lower(planned(feed_forward()))
+    weight = feed_forward().projections[0].weight
+    assert data(program, "h_from_x").tolist() == weight.ravel().tolist()
+
+
+@pytest.mark.parametrize(
+    ("blocks", "shape", "step"), [(0, (4, 2), 0), (2, (2, 1), 0), (2, (2, 2, 1), 2)]
+)
+def test_sample_synapses_tell_how_far_blocks_are_apart(
+    blocks: int, shape: tuple[int, ...], step: int
+) -> None:
+    network = Network(
+        "n",
+        feed_forward().input,
+        (Population("p", (4,), lif()),),
+        (Projection("x", "p", f32(np.ones(shape)), blocks=blocks),),
+        Readout("p"),
+    )
+    fields = record(lower(planned(network)), "p_from_x_synapses")
+    rows, columns = shape[-2:]
+    assert fields == {
+        "weights": "p_from_x",
+        "blocks": max(blocks, 1),
+        "rows": rows,
+        "columns": columns,
+        "block_step": step,
+    }
+
+
+def test_parameters_say_whether_there_is_one_for_each_neuron() -> None:
+    network = feed_forward(lif([0.5, 0.25, 0.75], 1))
+    network = network.replace(populations=(network.populations[0], feed_forward().populations[1]))
+    program = lower(planned(network))
+    assert record(program, "h_neurons")["beta_step"] == 1
+    assert record(program, "h_neurons")["threshold_step"] == 0
+    assert record(program, "h_neurons")["bias"] is None
+
+
+def test_integer_neurons_carry_their_saturation() -> None:
+    fields = record(lower(finish(integer_toy())), "h_neurons")
+    assert (fields["low"], fields["high"], fields["bias"]) == (-(2**15), 2**15 - 1, "h_bias")
+
+
+def test_a_missing_shift_becomes_zero() -> None:
+    toy = integer_toy()
+    bare = replace(toy.projections[0], shift=None)
+    program = lower(finish(toy.replace(projections=(bare, *toy.projections[1:]))))
+    assert record(program, "h_from_x_synapses")["shift"] == "h_from_x_shift"
+    assert data(program, "h_from_x_shift").tolist() == [0]
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+@pytest.mark.parametrize("rule", READOUT_RULES)
+def test_every_readout_ends_the_step_and_decides(rule: str, quantized: bool) -> None:
+    program = lower(planned(feed_forward(rule=rule), quantized))
+    number = "i32" if quantized or rule == "spike_count" else "f32"
+    wide = "i64" if quantized and rule == "mean_membrane" else number
+    update = {
+        "spike_count": "count_spikes",
+        "last_membrane": f"copy_{number}",
+        "max_membrane": f"maximum_{number}",
+        "mean_membrane": f"sum_{wide}",
+    }[rule]
+    assert kernels(program)[-1] == update
+    assert program.classify.kernel == f"l2mu_argmax_{wide}"
+    assert [c.kernel for c in program.reset] == (
+        [f"l2mu_fill_{number}"] if rule == "max_membrane" else []
+    )
+
+
+@pytest.mark.parametrize("network", [l2mu(), chain(), late_reader()], ids=lambda n: n.name)
+@pytest.mark.parametrize("quantized", [False, True])
+def test_every_call_fits_its_kernel_and_every_argument_exists(
+    network: Network, quantized: bool
+) -> None:
+    program = lower(planned(network, quantized))
+    places = {b.name for b in program.buffers} | {"sample"}
+    constants = {d.name for d in program.data} | {r.name for r in program.records}
+    for call in (*program.reset, *program.step, program.classify):
+        assert len(call.arguments) == len(kernel_table()[call.kernel].parameters)
+        for argument in call.arguments:
+            if isinstance(argument, Place):
+                assert argument.name in places
+            if isinstance(argument, Constant):
+                assert argument.name in constants
+
+
+def test_constants_keep_clear_of_buffers_and_of_the_api() -> None:
+    """A scratch list is a local pointer in C, and would hide a constant of its name."""
+    eye = f32(np.eye(2))
+    populations = tuple(Population(n, (2,), lif()) for n in ("a", "b_from_a", "b"))
+    projections = (
+        Projection("x", "a", eye),
+        Projection("x", "b_from_a", eye),
+        Projection("b_from_a", "b", eye, delay=1),  # needs the buffer b_from_a_last
+        Projection("a", "b", eye, delay=1),  # would be the constant b_from_a_last
+    )
+    network = Network("n", feed_forward().input, populations, projections, Readout("b"))
+    program = lower(planned(network))
+    buffers = {b.name for b in program.buffers}
+    assert "b_from_a_last" in buffers
+    assert not buffers & {c.name for c in (*program.data, *program.records)}
+
+
+def test_constants_have_different_names() -> None:
+    program = lower(planned(l2mu(), quantized=True))
+    names = [c.name for c in (*program.data, *program.records)]
+    assert len(names) == len(set(names))
+
+
+def test_kernels_and_data_are_summed_up() -> None:
+    program = lower(planned(feed_forward()))
+    assert program.kernels == (
+        "l2mu_accumulate_dense_f32",
+        "l2mu_argmax_i32",
+        "l2mu_count_spikes",
+        "l2mu_decay_subtract_f32",
+        "l2mu_fire_f32",
+        "l2mu_input_f32",
+    )
+    assert program.data_bytes == 4 * (12 + 4)
+
+
+def test_only_a_planned_network_can_be_lowered() -> None:
+    with pytest.raises(ModelError, match="network toy is traced; only a planned one"):
+        lower(feed_forward())
+
+
+def test_an_unknown_projection_kernel_is_refused_by_name() -> None:
+    network = planned(feed_forward())
+    strange = replace(network.projections[1], kernel="convolve")
+    with pytest.raises(ModelError, match=r"out\.h: no such kernel: 'convolve'"):
+        lower(network.replace(projections=(network.projections[0], strange)))
