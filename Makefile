@@ -12,9 +12,8 @@ demo: $(VENV)/.ready
 	@$(BIN)/l2mu-compile compile $(EXAMPLE)/har.ckpt --target cortex-m4 --quantize int8 \
 	    --calibrate $(EXAMPLE)/calibration.npz -o out/har
 	@echo
-	@echo '$$ l2mu-compile verify out/har --data $(EXAMPLE)/heldout.npz --checkpoint $(EXAMPLE)/har.ckpt'
-	@$(BIN)/l2mu-compile verify out/har --data $(EXAMPLE)/heldout.npz \
-	    --checkpoint $(EXAMPLE)/har.ckpt
+	@echo '$$ l2mu-compile verify out/har --data $(EXAMPLE)/heldout.npz --windows 100'
+	@$(BIN)/l2mu-compile verify out/har --data $(EXAMPLE)/heldout.npz --windows 100
 
 test: $(VENV)/.ready
 	$(BIN)/pytest -n auto -m 'not slow'

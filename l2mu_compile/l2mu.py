@@ -188,14 +188,14 @@ class L2MU(nn.Module):
 
     def _make_memory(self) -> None:
         config = self.config
-        base = [torch.from_numpy(matrix) for matrix in legendre_delay(config.order)]
-        a, b = discretize(*(m / config.theta for m in base), config.discretizer)
+        base_a, base_b = map(torch.from_numpy, legendre_delay(config.order))
+        a, b = discretize(base_a / config.theta, base_b / config.theta, config.discretizer)
         self.register_buffer("A", a.to(torch.float32, memory_format=torch.contiguous_format))
         self.register_buffer("B", b.to(torch.float32, memory_format=torch.contiguous_format))
         if config.trainable_theta:
             self.theta_inv = nn.Parameter(torch.tensor(1.0 / config.theta))
-            self.register_buffer("_base_A", base[0].float())
-            self.register_buffer("_base_B", base[1].float())
+            self.register_buffer("_base_A", base_a.float())
+            self.register_buffer("_base_B", base_b.float())
 
     def make_neuron(self, name: str, size: int) -> nn.Module:
         """The snnTorch neuron of population ``name`` with ``size`` neurons."""
