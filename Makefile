@@ -12,8 +12,8 @@ demo: $(VENV)/.ready
 	@$(BIN)/l2mu-compile compile $(EXAMPLE)/har.ckpt --target cortex-m4 --quantize int8 \
 	    --calibrate $(EXAMPLE)/calibration.npz -o out/har
 	@echo
-	@echo '$$ l2mu-compile verify out/har --data $(EXAMPLE)/heldout.npz --windows 100'
-	@$(BIN)/l2mu-compile verify out/har --data $(EXAMPLE)/heldout.npz --windows 100
+	@echo '$$ l2mu-compile verify out/har --data $(EXAMPLE)/heldout.npz'
+	@$(BIN)/l2mu-compile verify out/har --data $(EXAMPLE)/heldout.npz
 
 test: $(VENV)/.ready
 	$(BIN)/pytest -n auto -m 'not slow'

@@ -123,11 +123,13 @@ def inspect(
 
     with bars(as_json) as progress:
         progress.say("loading")
-        network = load_model(ckpt, params, module, inputs, readout).network
+        model = load_model(ckpt, params, module, inputs, readout)
     if as_json:
-        _print_json(_network_json(network))
-    else:
-        show_network(network)
+        _print_json({**_network_json(model.network), "notes": model.notes})
+        return
+    show_network(model.network)
+    for note in model.notes:
+        show_note(note)
 
 
 @app.command(

@@ -38,7 +38,7 @@ from l2mu_compile.targets.toolchain import CommandLog
 from l2mu_compile.text import save_network
 from l2mu_compile.windows import Windows
 
-SELF_CHECK_WINDOWS = 8
+SELF_CHECK_WINDOWS = 4
 SELF_CHECK_STEPS = 50
 
 NETWORK_FILE, FLOAT_FILE, REPORT_FILE = "network.txt", "float/network.txt", "report.json"
@@ -72,7 +72,7 @@ def compile_model(model: Model, job: Job, output: Path) -> Report:
     ``output`` appears whole or not at all. Raises `ModelError` if the model cannot be compiled,
     `MismatchError` if the fresh code is not bit-exact, `ToolchainError` if it cannot be built.
     """
-    notes: list[str] = []
+    notes = list(model.notes)
     x = None if job.windows is None else job.windows.x
     context = Context(job.target, x, notes.append, job.progress_of("calibrating"))
     network = run_passes(model.network, job.passes, context, job.observer, job.check_passes)

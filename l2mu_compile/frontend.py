@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from l2mu_compile.text import load_network
 from l2mu_compile.verify import verify
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 BATCH = 256
 
@@ -35,11 +35,13 @@ class Model:
 
     ``network`` is traced and verified. ``decide`` maps float32 windows ``[N, T, inputs]`` to the
     original PyTorch model's decisions int64 ``[N]``; None where only the network is at hand.
+    ``notes`` are lines the user should see.
     """
 
     network: Network
     source: Source
     decide: Decide | None = None
+    notes: tuple[str, ...] = ()
 
     def with_input(self, scale: list[float] | None, offset: list[float] | None) -> Model:
         """The same model reading raw sensor counts: it sees ``scale · count + offset``."""
@@ -179,7 +181,10 @@ def _trace(
     verify(network)
     rule = network.readout.rule
     decide = _torch_decisions(module, traced.time_first) if rule == "spike_count" else None
-    return Model(network, source, decide)
+    notes = ()
+    if traced.inputs_found:
+        notes = (f"{traced.inputs} channels: the smallest number the module runs with (--inputs)",)
+    return Model(network, source, decide, notes)
 
 
 def _torch_decisions(module: nn.Module, time_first: bool) -> Decide:
@@ -191,15 +196,31 @@ def _torch_decisions(module: nn.Module, time_first: bool) -> Decide:
         module.eval()
         with torch.no_grad():
             for start in range(0, len(x), BATCH):
+                _forget(module)
                 batch = torch.from_numpy(np.ascontiguousarray(x[start : start + BATCH]))
-                output = module(batch.transpose(0, 1) if time_first else batch)
-                output = output[0] if isinstance(output, (tuple, list)) else output
+                output = _spikes_among(module(batch.transpose(0, 1) if time_first else batch))
                 if output.ndim == 3:
                     output = output.sum(0 if time_first else 1)
                 found.append(np.argmax(output.numpy(), axis=1))
         return np.concatenate(found).astype(np.int64)
 
     return decide
+
+
+def _spikes_among(output: Any) -> Tensor:
+    """Of what a module returns, the first tensor that holds spikes: one value besides zero."""
+    tensors = list(output) if isinstance(output, (tuple, list)) else [output]
+    spiking = (t for t in tensors if t.ndim == 3 and len(t[t != 0].unique()) <= 1)
+    return next(spiking, tensors[0])
+
+
+def _forget(module: nn.Module) -> None:
+    """Put hidden states to zero: not every module does so at the start of a window."""
+    from snntorch import Leaky, Synaptic
+
+    for neuron in module.modules():
+        if isinstance(neuron, (Leaky, Synaptic)):
+            neuron.reset_mem()
 
 
 def _per_channel(values: list[float] | None) -> NDArray | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import snntorch
 import torch
 from reference_models import CellNet, Options, RawNet, samples, save_state
 
@@ -209,3 +210,29 @@ def test_network_errors_name_the_file(checkpoint, tmp_path):
     with pytest.raises(ModelError) as caught:
         load_model(path)
     assert str(caught.value).count(str(tmp_path)) == 1
+
+
+class _Forgetful(torch.nn.Module):
+    """Hidden states that no window resets, and membranes returned before the spikes."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.fc = torch.nn.Linear(3, 4)
+        self.lif = snntorch.Leaky(beta=0.9, threshold=0.3, init_hidden=True, output=True)
+
+    def forward(self, x):
+        spikes, membranes = [], []
+        for sample in x:
+            spike, membrane = self.lif(self.fc(sample))
+            spikes.append(spike)
+            membranes.append(membrane)
+        return torch.stack(membranes), torch.stack(spikes)
+
+
+def test_decisions_do_not_depend_on_what_ran_before():
+    x = np.random.default_rng(0).normal(size=(8, 20, 3)).astype(np.float32)
+    model = from_module(_Forgetful(), inputs=3)
+    first = model.decide(x)
+    np.testing.assert_array_equal(first, model.decide(x))
+    np.testing.assert_array_equal(first, run(model.network, x).decisions)
