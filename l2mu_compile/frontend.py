@@ -181,7 +181,7 @@ def _trace(
     verify(network)
     rule = network.readout.rule
     decide = _torch_decisions(module, traced.time_first) if rule == "spike_count" else None
-    notes = ()
+    notes: tuple[str, ...] = ()
     if traced.inputs_found:
         notes = (f"{traced.inputs} channels: the smallest number the module runs with (--inputs)",)
     return Model(network, source, decide, notes)
