@@ -45,6 +45,7 @@ from l2mu_compile.l2mu import (
 FORMAT, VERSION = "l2mu-compile", 1
 MAX_FILE_BYTES = 1 << 30
 MAX_PARAMS_BYTES = 1 << 20
+MAX_PARAMS_DEPTH = 4
 SLACK_BYTES = 1 << 16
 
 Tensors = dict[str, Tensor]
@@ -200,12 +201,14 @@ def _unwrap(content: Any, metadata: Mapping[str, str]) -> tuple[str, Tensors, di
     return layout, dict(content), hyper
 
 
-def _flatten(values: Any) -> dict[str, Any]:
+def _flatten(values: Any, depth: int = 0) -> dict[str, Any]:
     """``params`` and similar nested mappings merged into one level."""
+    if depth > MAX_PARAMS_DEPTH:
+        raise ModelError(f"hyper-parameters are nested more than {MAX_PARAMS_DEPTH} levels deep")
     flat: dict[str, Any] = {}
     for name, value in values.items() if isinstance(values, Mapping) else ():
         if isinstance(value, Mapping):
-            flat |= _flatten(value)
+            flat |= _flatten(value, depth + 1)
         else:
             flat[str(name)] = value
     return flat

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 BATCH = 256
 
+# What holds over three steps must hold over this many, on a batch of another size.
+LONG_STEPS, OTHER_BATCH = 40, 97
+
 Decide = Callable[[NDArray], NDArray]
 
 
@@ -175,10 +178,20 @@ def _trace(
     from l2mu_compile.lift import lift
     from l2mu_compile.trace import trace
 
+    name = identifier(name, fallback="l2mu")
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # torch's own dumps
         traced = trace(module, inputs=inputs, time_first=time_first)
-    network = lift(traced, name=identifier(name, fallback="l2mu"), readout=readout)
+        again = trace(
+            module, traced.inputs, traced.time_first, steps=LONG_STEPS, least_batch=OTHER_BATCH
+        )
+    network = lift(traced, name=name, readout=readout)
     verify(network)
+    if lift(again, name=name, readout=readout) != network:
+        raise ModelError(
+            f"{type(module).__name__}.forward computes something else for {again.steps} steps and "
+            f"{again.batch} windows than for {traced.steps} and {traced.batch}: its weights must "
+            "not depend on the length of a window or the size of a batch"
+        )
     rule = network.readout.rule
     decide = _torch_decisions(module, traced.time_first) if rule == "spike_count" else None
     notes: tuple[str, ...] = ()

@@ -324,7 +324,8 @@ def identifier(text: str, taken: Iterable[str] = (), fallback: str = "p") -> str
     return candidate
 
 
-# Words a generated C source may not use as names: C99 and C++ keywords.
+# Words a generated C source may not use as names: C99 and C++ keywords, and names whose spike lists
+# would be called like a kernel.
 RESERVED = frozenset(
     """alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl
     concept const const_cast constexpr continue decltype default delete do double dynamic_cast else
@@ -332,7 +333,7 @@ RESERVED = frozenset(
     noexcept not not_eq nullptr operator or or_eq private protected public register reinterpret_cast
     requires restrict return short signed sizeof static static_assert static_cast struct switch
     template this thread_local throw true try typedef typeid typename union unsigned using virtual
-    void volatile wchar_t while xor xor_eq""".split()
+    void volatile wchar_t while xor xor_eq l2mu_copy l2mu_count""".split()
 )
 
 

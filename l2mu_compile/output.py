@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -24,8 +25,22 @@ def check_output(path: Path) -> None:
         raise UsageError(f"{path}: give -o the name of a directory")
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise UsageError(f"{path}: is not a directory; give -o a new name")
-    if path.is_dir() and any(path.iterdir()) and not (path / MARKER).is_file():
-        raise UsageError(f"{path}: holds files this tool did not write; give -o a new name")
+    if path.is_dir() and (foreign := _foreign_file(path)):
+        raise UsageError(
+            f"{path}: holds files this tool did not write ({foreign}); give -o a new name"
+        )
+
+
+def _foreign_file(path: Path) -> str | None:
+    """Something below ``path`` that the report there does not list, or None."""
+    try:
+        listed = json.loads((path / MARKER).read_text(encoding="utf-8"))["artifacts"]
+        known = {MARKER, *(artifact["path"] for artifact in listed)}
+    except (OSError, ValueError, KeyError, TypeError):
+        known = set()
+    known |= {parent.as_posix() for name in known for parent in Path(name).parents}
+    found = sorted(entry.relative_to(path).as_posix() for entry in path.rglob("*"))
+    return next((name for name in found if name not in known), None)
 
 
 @contextmanager
@@ -44,11 +59,21 @@ def whole_directory(path: Path) -> Iterator[Path]:
         fresh = work / "new"
         fresh.mkdir()
         yield fresh
-        if path.exists():
-            path.replace(work / "old")
-        fresh.replace(path)
+        _swap(fresh, path, work / "old")
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _swap(fresh: Path, path: Path, old: Path) -> None:
+    """Move ``fresh`` to ``path``; what was there is put back if that fails."""
+    try:
+        if path.exists():
+            path.replace(old)
+        fresh.replace(path)
+    except BaseException:
+        if old.exists() and not path.exists():
+            old.replace(path)
+        raise
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

@@ -142,10 +142,10 @@ def _tensor_sizes(module: nn.Module) -> set[int]:
     return {n for t in (*module.parameters(), *module.buffers()) for n in t.shape}
 
 
-def unused_size(module: nn.Module, layout: Layout) -> int:
-    """A batch size that no other axis has, so that axes cannot be confused."""
+def unused_size(module: nn.Module, layout: Layout, least: int = 61) -> int:
+    """A batch size, ``least`` or more, that no other axis has, so that axes cannot be confused."""
     taken = _tensor_sizes(module) | {layout.steps, layout.inputs}
-    return next(n for n in range(61, 61 + len(taken) + 1) if n not in taken)
+    return next(n for n in range(least, least + len(taken) + 1) if n not in taken)
 
 
 def zeros(module: nn.Module, shape: tuple[int, ...]) -> Tensor:

@@ -30,6 +30,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from l2mu_compile import instrument
+from l2mu_compile.errors import ModelError
 from l2mu_compile.preserve import preserved
 
 META = torch.device("meta")
@@ -57,8 +58,10 @@ def record(module: nn.Module, samples: Tensor) -> tuple[Graph, dict[str, Tensor]
                     if tensor is not None:
                         full = f"{path}.{name}" if path else name
                         tensors[name] = recorder.constant(full, tensor)
+        before = _neuron_parameters(module)
         with _OwnDevice(samples.device), recorder:
             result = module(window)
+        recorder.require_unchanged(before, _neuron_parameters(module))
     recorder.graph.output(pytree.tree_map_only(Tensor, recorder.node, result))
     return recorder.graph, recorder.constants
 
@@ -110,6 +113,14 @@ class _Recorder(TorchDispatchMode):
             node = self.graph.create_node("get_attr", name)
             self._stand_ins[id(value)] = self._bind(stand_in, node)
         return self._stand_ins[id(value)]
+
+    def require_unchanged(self, before: dict[str, Tensor], after: dict[str, Tensor]) -> None:
+        """Refuse a forward that gave a neuron other parameters than those it came with."""
+        for name, tensor in before.items():
+            if after[name] is not tensor or self._is_written(tensor):
+                raise ModelError(
+                    f"{name} is changed by forward; a neuron's parameters must be fixed"
+                )
 
     def node(self, tensor: Tensor) -> Node:
         """The node that last computed or wrote to ``tensor``."""
@@ -180,6 +191,17 @@ class _Recorder(TorchDispatchMode):
         self._nodes[id(tensor)] = node
         self._alive.append(tensor)
         return tensor
+
+
+def _neuron_parameters(module: nn.Module) -> dict[str, Tensor]:
+    names = ("alpha", "beta", "threshold", "graded_spikes_factor")
+    return {
+        f"{path}.{name}": getattr(neuron, name)
+        for path, neuron in module.named_modules()
+        if isinstance(neuron, (snntorch.Leaky, snntorch.Synaptic))
+        for name in names
+        if hasattr(neuron, name)
+    }
 
 
 def _storage(tensor: Tensor) -> int:

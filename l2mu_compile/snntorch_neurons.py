@@ -56,6 +56,12 @@ def _check_supported(path: str, neuron: Any) -> None:
         raise ModelError(
             f"{path} is a {kind.__name__}, which is not supported; use Leaky or Synaptic"
         )
+    replaced = [name for name in vars(neuron) if callable(getattr(base, name, None))]
+    rule = getattr(neuron, "state_function", None)
+    own = getattr(base, getattr(rule, "__name__", ""), None)
+    if replaced or getattr(rule, "__func__", None) is not own:
+        what = replaced[0] if replaced else "state_function"
+        raise ModelError(f"{path}.{what} is not snnTorch's own, which is not supported")
     for option, refused in (("inhibition", True), ("state_quant", True), ("reset_delay", False)):
         value = getattr(neuron, option, not refused)
         if bool(value) is refused:

@@ -9,7 +9,7 @@ buffers, hidden states and training mode are put back whatever happens (`preserv
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -80,12 +80,16 @@ def trace(
     inputs: int | None = None,
     time_first: bool | None = None,
     window: int | None = None,
+    steps: int | None = None,
+    least_batch: int = 61,
 ) -> Trace:
     """Trace ``module``, whose ``forward`` maps a whole window of samples to output spikes.
 
     ``forward`` takes one tensor ``[T, B, I]`` (``time_first``) or ``[B, T, I]``. What is None is
     found by probing. ``window`` is the number of steps of a window; give it when the code accepts
-    no other. Raises `ModelError` naming what is not supported, where, and what to do.
+    no other. ``steps`` is how many are recorded where the code leaves it open (three by default),
+    on a batch of ``least_batch`` windows or a few more. Raises `ModelError` naming what is not
+    supported, where, and what to do.
     """
     if window is not None and window < 2:
         raise UsageError(f"window must be at least 2 steps, not {window}")
@@ -99,7 +103,9 @@ def trace(
                 f"{type(module).__name__}.forward runs {layout.window} steps whatever its window; "
                 f"window={window} cannot be had"
             )
-        batch = unused_size(module, layout)
+        if steps is not None and layout.window is None and window is None:
+            layout = replace(layout, steps=steps)
+        batch = unused_size(module, layout, least_batch)
         meter.start(batch, recording=True)
         graph, tensors = _recorded(module, layout.shape(batch))
         records = {path: neuron_record(path, neurons[path], s) for path, s in meter.shapes.items()}

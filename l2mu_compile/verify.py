@@ -15,6 +15,7 @@ from l2mu_compile.buffers import needs
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import SAMPLE_HIGH, SAMPLE_LOW
 from l2mu_compile.network import (
+    CTYPE_BYTES,
     IDENTIFIER,
     READOUT_RULES,
     RESERVED,
@@ -146,6 +147,11 @@ def _finite(network: Network) -> Problems:
     for name, array in (sensor | network.tensors()).items():
         if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
             yield name, "holds NaN or infinity"
+    for node in (network.input, *network.populations):
+        for field in ("low", "high", "rate"):
+            value = getattr(node, field, None)
+            if value is not None and not np.isfinite(value):
+                yield node.name, f"{field} is not finite"
 
 
 def _parameter_ranges(network: Network) -> Problems:
@@ -230,11 +236,18 @@ def _buffers(network: Network) -> Problems:
     """Every array a step needs has a place, and two that live at the same time do not overlap."""
     placed = {b.name: b for b in network.buffers}
     required = needs(network)
+    wanted = {need.name: (need.ctype, need.count, need.lifetime) for need in required}
     for need in required:
-        buffer = placed.get(need.name)
-        if buffer is None or (buffer.ctype, buffer.count) != (need.ctype, need.count):
+        b = placed.get(need.name)
+        if b is None or (b.ctype, b.count, b.lifetime) != wanted[need.name]:
             yield need.name, f"no buffer {need.ctype}[{need.count}] was planned"
             return
+    for buffer in network.buffers:
+        if wanted.pop(buffer.name, None) is None:
+            yield repr(buffer.name), "is no buffer that a step needs, or is there twice"
+            return
+        if buffer.offset < 0 or buffer.offset % CTYPE_BYTES[buffer.ctype]:
+            yield buffer.name, f"offset {buffer.offset} is negative or not aligned"
     for i, a in enumerate(required):
         for b in required[:i]:
             if a.lives_with(b) and placed[a.name].overlaps(placed[b.name]):

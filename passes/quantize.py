@@ -94,7 +94,8 @@ class Quantize(Pass):
         limits = [np.full(population.size, np.inf)]
         if spiking(population):
             threshold = np.broadcast_to(population.neuron.threshold, population.size)
-            limits.append(self.threshold_limit / threshold.astype(np.float64))
+            largest = min(self.threshold_limit, 2 ** (self.membrane_bits - 2))
+            limits.append(largest / threshold.astype(np.float64))
         for p in network.into(population.name):
             if p.source == network.input.name:
                 limits.append(_input_limit(p) * 2.0**fraction)
@@ -108,10 +109,7 @@ class Quantize(Pass):
 
     def _neurons(self, population: Population, scale: NDArray) -> Population:
         neuron = population.neuron
-        changes: dict[str, Any] = {
-            name: np.rint(getattr(neuron, name) * np.float64(2**15)).astype(np.int32)
-            for name in neuron.decays
-        }
+        changes: dict[str, Any] = {name: _q15(getattr(neuron, name)) for name in neuron.decays}
         if spiking(population):
             threshold = np.maximum(np.rint(neuron.threshold * scale), 1).astype(np.int32)
             changes["threshold"] = _scalar_if_equal(threshold)
@@ -124,6 +122,12 @@ class Quantize(Pass):
             low=None,
             high=None,
         )
+
+
+def _q15(decay: NDArray) -> NDArray:
+    """Nearest Q15; a decay below 1 stays below it, so that every leak stays a leak."""
+    nearest = np.rint(decay * np.float64(2**15)).astype(np.int32)
+    return np.where(decay < 1, np.minimum(nearest, 2**15 - 1), nearest).astype(np.int32)
 
 
 def _tied(network: Network, population: Population, scale: NDArray) -> NDArray:

@@ -14,8 +14,8 @@ from l2mu_compile.passbase import Context, Pass
 
 Mask = dict[str, NDArray]
 
-# A float sum may exceed its real-valued bound by rounding; the bound is widened by this much.
-ROUNDING = 1e-3
+# Half a unit in the last place of a float32: what one operation may add to its result.
+EPSILON = 2.0**-24
 
 
 @dataclass(frozen=True)
@@ -111,12 +111,15 @@ def _excitable(
             sampled |= (weight != 0).any(axis=1)
         else:
             current += np.maximum(weight, 0) @ spike[p.source]
-    bound = np.maximum(current, 0) * (1 + ROUNDING)
     one = 2.0**15 if network.quantized else 1.0
+    summands = sum(weight.shape[1] for _, weight in incoming) + 3
+    growth = 1.0 if network.quantized else (1 + EPSILON) ** summands
+    bound = np.maximum(current, 0) * growth
     with np.errstate(divide="ignore", invalid="ignore"):
         for name in ("alpha", "beta"):
-            decay = np.asarray(getattr(population.neuron, name, 0)) / one
-            bound = np.where(bound > 0, bound / (1 - decay), 0.0)
+            decay = np.asarray(getattr(population.neuron, name, 0)) / one * growth
+            held = np.where(decay < 1, bound * growth / (1 - decay), np.inf)
+            bound = np.where(bound > 0, held, 0.0)
     return sampled | (bound > population.neuron.threshold)
 
 

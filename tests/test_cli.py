@@ -239,10 +239,13 @@ def test_compile_twice_gives_the_same_bytes(data, tmp_path):
 def test_compile_replaces_its_own_output(data, tmp_path):
     source = data / "host/float/network.txt"
     ok("compile", source, "-o", tmp_path / "out", "--print-after", "all")
-    (tmp_path / "out/left-over").touch()
-    ok("compile", source, "-o", tmp_path / "out")
-    assert (tmp_path / "out/src/net.c").exists()
-    assert not (tmp_path / "out/left-over").exists()
+    ok("compile", source, "-o", tmp_path / "out", "--target", "cortex-m4")
+    assert (tmp_path / "out/firmware/net.elf").exists()
+    assert not list((tmp_path / "out/lib").glob("*.so"))
+    (tmp_path / "out/notes.txt").touch()
+    refused = run("compile", source, "-o", tmp_path / "out")
+    assert refused.code == 2
+    assert (tmp_path / "out/firmware/net.elf").exists()
 
 
 def test_commands_of_options_with_equals_signs(data, tmp_path):

@@ -236,3 +236,95 @@ def test_decisions_do_not_depend_on_what_ran_before():
     first = model.decide(x)
     np.testing.assert_array_equal(first, model.decide(x))
     np.testing.assert_array_equal(first, run(model.network, x).decisions)
+
+
+class _Plain(torch.nn.Module):
+    """Two layers in a plain loop; subclasses change one thing."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.fc1, self.fc2 = torch.nn.Linear(4, 8), torch.nn.Linear(8, 3)
+        self.lif1 = snntorch.Leaky(beta=0.8, threshold=0.5)
+        self.lif2 = snntorch.Leaky(beta=0.8, threshold=0.5)
+
+    def forward(self, x):
+        membrane1, membrane2 = self.lif1.reset_mem(), self.lif2.reset_mem()
+        hidden, outputs = [], []
+        for step in range(x.shape[0]):
+            spikes, membrane1 = self.lif1(self.current(x, step), membrane1)
+            hidden.append(spikes)
+            spikes, membrane2 = self.lif2(self.fc2(self.relayed(hidden, step)), membrane2)
+            outputs.append(spikes)
+        return torch.stack(outputs)
+
+    def current(self, x, step):
+        return self.fc1(x[step])
+
+    def relayed(self, hidden, step):
+        return hidden[step]
+
+
+class _LongDelay(_Plain):
+    def relayed(self, hidden, step):
+        return hidden[step] + (hidden[step - 3] if step >= 3 else 0)
+
+
+class _Filter(_Plain):
+    def current(self, x, step):
+        return self.fc1(x[step] + (x[step - 5] if step >= 5 else 0))
+
+
+class _Stops(_Plain):
+    def current(self, x, step):
+        return self.fc1(x[step]) if step < 10 else self.fc1(x[step] * 0)
+
+
+class _ScaledByLength(_Plain):
+    def current(self, x, step):
+        return self.fc1(x[step]) / x.shape[0]
+
+
+class _ScaledByBatch(_Plain):
+    def current(self, x, step):
+        return self.fc1(x[step]) / x.shape[1]
+
+
+class _SetsBeta(_Plain):
+    def forward(self, x):
+        self.lif1.beta = torch.sigmoid(self.fc1.bias)
+        return super().forward(x)
+
+
+class _SetsFactor(_Plain):
+    def forward(self, x):
+        self.lif1.graded_spikes_factor = torch.tensor(0.3)
+        return super().forward(x)
+
+
+class _OwnFire(_Plain):
+    def __init__(self):
+        super().__init__()
+        self.lif1.fire = lambda membrane: (membrane > 2).float()
+
+
+def test_a_plain_loop_is_accepted():
+    assert from_module(_Plain(), inputs=4).network.input.size == 4
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        (_LongDelay, "the current of lif2 at step 3 reads the spikes of lif1 at step 0"),
+        (_Filter, "the current of lif1 at step 5 reads sample 0"),
+        (_Stops, "the current of lif1 at step 10"),
+        (_ScaledByLength, "computes something else for 40 steps"),
+        (_ScaledByBatch, "computes something else for 40 steps"),
+        (_SetsBeta, "lif1.beta is changed by forward"),
+        (_SetsFactor, "lif1.graded_spikes_factor is changed by forward"),
+        (_OwnFire, "lif1.fire is not snnTorch's own"),
+    ],
+)
+def test_what_three_steps_would_not_show_is_refused(module, reason):
+    with pytest.raises(ModelError, match=reason):
+        from_module(module(), inputs=4)

@@ -17,6 +17,9 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+REPORT = '{"artifacts": [{"path": "left-over"}]}'
+
+
 def names() -> list[str]:
     return sorted(str(p) for p in Path().rglob("*"))
 
@@ -40,18 +43,35 @@ def test_nothing_appears_after_a_failure():
 
 def test_failure_keeps_what_was_there():
     Path("out").mkdir()
-    Path("out/report.json").write_text("old")
+    Path("out/report.json").write_text(REPORT)
     with pytest.raises(KeyboardInterrupt), whole_directory(Path("out")) as folder:
         (folder / "report.json").write_text("new")
         raise KeyboardInterrupt
     assert names() == ["out", "out/report.json"]
-    assert Path("out/report.json").read_text() == "old"
+    assert Path("out/report.json").read_text() == REPORT
 
 
-def test_old_files_go():
+def test_interrupted_swap_puts_back_what_was_there(monkeypatch):
     Path("out").mkdir()
-    for name in ("report.json", "left-over"):
-        Path("out", name).write_text("old")
+    Path("out/report.json").write_text(REPORT)
+    move = Path.replace
+
+    def interrupted(self, target):
+        if self.name == "new":
+            raise KeyboardInterrupt
+        return move(self, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), whole_directory(Path("out")):
+        pass
+    assert names() == ["out", "out/report.json"]
+    assert Path("out/report.json").read_text() == REPORT
+
+
+def test_own_files_go():
+    Path("out").mkdir()
+    Path("out/report.json").write_text(REPORT)
+    Path("out/left-over").write_text("old")
     with whole_directory(Path("out")) as folder:
         (folder / "report.json").write_text("new")
     assert names() == ["out", "out/report.json"]
@@ -61,9 +81,19 @@ def test_old_files_go():
 def test_free_places():
     Path("empty").mkdir()
     Path("ours").mkdir()
-    Path("ours/report.json").touch()
+    Path("ours/report.json").write_text(REPORT)
+    Path("ours/left-over").touch()
     for name in ("nothing", "empty", "ours"):
         check_output(Path(name))
+
+
+@pytest.mark.parametrize("report", ["", "{}", "[]", REPORT])
+def test_a_report_does_not_make_other_files_ours(report):
+    Path("project").mkdir()
+    Path("project/report.json").write_text(report)
+    Path("project/thesis.tex").touch()
+    with pytest.raises(UsageError, match="holds files this tool did not write"):
+        check_output(Path("project"))
 
 
 @pytest.mark.parametrize(
