@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from l2mu_compile import __version__
 from l2mu_compile.differential import Comparison, compare
 from l2mu_compile.errors import MismatchError, ModelError, UsageError
-from l2mu_compile.frontend import Decide, Model, read_network
+from l2mu_compile.frontend import Decide, Model, on_counts, read_network
 from l2mu_compile.interpreter import Progress, check_samples, run
 from l2mu_compile.network import Network
 from l2mu_compile.output import files_below, whole_directory, write_whole
@@ -113,6 +113,8 @@ def verify_output(
     network = read_network(folder / NETWORK_FILE)
     original = read_network(folder / FLOAT_FILE)
     target = get_target(report.target)
+    if decide is not None:
+        decide = on_counts(decide, original.input)
     check = _Check(network, lower(network), target, folder, original, decide)
     report = check.on(windows, report, progress)
     write_whole(folder / REPORT_FILE, report.to_json())

@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.errors import L2MUError, ModelError, UsageError
-from l2mu_compile.network import Network, identifier
+from l2mu_compile.network import Input, Network, identifier
 from l2mu_compile.report import Source
 from l2mu_compile.text import load_network
 from l2mu_compile.verify import verify
@@ -56,14 +56,17 @@ class Model:
             if values is not None and values.shape not in ((), (size,)):
                 raise UsageError(f"--input-{name}: {values.size} numbers for {size} channels")
         network = self.network.replace(input=entry)
-        decide = self.decide
+        return replace(self, network=network, decide=self.decide and on_counts(self.decide, entry))
 
-        def decide_counts(x: NDArray) -> NDArray:
-            scaled = x if entry.scale is None else x * entry.scale
-            assert decide is not None
-            return decide(scaled if entry.offset is None else scaled + entry.offset)
 
-        return replace(self, network=network, decide=decide_counts if decide else None)
+def on_counts(decide: Decide, entry: Input) -> Decide:
+    """``decide`` for raw sensor counts, converted by ``entry``'s scale and offset."""
+
+    def decide_counts(x: NDArray) -> NDArray:
+        scaled = x if entry.scale is None else x * entry.scale
+        return decide(scaled if entry.offset is None else scaled + entry.offset)
+
+    return decide_counts
 
 
 def load_model(
@@ -205,26 +208,44 @@ def _torch_decisions(module: nn.Module, time_first: bool) -> Decide:
     import torch
 
     def decide(x: NDArray) -> NDArray:
-        found = []
         module.eval()
+        found = []
         with torch.no_grad():
-            for start in range(0, len(x), BATCH):
+            for chunk in _chunks(x):
                 _forget(module)
-                batch = torch.from_numpy(np.ascontiguousarray(x[start : start + BATCH]))
-                output = _spikes_among(module(batch.transpose(0, 1) if time_first else batch))
-                if output.ndim == 3:
-                    output = output.sum(0 if time_first else 1)
-                found.append(np.argmax(output.numpy(), axis=1))
+                batch = torch.from_numpy(np.ascontiguousarray(chunk))
+                output = module(batch.transpose(0, 1) if time_first else batch)
+                counts = _spike_counts(output, chunk.shape[1], len(chunk))
+                found.append(np.argmax(counts.numpy(), axis=1))
         return np.concatenate(found).astype(np.int64)
 
     return decide
 
 
-def _spikes_among(output: Any) -> Tensor:
-    """Of what a module returns, the first tensor that holds spikes: one value besides zero."""
-    tensors = list(output) if isinstance(output, (tuple, list)) else [output]
+def _chunks(x: NDArray) -> Iterator[NDArray]:
+    """Parts of a batch, none with as many windows as steps, so that the axes can be told apart."""
+    for start in range(0, len(x), BATCH):
+        chunk = x[start : start + BATCH]
+        if len(chunk) == chunk.shape[1] > 1:
+            yield chunk[:1]
+            chunk = chunk[1:]
+        yield chunk
+
+
+def _spike_counts(output: Any, steps: int, windows: int) -> Tensor:
+    """Spikes ``[windows, classes]`` from what a module returns: the first tensor that holds them
+    (one value besides zero), over time or already counted, or a list with one for each step."""
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    tensors = [t for t in tree_leaves(output) if isinstance(t, torch.Tensor)]
+    if len(tensors) == steps and all(t.ndim == 2 for t in tensors):
+        tensors = [torch.stack(tensors)]
     spiking = (t for t in tensors if t.ndim == 3 and len(t[t != 0].unique()) <= 1)
-    return next(spiking, tensors[0])
+    found = next(spiking, tensors[0])
+    if found.ndim == 3:
+        found = found.sum(0 if found.shape[:2] == (steps, windows) else 1)
+    return found
 
 
 def _forget(module: nn.Module) -> None:

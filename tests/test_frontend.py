@@ -328,3 +328,23 @@ def test_a_plain_loop_is_accepted():
 def test_what_three_steps_would_not_show_is_refused(module, reason):
     with pytest.raises(ModelError, match=reason):
         from_module(module(), inputs=4)
+
+
+class _BatchFirst(_Plain):
+    """Batch first in, time first out: the usual snnTorch loop."""
+
+    def __init__(self, pack=torch.stack):
+        super().__init__()
+        self.pack = pack
+
+    def forward(self, x):
+        return self.pack(list(super().forward(x.transpose(0, 1))))
+
+
+@pytest.mark.parametrize("pack", [torch.stack, lambda steps: {"spikes": torch.stack(steps)}])
+@pytest.mark.parametrize("shape", [(9, 9, 4), (6, 20, 4), (BATCH + 5, 5, 4)])
+def test_decisions_of_batch_first_modules(pack, shape):
+    x = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    module = _BatchFirst(pack)
+    model = from_module(module, inputs=4)
+    np.testing.assert_array_equal(model.decide(x), run(model.network, x).decisions)
