@@ -238,8 +238,9 @@ def _buffers(network: Network) -> Problems:
     required = needs(network)
     wanted = {need.name: (need.ctype, need.count, need.lifetime) for need in required}
     for need in required:
-        b = placed.get(need.name)
-        if b is None or (b.ctype, b.count, b.lifetime) != wanted[need.name]:
+        found = placed.get(need.name)
+        form = None if found is None else (found.ctype, found.count, found.lifetime)
+        if form != wanted[need.name]:
             yield need.name, f"no buffer {need.ctype}[{need.count}] was planned"
             return
     for buffer in network.buffers:
