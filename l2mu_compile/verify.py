@@ -20,6 +20,7 @@ from l2mu_compile.network import (
     READOUT_RULES,
     RESERVED,
     STAGES,
+    Input,
     Network,
     Population,
     Projection,
@@ -147,7 +148,8 @@ def _finite(network: Network) -> Problems:
     for name, array in (sensor | network.tensors()).items():
         if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
             yield name, "holds NaN or infinity"
-    for node in (network.input, *network.populations):
+    nodes: list[Input | Population] = [network.input, *network.populations]
+    for node in nodes:
         for field in ("low", "high", "rate"):
             value = getattr(node, field, None)
             if value is not None and not np.isfinite(value):
