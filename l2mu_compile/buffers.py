@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from l2mu_compile.network import CTYPE_BYTES, Network, Population, spiking
+from l2mu_compile.network import CTYPE_BYTES, Network, Population, Projection, spiking
 from l2mu_compile.neurons import CuBaLIF
 
 
@@ -52,11 +52,16 @@ def needs(network: Network) -> list[Need]:
     return sorted(found, key=lambda need: need.lifetime != "state")
 
 
-def keeps_last_spikes(network: Network, population: Population) -> bool:
-    """True if a delayed reader of ``population`` updates after it, when its list is already new."""
+def reads_late(network: Network, projection: Projection) -> bool:
+    """True if last step's spikes are read after their source has updated, its list already new."""
     names = [p.name for p in network.order()]
-    own = names.index(population.name)
-    return any(p.delay and names.index(p.target) > own for p in network.out_of(population.name))
+    late = names.index(projection.target) > names.index(projection.source)
+    return bool(projection.delay) and late
+
+
+def keeps_last_spikes(network: Network, population: Population) -> bool:
+    """True if last step's spikes of ``population`` must be kept beside this step's."""
+    return any(reads_late(network, p) for p in network.out_of(population.name))
 
 
 def _population_needs(

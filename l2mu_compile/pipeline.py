@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from l2mu_compile.errors import L2MUError, ModelError, UsageError
+from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.network import Network
 from l2mu_compile.passbase import Context, Pass
 from l2mu_compile.passes import PASSES
@@ -126,8 +126,6 @@ def run_passes(
         except ModelError as error:
             before = f" (after {', '.join(done)})" if done else ""
             raise ModelError(f"pass {item.name}{before}: {error}") from error
-        except L2MUError:
-            raise
         if observer:
             observer(item, network, after)
         network = after

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from l2mu_compile.buffers import keeps_last_spikes
+from l2mu_compile.buffers import keeps_last_spikes, reads_late
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import LOWEST_F32
 from l2mu_compile.network import Buffer, Network, Population, Projection, identifier, spiking
@@ -122,7 +122,6 @@ def lower(network: Network) -> Program:
 class _Lowering:
     def __init__(self, network: Network) -> None:
         self.network = network
-        self.order = [p.name for p in network.order()]
         self.names = {f"{network.name}_{word}" for word in (*API_FUNCTIONS, "state_t", "window")}
         # A scratch buffer is a local variable: it would hide a constant of its name.
         self.names |= {buffer.name for buffer in network.buffers}
@@ -227,11 +226,8 @@ class _Lowering:
                 raise ModelError(f"{projection.name}: no such kernel: {projection.kernel!r}")
 
     def _spikes(self, projection: Projection) -> Place:
-        source = self.network.population(projection.source)
-        late = self.order.index(projection.target) > self.order.index(source.name)
-        return Place(
-            f"{source.name}_last" if projection.delay and late else f"{source.name}_spikes"
-        )
+        late = reads_late(self.network, projection)
+        return Place(f"{projection.source}_last" if late else f"{projection.source}_spikes")
 
     def _accumulate_dense(self, projection: Projection, accumulator: Place) -> None:
         weights = self._constant(_weights(projection), projection.weight.T)

@@ -31,10 +31,9 @@ class PlanMemory(Pass):
         for need in state:
             placed.append((need, _at(need, end)))
             end += need.bytes
-        base = end + end % CTYPE_BYTES["uint16_t"]
         scratch = [need for need in required if need.lifetime == "scratch"]
         for need in sorted(scratch, key=lambda need: -need.bytes):
-            placed.append((need, _lowest(need, base, placed)))
+            placed.append((need, _lowest(need, end, placed)))
         buffers = sorted((b for _, b in placed), key=lambda b: (b.offset, b.name))
         return network.replace(buffers=tuple(buffers), stage="planned")
 

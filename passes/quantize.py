@@ -135,9 +135,8 @@ def _tied(network: Network, population: Population, scale: NDArray) -> NDArray:
     if population.name == network.readout.population and network.readout.rule != "spike_count":
         return np.full_like(scale, scale.min())
     shared = [p.blocks for p in network.into(population.name) if p.shared]
-    for _ in shared:
-        for blocks in shared:
-            scale = np.tile(scale.reshape(blocks, -1).min(axis=0), blocks)
+    for blocks in shared:
+        scale = np.tile(scale.reshape(blocks, -1).min(axis=0), blocks)
     return scale
 
 

@@ -77,7 +77,6 @@ def _check(program: Program) -> None:
 
 def _view(program: Program, stamp: Sequence[str]) -> dict[str, Any]:
     base = max((b.end for b in state_layout(program).values()), default=0)
-    base += base % SCRATCH_BYTES
     scratch = [b for b in program.buffers if b.lifetime == "scratch"]
     end = max((b.end for b in scratch), default=base)
     printer = _CallPrinter(program)
