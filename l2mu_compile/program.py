@@ -21,7 +21,7 @@ from l2mu_compile.neurons import CuBaLIF, parameter_names
 Field = tuple[str, str | int | None]
 
 # The generated API's functions; no constant may take their names.
-API_FUNCTIONS = ("init", "reset", "step", "classify", "run")
+API_FUNCTIONS = ("init", "reset", "step", "classify", "scores", "run")
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,14 @@ class Program:
     """One time step of one network, ready to print.
 
     ``buffers`` are the arena; ``reset`` runs before a window on an arena of zeros, ``step`` once
-    for each sample, ``classify`` after the last.
+    for each sample, ``classify`` after the last. ``rule`` is the readout's.
     """
 
     name: str
     inputs: int
     classes: int
     window: int | None
+    rule: str
     buffers: tuple[Buffer, ...]
     data: tuple[Data, ...]
     records: tuple[Record, ...]
@@ -140,6 +141,7 @@ class _Lowering:
             inputs=network.input.size,
             classes=network.classes,
             window=network.window,
+            rule=network.readout.rule,
             buffers=network.buffers,
             data=tuple(self.data),
             records=tuple(self.records),

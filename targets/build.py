@@ -63,14 +63,19 @@ def build(
     if "static_library" in target.artifacts:
         static_library(target, objects, library, log)
     if "shared_library" in target.artifacts:
-        shared_library(target, objects, _shared_path(output, program.name), log)
+        shared = _shared_path(output, program.name)
+        shared_library(target, objects, shared, log, exports=api_names(program))
     if "firmware" in target.artifacts:
         main = _write_firmware(program, window, stamp, output / "firmware")
         linked = compile_objects(target, [main], [output / "src"], scratch / "main", log)
         image = _firmware_path(output, program.name)
         # Inlined into one another, the API's functions would leave nothing to call by name.
-        keep = [f"{program.name}_{word}" for word in API_FUNCTIONS]
-        link_firmware(target, [*linked, *objects], image, log=log, keep=keep)
+        link_firmware(target, [*linked, *objects], image, log=log, keep=api_names(program))
+
+
+def api_names(program: Program) -> list[str]:
+    """The C functions a user of ``program`` calls."""
+    return [f"{program.name}_{word}" for word in API_FUNCTIONS]
 
 
 def open_device(program: Program, target: Target, output: Path) -> Device:

@@ -18,6 +18,12 @@ from l2mu_compile.targets.kernel_table import HEADERS, KERNEL_DIR, kernel_table
 TEMPLATE_DIR = Path(__file__).parent / "templates"
 # Headers that generated code includes; a model's own header must not be found in their place.
 STANDARD_HEADERS = ("stddef", "stdint", "string")
+SCORE_MEANINGS = {
+    "spike_count": "spikes of its output neuron",
+    "last_membrane": "the membrane of its output neuron after the last step",
+    "max_membrane": "the largest membrane of its output neuron",
+    "mean_membrane": "the sum of its output neuron's membrane over the steps",
+}
 SCRATCH_BYTES = CTYPE_BYTES["uint16_t"]
 
 
@@ -87,6 +93,8 @@ def _view(program: Program, stamp: Sequence[str]) -> dict[str, Any]:
         "program": program,
         "state_bytes": state_bytes(program),
         "state": list(state_layout(program).values()),
+        "score_ctype": state_layout(program)["score"].ctype,
+        "score_meaning": SCORE_MEANINGS[program.rule],
         "scratch_count": (end - base) // SCRATCH_BYTES,
         "scratch": [_scratch_view(b, base) for b in scratch],
         "reset": [printer.call(call) for call in program.reset],

@@ -16,7 +16,6 @@ HOST = Target(
     triple="native",
     cpu="baseline",
     pointer_bytes=struct.calcsize("P"),
-    alignment=16,
     kernel_sets=("ref",),
     artifacts=("static_library", "shared_library"),
 )

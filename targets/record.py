@@ -69,12 +69,10 @@ class EmulatorModel:
 class Target:
     """One machine to compile for.
 
-    ``triple`` and ``cpu`` are zig's (``zig targets`` lists them); ``features`` are capabilities
-    that passes and kernel selection read, such as ``dsp``, ``fpu``, ``mve`` or ``neon``.
-    ``kernel_sets`` are in order of preference and end in the portable one. ``alignment`` is that of
-    arrays, in bytes. ``memory``, ``startup`` (C files) and ``linker_script`` (a template), the last
-    two in ``runtime/``, belong to targets that build firmware. ``emulator`` is None where the code
-    runs on the host itself.
+    ``triple`` and ``cpu`` are zig's (``zig targets`` lists them). ``kernel_sets`` are in order of
+    preference and end in the portable one. ``memory``, ``startup`` (C files) and ``linker_script``
+    (a template), the last two in ``runtime/``, belong to targets that build firmware. ``emulator``
+    is None where the code runs on the host itself.
 
     Raises ValueError, naming the target and the rule, for a record that contradicts itself.
     """
@@ -85,8 +83,6 @@ class Target:
     triple: str
     cpu: str
     pointer_bytes: int
-    alignment: int
-    features: frozenset[str] = frozenset()
     kernel_sets: tuple[str, ...] = ("ref",)
     artifacts: tuple[str, ...] = ("static_library",)
     cflags: tuple[str, ...] = ()
@@ -118,8 +114,6 @@ class Target:
         self._check(self.arch in ARCHITECTURES, f"arch is one of {', '.join(ARCHITECTURES)}")
         self._check(bool(self.triple) and bool(self.cpu), "triple and cpu are not empty")
         self._check(self.pointer_bytes in (4, 8), "pointer_bytes is 4 or 8")
-        power = self.alignment > 0 and self.alignment & (self.alignment - 1) == 0
-        self._check(power, "alignment is a power of two")
         self._check(
             len(set(self.kernel_sets)) == len(self.kernel_sets) > 0,
             "kernel_sets names at least one set, and none twice",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -107,20 +108,33 @@ def static_library(
 
 
 def shared_library(
-    target: Target, objects: Sequence[Path], output: Path, log: CommandLog | None = None
+    target: Target,
+    objects: Sequence[Path],
+    output: Path,
+    log: CommandLog | None = None,
+    *,
+    exports: Sequence[str] = ("*",),
 ) -> Path:
-    """Link a shared library that needs no other, not even a C library; raises ToolchainError."""
+    """Link a shared library that needs no other, not even a C library; raises ToolchainError.
+
+    It shows the symbols in ``exports`` and no others.
+    """
     _require(target, "shared_library")
     _make_directory(output.parent)
-    command = [
-        *_cc(target),
-        *compile_flags(target, [RUNTIME_DIR]),
-        *("-shared", "-nostdlib", "-Wl,--gc-sections", "-Wl,-z,defs"),
-        *map(str, objects),
-        str(RUNTIME_DIR / "memory.c"),
-        *("-o", str(output)),
-    ]
-    _run(command, log or CommandLog())
+    with tempfile.TemporaryDirectory(prefix="l2mu-compile-") as directory:
+        versions = Path(directory) / "exports.map"
+        names = " ".join(f"{name};" for name in exports)
+        versions.write_text(f"{{ global: {names} local: *; }};\n", encoding="ascii")
+        command = [
+            *_cc(target),
+            *compile_flags(target, [RUNTIME_DIR]),
+            *("-shared", "-nostdlib", "-Wl,--gc-sections", "-Wl,-z,defs"),
+            f"-Wl,--version-script={versions}",
+            *map(str, objects),
+            str(RUNTIME_DIR / "memory.c"),
+            *("-o", str(output)),
+        ]
+        _run(command, log or CommandLog())
     return output
 
 

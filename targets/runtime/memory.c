@@ -17,13 +17,13 @@ void *memcpy(void *restrict to, const void *restrict from, size_t size) {
     const unsigned char *in = from;
     if ((((uintptr_t)out | (uintptr_t)in) & 3u) == 0u) {
         for (; size >= 4u; size -= 4u) {
-      *(word_t *)(void *)out = *(const word_t *)(const void *)in;
+            *(word_t *)(void *)out = *(const word_t *)(const void *)in;
             out += 4;
             in += 4;
         }
     }
     for (; size > 0u; size--) {
-    *out++ = *in++;
+        *out++ = *in++;
     }
     return to;
 }
@@ -34,12 +34,12 @@ void *memset(void *to, int value, size_t size) {
     if (((uintptr_t)out & 3u) == 0u) {
         const uint32_t word = 0x01010101u * byte;
         for (; size >= 4u; size -= 4u) {
-      *(word_t *)(void *)out = word;
+            *(word_t *)(void *)out = word;
             out += 4;
         }
     }
     for (; size > 0u; size--) {
-    *out++ = byte;
+        *out++ = byte;
     }
     return to;
 }

@@ -61,7 +61,7 @@ static void enable_fpu(void) {
 #if defined(__ARM_FP)
     /* Coprocessor access control register: full access to CP10 and CP11, before any float. */
     volatile uint32_t *const cpacr = (volatile uint32_t *)0xE000ED88u;
-  *cpacr |= 0xFu << 20;
+    *cpacr |= 0xFu << 20;
     __asm volatile("dsb\n\tisb" : : : "memory");
 #endif
 }
@@ -69,10 +69,10 @@ static void enable_fpu(void) {
 void Reset_Handler(void) {
     const uint32_t *load = firmware_data_load;
     for (uint32_t *word = firmware_data_start; word < firmware_data_end; word++) {
-    *word = *load++;
+        *word = *load++;
     }
     for (uint32_t *word = firmware_bss_start; word < firmware_bss_end; word++) {
-    *word = 0u;
+        *word = 0u;
     }
     enable_fpu();
     firmware_halt(main());

@@ -48,6 +48,11 @@ int itoy_classify(const itoy_state_t *state)
     return l2mu_argmax_i32(state->score, 2);
 }
 
+const int32_t *itoy_scores(const itoy_state_t *state)
+{
+    return state->score;
+}
+
 int itoy_run(itoy_state_t *state, const float *samples, size_t steps)
 {
     itoy_reset(state);

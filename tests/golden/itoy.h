@@ -4,7 +4,8 @@
  * One decision:
  *
  *     static itoy_state_t state;
- *     int label = itoy_run(&state, samples, steps);
+ *     float window[steps][ITOY_INPUTS];
+ *     int label = itoy_run(&state, &window[0][0], steps);
  *
  * or sample by sample: itoy_init once, itoy_step for every sample, itoy_classify when you
  * want the decision so far, itoy_reset before the next window. Functions are reentrant; use one
@@ -42,6 +43,9 @@ void itoy_step(itoy_state_t *state, const float *sample);
 
 /* The decision so far: the class with the largest score, the lowest among equals. */
 int itoy_classify(const itoy_state_t *state);
+
+/* What each class has scored so far, int32_t[ITOY_CLASSES]: spikes of its output neuron. */
+const int32_t *itoy_scores(const itoy_state_t *state);
 
 /* Reset, take `steps` samples, float[steps][ITOY_INPUTS], and classify. */
 int itoy_run(itoy_state_t *state, const float *samples, size_t steps);

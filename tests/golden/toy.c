@@ -44,6 +44,11 @@ int toy_classify(const toy_state_t *state)
     return l2mu_argmax_i32(state->score, 2);
 }
 
+const int32_t *toy_scores(const toy_state_t *state)
+{
+    return state->score;
+}
+
 int toy_run(toy_state_t *state, const float *samples, size_t steps)
 {
     toy_reset(state);

@@ -4,7 +4,8 @@
  * One decision:
  *
  *     static toy_state_t state;
- *     int label = toy_run(&state, samples, steps);
+ *     float window[steps][TOY_INPUTS];
+ *     int label = toy_run(&state, &window[0][0], steps);
  *
  * or sample by sample: toy_init once, toy_step for every sample, toy_classify when you
  * want the decision so far, toy_reset before the next window. Functions are reentrant; use one
@@ -41,6 +42,9 @@ void toy_step(toy_state_t *state, const float *sample);
 
 /* The decision so far: the class with the largest score, the lowest among equals. */
 int toy_classify(const toy_state_t *state);
+
+/* What each class has scored so far, int32_t[TOY_CLASSES]: spikes of its output neuron. */
+const int32_t *toy_scores(const toy_state_t *state);
 
 /* Reset, take `steps` samples, float[steps][TOY_INPUTS], and classify. */
 int toy_run(toy_state_t *state, const float *samples, size_t steps);

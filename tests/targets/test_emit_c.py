@@ -39,6 +39,7 @@ from l2mu_compile.targets.toolchain import RUNTIME_DIR
 from l2mu_compile.targets.zig import zig_command, zig_environment
 
 Golden = Callable[[str, str], None]
+NUMPY_TYPES = {"float": "<f4", "int32_t": "<i4", "int64_t": "<i8"}
 STRICT = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-pedantic")
 
 
@@ -194,6 +195,22 @@ def test_the_api_in_one_piece_equals_the_api_step_by_step(host: HostCompiler) ->
             model.step(sample)
         assert model.classify() == decision
     assert whole == run(network, x).decisions.tolist()
+
+
+@pytest.mark.parametrize("rule", READOUT_RULES)
+@pytest.mark.parametrize("quantized", [False, True])
+def test_scores_are_the_interpreters(host: HostCompiler, rule: str, quantized: bool) -> None:
+    network = planned(l2mu(rule=rule), quantized)
+    program = lower(network)
+    model = host.model(program)
+    score = state_layout(program)["score"]
+    scores = model._library[f"{program.name}_scores"]
+    scores.restype = ctypes.c_void_p
+    x = samples(network)
+    for window, expected in zip(x, run(network, x).scores, strict=True):
+        model.run(window[None])
+        found = ctypes.string_at(scores(model._pointer), score.end - score.offset)
+        assert found == expected.astype(NUMPY_TYPES[score.ctype]).tobytes()
 
 
 def test_a_reset_clears_everything(host: HostCompiler) -> None:

@@ -385,7 +385,6 @@ AARCH64 = Target(
     triple="aarch64-freestanding-none",
     cpu="cortex_a53",
     pointer_bytes=8,
-    alignment=16,
     emulator=EmulatorModel(
         arch="UC_ARCH_ARM64",
         mode=("UC_MODE_ARM",),

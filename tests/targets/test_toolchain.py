@@ -74,6 +74,15 @@ def test_shared_library_hides_its_own_memcpy(tmp_path: Path) -> None:
     assert b"libc" not in path.read_bytes()
 
 
+def test_shared_library_shows_what_is_exported_and_no_more(tmp_path: Path) -> None:
+    objects = _objects(HOST, tmp_path)
+    path = shared_library(HOST, objects[:1], tmp_path / "add.so", exports=["add", "fill"])
+    library = ctypes.CDLL(str(path))
+    assert library.add(40, 2) == 42
+    assert hasattr(library, "fill")
+    assert not hasattr(library, "copy")
+
+
 def test_file_names_in_outputs_have_no_directory(tmp_path: Path) -> None:
     library = _load(tmp_path)
     for function in (library.here, library.there):
