@@ -151,6 +151,10 @@ def compile(
     module: ModuleSpec = None,
     inputs: Inputs = None,
     readout: ReadoutRule = None,
+    artifact: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="NAME", help="A package to make as well; may be given several times."),
+    ] = None,
     quantize: Annotated[
         Numbers, typer.Option(metavar="int8|none", help="int8, or none for float32.")
     ] = Numbers.none,
@@ -221,6 +225,7 @@ def compile(
             target=record,
             passes=pipeline,
             windows=windows,
+            artifacts=tuple(artifact or ()),
             command=_command(),
             observer=_printer(print_after, pipeline),
             check_passes=not no_verify_passes,
@@ -357,7 +362,7 @@ def targets(as_json: AsJson = False) -> None:
             "description": t.description,
             "artifacts": list(t.artifacts),
             "kernel_sets": list(t.kernel_sets),
-            "runs_on": "this machine" if t.emulator is None else "emulator",
+            "runs_on": t.runs_on,
         }
         for t in TARGETS.values()
     ]

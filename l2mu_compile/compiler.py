@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +29,11 @@ from l2mu_compile.report import (
     Verification,
     load_report,
 )
-from l2mu_compile.targets.build import Window, build, measured_footprint, open_device
+from l2mu_compile.targets.artifacts import chosen_packages
+from l2mu_compile.targets.build import build, measured_footprint, open_device
 from l2mu_compile.targets.devices import Device, EmulatedModel, HostModel
 from l2mu_compile.targets.emit_c import state_bytes
+from l2mu_compile.targets.product import Product, Window
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import get_target
 from l2mu_compile.targets.toolchain import CommandLog
@@ -53,12 +55,14 @@ class Job:
     """How to compile: everything besides the model and where the output goes.
 
     ``windows`` calibrate and are what the fresh code is checked on; random ones serve without.
-    ``command`` goes into the report. ``progress_of(what)`` gives a progress callback for a phase.
+    ``artifacts`` are packages to make besides what is always built. ``command`` goes into the
+    report. ``progress_of(what)`` gives a progress callback for a phase.
     """
 
     target: Target
     passes: tuple[Pass, ...]
     windows: Windows | None = None
+    artifacts: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     observer: Observer | None = None
     check_passes: bool = True
@@ -72,6 +76,7 @@ def compile_model(model: Model, job: Job, output: Path) -> Report:
     ``output`` appears whole or not at all. Raises `ModelError` if the model cannot be compiled,
     `MismatchError` if the fresh code is not bit-exact, `ToolchainError` if it cannot be built.
     """
+    packages = chosen_packages(job.target, job.artifacts)
     notes = list(model.notes)
     x = None if job.windows is None else job.windows.x
     context = Context(job.target, x, notes.append, job.progress_of("calibrating"))
@@ -84,15 +89,19 @@ def compile_model(model: Model, job: Job, output: Path) -> Report:
     with whole_directory(output) as folder, tempfile.TemporaryDirectory() as scratch:
         _write_networks(folder, model.network, network, program)
         window = Window(windows.x[0], origin)
-        build(program, job.target, window, stamp, folder, Path(scratch), job.log)
+        product = Product(program, job.target, window, stamp, folder, Path(scratch), job.log)
+        build(product)
         report = _describe(model, job, network, program, folder, notes)
         check = _Check(network, program, job.target, folder, model.network, model.decide)
         if "firmware" in job.target.artifacts:
             decision = int(run(network, windows.x[:1]).decisions[0])
             report = report.model_copy(update={"firmware_decision": decision})
         report = check.on(windows, report, job.progress_of("checking"))
-        (folder / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
         _require_exact(report)
+        for package in packages:
+            package.make(replace(product, report=report))
+        report = report.model_copy(update={"artifacts": _artifacts(folder)})
+        (folder / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
     return report
 
 
@@ -225,7 +234,7 @@ def _write_networks(folder: Path, original: Network, network: Network, program: 
     (folder / "program.txt").write_text(str(program), encoding="utf-8")
 
 
-def _stamp(model: Model, job: Job, program: Program) -> list[str]:
+def _stamp(model: Model, job: Job, program: Program) -> tuple[str, ...]:
     source = f"{model.source.kind} {model.source.name}"
     digest = f", sha256 {model.source.sha256}" if model.source.sha256 else ""
     lines = [
@@ -234,7 +243,7 @@ def _stamp(model: Model, job: Job, program: Program) -> list[str]:
         f"passes: {', '.join(map(str, job.passes))}",
         f"command: {' '.join(job.command)}",
     ]
-    return [_printable(line) for line in lines]
+    return tuple(_printable(line) for line in lines)
 
 
 def _printable(line: str) -> str:
@@ -280,8 +289,12 @@ def _describe(
             )
             for p in network.projections
         ],
-        artifacts=[Artifact(path=n, bytes=b, sha256=d) for n, b, d in files_below(folder)],
+        artifacts=_artifacts(folder),
     )
+
+
+def _artifacts(folder: Path) -> list[Artifact]:
+    return [Artifact(path=n, bytes=b, sha256=d) for n, b, d in files_below(folder)]
 
 
 def _require_untouched(folder: Path, report: Report) -> None:

@@ -1,14 +1,52 @@
-"""Arm Cortex-M targets: freestanding Thumb-2 code, firmware images run on the emulator."""
+"""Arm Cortex-M targets: freestanding Thumb code, firmware images for the boards QEMU knows.
+
+Cores with a floating-point unit pass floats in its registers (hard-float ABI); ``--mattr`` and
+``--float-abi`` make other builds of the same core. Memory is that of QEMU's board for the core; a
+real board's comes with ``--board``.
+"""
 
 from __future__ import annotations
 
-from l2mu_compile.targets.record import EmulatorModel, Memory, Region, Target
+from l2mu_compile.targets.record import EmulatorModel, Memory, Qemu, Region, Target
 
 KIB = 1024
 MIB = 1024 * KIB
 
+# Arm Ltd, AN385, AN386 and AN500: 4 MiB of code memory at 0, 4 MiB of data memory.
+MPS2 = Memory(flash=Region(0x0000_0000, 4 * MIB), ram=Region(0x2000_0000, 4 * MIB))
+# AN505: secure aliases of SSRAM 1 (code) and SSRAM 2 and 3 (data).
+MPS2_SECURE = Memory(flash=Region(0x1000_0000, 4 * MIB), ram=Region(0x3800_0000, 4 * MIB))
+# AN547: code in the 2 MiB of SRAM at 0x1100_0000 (secure alias), data in 512 KiB of DTCM.
+MPS3_SECURE = Memory(flash=Region(0x1100_0000, 2 * MIB), ram=Region(0x3000_0000, 512 * KIB))
 
-def _m_profile(cpu: str) -> EmulatorModel:
+
+def _cortex_m(
+    name: str,
+    description: str,
+    cpu: str,
+    memory: Memory,
+    machine: str,
+    emulated: str | None = None,
+) -> Target:
+    """A core: zig's name for it, and the processors that unicorn and QEMU emulate it with."""
+    hard = "+" in cpu
+    return Target(
+        name=name,
+        description=description,
+        arch="arm",
+        triple=f"thumb-freestanding-{'eabihf' if hard else 'eabi'}",
+        cpu=cpu,
+        pointer_bytes=4,
+        artifacts=("lib", "firmware"),
+        emulator=_emulator(f"UC_CPU_ARM_{emulated}") if emulated else None,
+        qemu=Qemu("qemu-system-arm", ("-M", machine)),
+        memory=memory,
+        startup=("startup_cortex_m.c",),
+        linker_script="cortex_m.ld.jinja",
+    )
+
+
+def _emulator(cpu: str) -> EmulatorModel:
     return EmulatorModel(
         arch="UC_ARCH_ARM",
         mode=("UC_MODE_THUMB", "UC_MODE_MCLASS"),
@@ -21,26 +59,67 @@ def _m_profile(cpu: str) -> EmulatorModel:
         link="LR",
         program_counter="PC",
         code_bit=1,
-        instruction_bytes=0,
         entry="vector_table",
         devices=(Region(0xE000_E000, 4 * KIB),),
     )
 
 
-CORTEX_M4 = Target(
-    name="cortex-m4",
-    description="Arm Cortex-M4 (ARMv7E-M, DSP instructions, no FPU)",
-    arch="arm",
-    triple="thumb-freestanding-eabi",
-    cpu="cortex_m4",
-    pointer_bytes=4,
-    kernel_sets=("ref",),
-    artifacts=("static_library", "firmware"),
-    emulator=_m_profile("UC_CPU_ARM_CORTEX_M4"),
-    memory=Memory(
-        flash=Region(0x0000_0000, 2 * MIB),
-        ram=Region(0x2000_0000, 256 * KIB),
-    ),
-    startup=("startup_cortex_m.c",),
-    linker_script="cortex_m.ld.jinja",
+CORTEX_M0PLUS = _cortex_m(
+    "cortex-m0plus",
+    "Arm Cortex-M0+ (ARMv6-M)",
+    "cortex_m0plus",
+    MPS2,
+    "mps2-an385",
+    "CORTEX_M0",
+)
+CORTEX_M3 = _cortex_m(
+    "cortex-m3", "Arm Cortex-M3 (ARMv7-M)", "cortex_m3", MPS2, "mps2-an385", "CORTEX_M3"
+)
+CORTEX_M4 = _cortex_m(
+    "cortex-m4",
+    "Arm Cortex-M4 (ARMv7E-M, DSP instructions, no FPU)",
+    "cortex_m4",
+    MPS2,
+    "mps2-an386",
+    "CORTEX_M4",
+)
+CORTEX_M4F = _cortex_m(
+    "cortex-m4f",
+    "Arm Cortex-M4 with FPU (ARMv7E-M, DSP instructions)",
+    "cortex_m4+vfp4d16sp",
+    MPS2,
+    "mps2-an386",
+    "CORTEX_M4",
+)
+CORTEX_M7 = _cortex_m(
+    "cortex-m7",
+    "Arm Cortex-M7 with single-precision FPU (ARMv7E-M, DSP instructions)",
+    "cortex_m7+fp_armv8d16sp",
+    MPS2,
+    "mps2-an500",
+    "CORTEX_M7",
+)
+CORTEX_M33 = _cortex_m(
+    "cortex-m33",
+    "Arm Cortex-M33 with FPU (ARMv8-M, DSP instructions)",
+    "cortex_m33+fp_armv8d16sp",
+    MPS2_SECURE,
+    "mps2-an505",
+    "CORTEX_M33",
+)
+CORTEX_M55 = _cortex_m(
+    "cortex-m55",
+    "Arm Cortex-M55 (ARMv8.1-M, Helium vector instructions, FPU)",
+    "cortex_m55+mve_fp+fp_armv8d16",
+    MPS3_SECURE,
+    "mps3-an547",
+)
+# QEMU knows no Cortex-M85; a Cortex-M55 executes the same instructions but for pointer
+# authentication, which is not used here.
+CORTEX_M85 = _cortex_m(
+    "cortex-m85",
+    "Arm Cortex-M85 (ARMv8.1-M, Helium vector instructions, FPU), run on a Cortex-M55",
+    "cortex_m85+mve_fp+fp_armv8d16",
+    MPS3_SECURE,
+    "mps3-an547",
 )

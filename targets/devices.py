@@ -6,7 +6,6 @@ Both offer the same few operations, so one comparison serves every target.
 from __future__ import annotations
 
 import ctypes
-import sys
 from pathlib import Path
 from typing import Protocol
 
@@ -84,21 +83,23 @@ class HostModel:
 
 
 class EmulatedModel:
-    """Firmware on the emulated processor, its functions called one by one.
+    """A firmware image or shared library on the emulated processor, its functions called one by
+    one.
 
     Counts instructions of every step: ``step_instructions`` holds one number a step since the
     start.
     """
 
     def __init__(
-        self, target: Target, firmware: Path, name: str, inputs: int, state_bytes: int
+        self, target: Target, image: Path, name: str, inputs: int, state_bytes: int
     ) -> None:
-        self._emulator = Emulator(target, firmware, count_instructions=True)
+        self._emulator = Emulator(target, image, count_instructions=True)
         self._name = name
         self._state_bytes = state_bytes
         self._state = self._emulator.alloc(state_bytes)
         self._sample = self._emulator.alloc(4 * inputs)
-        self._stack = _paint_stack(self._emulator, target)
+        stack = self._emulator.stack
+        self._emulator.write(stack.origin, bytes([STACK_PAINT]) * stack.size)
         self.step_instructions: list[int] = []
 
     def run_firmware(self) -> int:
@@ -121,20 +122,7 @@ class EmulatedModel:
 
     def stack_bytes(self) -> int:
         """Deepest stack so far, in bytes."""
-        low, size = self._stack
-        painted = self._emulator.read(low, size)
-        return size - next((i for i, byte in enumerate(painted) if byte != STACK_PAINT), size)
-
-
-def _paint_stack(emulator: Emulator, target: Target) -> tuple[int, int]:
-    """Fill the stack's reserve with a pattern; returns its lowest address and size."""
-    assert target.memory is not None
-    size = target.memory.stack_bytes
-    low = emulator.symbol("firmware_stack_top").address - size
-    emulator.write(low, bytes([STACK_PAINT]) * size)
-    return low, size
-
-
-def host_library_name(name: str) -> str:
-    """The shared library's file name on this machine."""
-    return f"lib{name}.dylib" if sys.platform == "darwin" else f"lib{name}.so"
+        stack = self._emulator.stack
+        painted = self._emulator.read(stack.origin, stack.size)
+        clean = (i for i, byte in enumerate(painted) if byte != STACK_PAINT)
+        return stack.size - next(clean, stack.size)

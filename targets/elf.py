@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from elftools.common.exceptions import ELFError
-from elftools.elf.constants import SH_FLAGS
+from elftools.elf.constants import P_FLAGS, SH_FLAGS
 from elftools.elf.elffile import ELFFile
+from elftools.elf.relocation import RelocationSection
 
 from l2mu_compile.errors import ToolchainError
 
@@ -26,6 +27,15 @@ class Symbol(NamedTuple):
     address: int
     size: int
     is_function: bool
+
+
+class Extent(NamedTuple):
+    """Memory of a running image: ``size`` bytes from ``address``."""
+
+    address: int
+    size: int
+    is_code: bool
+    is_writable: bool
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,7 @@ def symbols(path: Path) -> dict[str, Symbol]:
     """Functions and variables defined in an ELF file, by name; raises ToolchainError as above."""
     found: dict[str, Symbol] = {}
     for elf in _elf_files(path):
-        table: Any = elf.get_section_by_name(".symtab")
+        table: Any = elf.get_section_by_name(".symtab") or elf.get_section_by_name(".dynsym")
         is_arm = elf["e_machine"] == "EM_ARM"
         for symbol in table.iter_symbols() if table is not None else ():
             kind = symbol["st_info"]["type"]
@@ -89,6 +99,41 @@ def segments(path: Path) -> list[tuple[int, int, bytes]]:
         for segment in elf.iter_segments()
         if segment["p_type"] == "PT_LOAD" and segment["p_filesz"] > 0
     ]
+
+
+def extents(path: Path) -> list[Extent]:
+    """The memory that loadable contents take when running, in order of address; ToolchainError."""
+    found = [
+        Extent(
+            int(segment["p_vaddr"]),
+            int(segment["p_memsz"]),
+            bool(segment["p_flags"] & P_FLAGS.PF_X),
+            bool(segment["p_flags"] & P_FLAGS.PF_W),
+        )
+        for elf in _elf_files(path)
+        for segment in elf.iter_segments()
+        if segment["p_type"] == "PT_LOAD" and segment["p_memsz"] > 0
+    ]
+    return sorted(found)
+
+
+def relocated(path: Path) -> list[tuple[int, int]]:
+    """Words of a shared library to fill in when it lies at address 0: (address, value).
+
+    Raises ToolchainError as above, and for a library that needs symbols of others.
+    """
+    return [word for elf in _elf_files(path) for word in _relative_words(elf, path)]
+
+
+def _relative_words(elf: Any, path: Path) -> Iterator[tuple[int, int]]:
+    for section in elf.iter_sections():
+        if not isinstance(section, RelocationSection) or not section["sh_flags"]:
+            continue
+        for relocation in section.iter_relocations():
+            if relocation["r_info_sym"]:
+                raise ToolchainError(f"{path} needs symbols of other libraries")
+            if relocation.is_RELA():
+                yield int(relocation["r_offset"]), int(relocation["r_addend"])
 
 
 def entry_point(path: Path) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,14 @@ import unicorn
 from unicorn import unicorn_const
 
 from l2mu_compile.errors import L2MUError, UsageError
-from l2mu_compile.targets.elf import Symbol, entry_point, segments, symbols
+from l2mu_compile.targets.elf import (
+    Symbol,
+    entry_point,
+    extents,
+    relocated,
+    segments,
+    symbols,
+)
 from l2mu_compile.targets.instruction_counter import InstructionCounter
 from l2mu_compile.targets.record import EmulatorModel, Memory, Region, Target
 
@@ -27,6 +35,8 @@ DEFAULT_LIMIT = 2_000_000_000
 _PAGE = 0x1000
 # Arm's default memory map must allow execution here, or the last return faults instead of ending.
 _RETURN_TRAP = Region(SCRATCH.end, _PAGE)
+# Where a shared library's functions find a stack; it asks for none itself.
+_LIBRARY_STACK = Region(SCRATCH.end + 0x10000, 64 * 1024)
 _READ_EXECUTE = unicorn_const.UC_PROT_READ | unicorn_const.UC_PROT_EXEC
 _READ_WRITE = unicorn_const.UC_PROT_READ | unicorn_const.UC_PROT_WRITE
 
@@ -46,15 +56,15 @@ class Emulator:
     """
 
     def __init__(self, target: Target, elf_path: Path, *, count_instructions: bool = False) -> None:
-        if target.emulator is None or target.memory is None:
+        if target.emulator is None:
             raise UsageError(f"target '{target.name}' has no emulator")
         self._model: EmulatorModel = target.emulator
-        self._memory: Memory = target.memory
+        self._memory: Memory | None = target.memory
         self._pointer_bytes = target.pointer_bytes
         self._symbols = symbols(elf_path)
         self._functions = _sorted_functions(self._symbols)
         self._constants = importlib.import_module(f"unicorn.{self._model.constants}")
-        self._engine = self._make_engine()
+        self._engine = self._make_engine(elf_path)
         self._load(elf_path)
         self._start, self._stack_top = self._reset_state(elf_path)
         self._counter = self._make_counter(elf_path) if count_instructions else None
@@ -164,6 +174,14 @@ class Emulator:
         self.write(SCRATCH.origin, bytes(self._next_free - SCRATCH.origin))
         self._next_free = SCRATCH.origin
 
+    @property
+    def stack(self) -> Region:
+        """The memory that is kept for the stack."""
+        if self._memory is None:
+            return _LIBRARY_STACK
+        size = self._memory.stack_bytes
+        return Region(self._stack_top - size, size)
+
     def register(self, name: str) -> int:
         """A register's unsigned value, by its name in the target's architecture (``R1``)."""
         return int(self._engine.reg_read(self._register_id(name)))
@@ -182,25 +200,45 @@ class Emulator:
         start, size, name = self._functions[index]
         return f"{name}+{address - start:#x}" if address < start + max(size, 1) else "?"
 
-    def _make_engine(self) -> Any:
+    def _make_engine(self, elf_path: Path) -> Any:
         mode = 0
         for name in self._model.mode:
             mode |= getattr(unicorn_const, name)
         engine = unicorn.Uc(getattr(unicorn_const, self._model.arch), mode)
         engine.ctl_set_cpu_model(getattr(self._constants, self._model.cpu))
-        engine.mem_map(*_pages(self._memory.flash), _READ_EXECUTE)
-        for region in (self._memory.ram, SCRATCH, *self._model.devices):
-            engine.mem_map(*_pages(region), _READ_WRITE)
-        engine.mem_map(*_pages(_RETURN_TRAP), _READ_EXECUTE)
+        for region, rights in self._layout(elf_path):
+            engine.mem_map(*_pages(region), rights)
+        for name, value in self._model.setup:
+            register = getattr(self._constants, self._model.register_prefix + name)
+            engine.reg_write(register, value)
         return engine
+
+    def _layout(self, elf_path: Path) -> Iterator[tuple[Region, int]]:
+        """Memory and its access rights: a device's, or what a library asks for and a stack."""
+        if self._memory is not None:
+            yield self._memory.flash, _READ_EXECUTE
+            yield self._memory.ram, _READ_WRITE
+        else:
+            for part in extents(elf_path):
+                rights = _READ_EXECUTE if not part.is_writable else _READ_WRITE
+                yield Region(part.address, part.size), rights
+            yield _LIBRARY_STACK, _READ_WRITE
+        for region in (SCRATCH, *self._model.devices):
+            yield region, _READ_WRITE
+        yield _RETURN_TRAP, _READ_EXECUTE
 
     def _load(self, elf_path: Path) -> None:
         for stored, running, data in segments(elf_path):
             self.write(stored, data)
             self.write(running, data)
+        if self._model.entry == "library":
+            for address, value in relocated(elf_path):
+                self.write(address, value.to_bytes(self._pointer_bytes, "little"))
 
     def _reset_state(self, elf_path: Path) -> tuple[int, int]:
         """The first instruction's address, and the stack pointer's first value."""
+        if self._memory is None:
+            return 0, _LIBRARY_STACK.end
         if self._model.entry == "elf_entry":
             return entry_point(elf_path), self._memory.ram.end
         word = self._pointer_bytes
@@ -209,12 +247,12 @@ class Emulator:
         return start, stack
 
     def _make_counter(self, elf_path: Path) -> InstructionCounter:
-        flash = self._memory.flash
-        ends = [at + len(data) for _, at, data in segments(elf_path) if at in flash]
-        code = self.read(flash.origin, max(ends, default=flash.origin) - flash.origin)
+        code = [part for part in extents(elf_path) if part.is_code]
+        start, end = code[0].address, code[-1].address + code[-1].size
         thumb = self._model.instruction_bytes == 0
         step = self._model.instruction_bytes or 2
-        return InstructionCounter(self._engine, flash.origin, code, step, thumb=thumb)
+        content = self.read(start, end - start)
+        return InstructionCounter(self._engine, start, content, step, thumb=thumb)
 
     def _set_exits(self) -> None:
         exits = [_RETURN_TRAP.origin]

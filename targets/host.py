@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import struct
+import sys
 
 from l2mu_compile.targets.record import Target
 
@@ -17,5 +18,6 @@ HOST = Target(
     cpu="baseline",
     pointer_bytes=struct.calcsize("P"),
     kernel_sets=("ref",),
-    artifacts=("static_library", "shared_library"),
+    shared=True,
+    shared_suffix=".dylib" if sys.platform == "darwin" else ".so",
 )

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ARCHITECTURES = ("arm", "aarch64", "x86_64", "other")
-ARTIFACTS = ("static_library", "shared_library", "firmware")
-ENTRY_KINDS = ("vector_table", "elf_entry")
+BUILT = ("lib", "firmware")
+ARTIFACTS = (*BUILT,)
+ENTRY_KINDS = ("vector_table", "elf_entry", "library")
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,10 @@ class EmulatorModel:
     ``constants`` is the module that holds the processor and register names
     (``arm_const``); a register's constant is ``register_prefix`` and its name. ``code_bit`` is set
     in the address of code (1 for Thumb). ``instruction_bytes`` is the length of every instruction,
-    or 0 for Thumb-2, where two lengths mix. ``entry`` says where reset finds its program counter.
-    ``devices`` are registers that start-up code may write; they are emulated as plain memory.
+    or 0 for Thumb-2, where two lengths mix. ``entry`` says where reset finds its program counter;
+    a ``library`` has no reset, and lies where its own headers say. ``setup`` are registers an
+    operating system or start-up code would have set. ``devices`` are registers that start-up code
+    may write; they are emulated as plain memory.
     """
 
     arch: str
@@ -62,17 +65,31 @@ class EmulatorModel:
     code_bit: int = 0
     instruction_bytes: int = 0
     entry: str = "vector_table"
+    setup: tuple[tuple[str, int], ...] = ()
     devices: tuple[Region, ...] = ()
+
+
+@dataclass(frozen=True)
+class Qemu:
+    """How QEMU runs a target's images: a program of QEMU's and its options (``-M mps2-an386``)."""
+
+    program: str
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Target:
     """One machine to compile for.
 
-    ``triple`` and ``cpu`` are zig's (``zig targets`` lists them). ``kernel_sets`` are in order of
-    preference and end in the portable one. ``memory``, ``startup`` (C files) and ``linker_script``
-    (a template), the last two in ``runtime/``, belong to targets that build firmware. ``emulator``
-    is None where the code runs on the host itself.
+    ``triple`` and ``cpu`` are zig's (``zig targets`` lists them); ``link_triple`` is another one
+    for linking, where the compiler's own allows no shared libraries. ``kernel_sets`` are in order
+    of preference and end in the portable one. ``artifacts`` are the kinds of output there can be.
+    ``shared`` targets load shared libraries, whose names end in ``shared_suffix``.
+
+    ``memory``, ``startup`` (C files) and ``linker_script`` (a template), the last two in
+    ``runtime/``, belong to targets that build firmware. ``emulator`` runs single functions of what
+    was built and counts their instructions, ``qemu`` runs whole images; code for the host itself
+    needs neither.
 
     Raises ValueError, naming the target and the rule, for a record that contradicts itself.
     """
@@ -83,10 +100,15 @@ class Target:
     triple: str
     cpu: str
     pointer_bytes: int
+    link_triple: str | None = None
     kernel_sets: tuple[str, ...] = ("ref",)
-    artifacts: tuple[str, ...] = ("static_library",)
+    artifacts: tuple[str, ...] = ("lib",)
+    shared: bool = False
+    shared_suffix: str = ".so"
     cflags: tuple[str, ...] = ()
+    ldflags: tuple[str, ...] = ()
     emulator: EmulatorModel | None = None
+    qemu: Qemu | None = None
     memory: Memory | None = None
     startup: tuple[str, ...] = ()
     linker_script: str | None = None
@@ -94,7 +116,14 @@ class Target:
     @property
     def freestanding(self) -> bool:
         """Whether the target has no operating system and no C library."""
-        return "freestanding" in self.triple.split("-")
+        return "freestanding" in (self.link_triple or self.triple).split("-")
+
+    @property
+    def runs_on(self) -> str:
+        """What runs this target's code to verify it."""
+        if self.emulator is not None:
+            return "emulator"
+        return self.qemu.program if self.qemu else "this machine"
 
     def __post_init__(self) -> None:
         self._check_basics()
@@ -135,7 +164,7 @@ class Target:
             "firmware needs a freestanding triple",
         )
         self._check(
-            "shared_library" not in self.artifacts or not self.freestanding,
+            not self.shared or not self.freestanding,
             "a freestanding target has no shared libraries",
         )
 
@@ -144,6 +173,10 @@ class Target:
             return
         self._check(
             self.emulator.entry in ENTRY_KINDS, f"emulator entry is one of {', '.join(ENTRY_KINDS)}"
+        )
+        self._check(
+            self.shared if self.emulator.entry == "library" else self.memory is not None,
+            "the emulator needs memory, or a shared library",
         )
         self._check(self.emulator.code_bit in (0, 1), "emulator code_bit is 0 or 1")
         self._check(

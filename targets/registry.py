@@ -5,7 +5,18 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from l2mu_compile.errors import UsageError
-from l2mu_compile.targets.cortex_m import CORTEX_M4
+from l2mu_compile.targets.android import ANDROID_ARM, ANDROID_ARM64, ANDROID_X86_64
+from l2mu_compile.targets.cortex_a import CORTEX_A7, CORTEX_A53, CORTEX_A72, CORTEX_A76
+from l2mu_compile.targets.cortex_m import (
+    CORTEX_M0PLUS,
+    CORTEX_M3,
+    CORTEX_M4,
+    CORTEX_M4F,
+    CORTEX_M7,
+    CORTEX_M33,
+    CORTEX_M55,
+    CORTEX_M85,
+)
 from l2mu_compile.targets.host import HOST
 from l2mu_compile.targets.record import Target
 
@@ -13,7 +24,21 @@ TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
         HOST,
+        CORTEX_M0PLUS,
+        CORTEX_M3,
         CORTEX_M4,
+        CORTEX_M4F,
+        CORTEX_M7,
+        CORTEX_M33,
+        CORTEX_M55,
+        CORTEX_M85,
+        CORTEX_A7,
+        CORTEX_A53,
+        CORTEX_A72,
+        CORTEX_A76,
+        ANDROID_ARM64,
+        ANDROID_ARM,
+        ANDROID_X86_64,
     )
 }
 

@@ -99,7 +99,6 @@ def static_library(
     target: Target, objects: Sequence[Path], output: Path, log: CommandLog | None = None
 ) -> Path:
     """Archive objects in the given order, without dates or owners; raises ToolchainError."""
-    _require(target, "static_library")
     _make_directory(output.parent)
     # ar adds to an archive that exists.
     output.unlink(missing_ok=True)
@@ -119,22 +118,28 @@ def shared_library(
 
     It shows the symbols in ``exports`` and no others.
     """
-    _require(target, "shared_library")
+    if not target.shared:
+        raise ToolchainError(f"target '{target.name}' has no shared libraries")
     _make_directory(output.parent)
+    log = log or CommandLog()
     with tempfile.TemporaryDirectory(prefix="l2mu-compile-") as directory:
         versions = Path(directory) / "exports.map"
         names = " ".join(f"{name};" for name in exports)
         versions.write_text(f"{{ global: {names} local: *; }};\n", encoding="ascii")
+        runtime = compile_objects(target, [RUNTIME_DIR / "memory.c"], [], Path(directory), log)
         command = [
-            *_cc(target),
-            *compile_flags(target, [RUNTIME_DIR]),
-            *("-shared", "-nostdlib", "-Wl,--gc-sections", "-Wl,-z,defs"),
+            *_linker(target),
+            # compiler-rt has what the processor lacks, such as division; its debug information
+            # holds absolute paths.
+            *("-shared", "-nostdlib", "-rtlib=compiler-rt", "-Wl,--strip-debug"),
+            f"-Wl,-soname,{output.name}",
+            *("-Wl,--gc-sections", "-Wl,-z,defs", "-Wl,-Bsymbolic"),
             f"-Wl,--version-script={versions}",
-            *map(str, objects),
-            str(RUNTIME_DIR / "memory.c"),
+            *target.ldflags,
+            *map(str, [*objects, *runtime]),
             *("-o", str(output)),
         ]
-        _run(command, log or CommandLog())
+        _run(command, log)
     return output
 
 
@@ -191,7 +196,7 @@ def write_linker_script(target: Target, path: Path) -> Path:
 def compile_flags(target: Target, directories: Iterable[Path] = ()) -> list[str]:
     """The compiler's flags for ``target``; ``directories`` are kept out of the output."""
     flags = [*COMPILE_FLAGS, *target.cflags]
-    if "shared_library" in target.artifacts:
+    if target.shared:
         flags.append("-fPIC")
     places = dict.fromkeys(str(directory.resolve()) for directory in directories)
     return flags + [f"-ffile-prefix-map={place}=." for place in places]
@@ -203,6 +208,12 @@ def _library_headers() -> list[str]:
 
 def _cc(target: Target) -> list[str]:
     return [*zig_command(), "cc", "-target", target.triple, f"-mcpu={target.cpu}"]
+
+
+def _linker(target: Target) -> list[str]:
+    if target.link_triple is None:
+        return _cc(target)
+    return [*zig_command(), "cc", "-target", target.link_triple]
 
 
 def _require(target: Target, artifact: str) -> None:

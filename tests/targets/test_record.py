@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from l2mu_compile.errors import UsageError
+from l2mu_compile.targets.cortex_a import CORTEX_A7
 from l2mu_compile.targets.cortex_m import CORTEX_M4
 from l2mu_compile.targets.host import HOST
 from l2mu_compile.targets.record import Memory, Region, Target
@@ -30,7 +31,7 @@ def test_host_runs_here_and_cortex_m4_has_no_system() -> None:
 
 @pytest.mark.parametrize("name", ["cortex-m44", "cortex_m4", "Cortex-M4"])
 def test_unknown_target_lists_names_and_suggests(name: str) -> None:
-    with pytest.raises(UsageError, match=r"known: host, cortex-m4.*did you mean 'cortex-m4'\?"):
+    with pytest.raises(UsageError, match=r"known: host, cortex-m0plus.* mean 'cortex-m4'\?"):
         get_target(name)
 
 
@@ -54,7 +55,8 @@ def test_unknown_target_without_likeness_suggests_nothing() -> None:
         (HOST, {"artifacts": ("firmware",)}, "firmware needs memory"),
         (CORTEX_M4, {"memory": None}, "firmware needs memory"),
         (CORTEX_M4, {"triple": "arm-linux-musleabi"}, "freestanding triple"),
-        (CORTEX_M4, {"artifacts": ("shared_library",)}, "no shared libraries"),
+        (CORTEX_M4, {"shared": True}, "no shared libraries"),
+        (CORTEX_A7, {"emulator": CORTEX_M4.emulator}, "memory, or a shared library"),
         (CORTEX_M4, {"memory": Memory(ROM, Region(4095, 4096))}, "do not overlap"),
         (CORTEX_M4, {"memory": Memory(ROM, Region(0xFFFF_F000, 8192))}, "address space"),
         (CORTEX_M4, {"memory": Memory(ROM, Region(8192, 0))}, "not empty"),

@@ -97,7 +97,7 @@ def test_outputs_are_the_same_in_any_directory(name: str, tmp_path: Path) -> Non
     for directory in (tmp_path / "one", tmp_path / "another" / "place"):
         objects = _objects(target, directory)
         outputs = [static_library(target, objects, directory / "lib.a")]
-        if "shared_library" in target.artifacts:
+        if target.shared:
             outputs.append(shared_library(target, objects, directory / "lib.so"))
         if "firmware" in target.artifacts:
             outputs.append(link_firmware(target, objects, directory / "main.elf"))
@@ -174,7 +174,7 @@ def test_image_larger_than_memory_is_refused(tmp_path: Path) -> None:
 def test_artifact_the_target_lacks_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ToolchainError, match="builds no firmware"):
         link_firmware(HOST, [], tmp_path / "x.elf")
-    with pytest.raises(ToolchainError, match="builds no shared_library"):
+    with pytest.raises(ToolchainError, match="has no shared libraries"):
         shared_library(CORTEX_M4, [], tmp_path / "x.so")
 
 

@@ -1,0 +1,70 @@
+"""A product: one build of one program for one target, as whatever makes artifacts sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from numpy.typing import NDArray
+
+from l2mu_compile.program import API_FUNCTIONS, Program
+from l2mu_compile.report import Report
+from l2mu_compile.targets.record import Target
+from l2mu_compile.targets.toolchain import CommandLog
+
+
+@dataclass(frozen=True)
+class Window:
+    """The window a firmware image classifies: float32 ``[T, inputs]``, and where it comes from."""
+
+    samples: NDArray
+    origin: str
+
+
+@dataclass(frozen=True)
+class Product:
+    """What is built, for which target, and where it goes.
+
+    ``output`` is the directory the user gets, ``scratch`` one that is removed afterwards. ``stamp``
+    lines open every generated file. ``report`` is there once the binaries were checked.
+    """
+
+    program: Program
+    target: Target
+    window: Window
+    stamp: tuple[str, ...]
+    output: Path
+    scratch: Path
+    log: CommandLog
+    report: Report | None = None
+
+    @property
+    def name(self) -> str:
+        """The program's name, which starts every name in its C."""
+        return self.program.name
+
+    @property
+    def sources(self) -> Path:
+        """Where all C sources and headers are."""
+        return self.output / "src"
+
+    @property
+    def library(self) -> Path:
+        """The static library."""
+        return self.output / "lib" / f"lib{self.name}.a"
+
+    @property
+    def image(self) -> Path:
+        """The file that is run and measured: the shared library, or else the firmware."""
+        return image_path(self.program, self.target, self.output)
+
+    def api(self) -> list[str]:
+        """The C functions a user calls."""
+        return [f"{self.name}_{word}" for word in API_FUNCTIONS]
+
+
+def image_path(program: Program, target: Target, output: Path) -> Path:
+    """The file of a build in ``output`` that is run and measured."""
+    if target.shared:
+        return output / "lib" / f"lib{program.name}{target.shared_suffix}"
+    return output / "firmware" / f"{program.name}.elf"
