@@ -119,7 +119,7 @@ def read_tensor_file(path: Path) -> TensorFile:
         read = _read_safetensors if path.suffix.lower() == ".safetensors" else _read_torch
         return TensorFile(read(path), size)
     except OSError as error:
-        raise ModelError(f"cannot be read: {error.strerror}") from None
+        raise ModelError(f"cannot be read: {error.strerror or error}") from None
 
 
 def read_state_dict(path: Path) -> Tensors:
@@ -181,11 +181,13 @@ def _read_torch(path: Path) -> Any:
         )
     if start != _ZIP_START:
         raise ModelError("not a readable torch checkpoint: it is no file of tensors")
-    _check_archive(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            _check_archive(path)
             return torch.load(path, map_location="cpu", weights_only=True)
+    except (ModelError, OSError):
+        raise
     except pickle.UnpicklingError:
         raise ModelError("not a readable torch checkpoint: its pickle is damaged") from None
     except Exception as error:
@@ -194,24 +196,19 @@ def _read_torch(path: Path) -> Any:
 
 def _check_archive(path: Path) -> None:
     """Refuse archives that unpack to more than they are, and pickles that are not plain."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            size, unpacked = path.stat().st_size, sum(entry.file_size for entry in entries)
-            if unpacked > size:
-                raise ModelError(
-                    f"unpacks to {unpacked} bytes from {size}: "
-                    "torch.save does not compress, save it again with that"
-                )
-            if len({entry.filename.lower() for entry in entries}) < len(entries):
-                raise ModelError("not a readable torch checkpoint: members with the same name")
-            for entry in entries:
-                if entry.filename.lower().endswith("data.pkl"):
-                    _check_pickle(archive.read(entry))
-    except (ModelError, OSError):
-        raise
-    except Exception as error:
-        raise ModelError(f"not a readable torch checkpoint: {_line(error)}") from None
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        size, unpacked = path.stat().st_size, sum(entry.file_size for entry in entries)
+        if unpacked > size:
+            raise ModelError(
+                f"unpacks to {unpacked} bytes from {size}: "
+                "torch.save does not compress, save it again with that"
+            )
+        if len({entry.filename.lower() for entry in entries}) < len(entries):
+            raise ModelError("not a readable torch checkpoint: members with the same name")
+        for entry in entries:
+            if entry.filename.lower().endswith("data.pkl"):
+                _check_pickle(archive.read(entry))
 
 
 def _check_pickle(data: bytes) -> None:

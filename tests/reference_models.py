@@ -62,7 +62,8 @@ def continuous(order: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def held(base_a: torch.Tensor, base_b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The published discretization: of transposed matrices, the result as it comes."""
+    """The published discretization: of transposed matrices, the result as it comes. Both are views
+    of one matrix, and are saved as such."""
     order = len(base_a)
     square = torch.zeros(order + 1, order + 1)
     square[:order, :order], square[order:, :order] = base_a, base_b
@@ -160,8 +161,8 @@ class RawNet(nn.Module):
         self.output_transformation.weight.data *= 2.0
         a, b = (torch.tensor(m, dtype=torch.float32) for m in continuous(shape.order))
         held_a, held_b = held(a.T / shape.theta, b.T / shape.theta)
-        self.register_buffer("A", held_a.contiguous())
-        self.register_buffer("B", held_b.contiguous())
+        self.register_buffer("A", held_a)
+        self.register_buffer("B", held_b)
         if options.trainable_theta:
             self.register_buffer("_base_A", a.T.contiguous())
             self.register_buffer("_base_B", b.T.contiguous())
@@ -251,7 +252,7 @@ class Cell(nn.Module):
             linear.weight.data = torch.randn(rows, columns) * 0.5
             self.add_module(name, linear)
         a, b = (torch.tensor(m, dtype=torch.float32) / shape.theta for m in continuous(shape.order))
-        self.A.weight.data, self.B.weight.data = (m.contiguous() for m in held(a.T, b.T))
+        self.A.weight.data, self.B.weight.data = held(a.T, b.T)
         self.output_transformation = nn.Linear(shape.hidden, shape.classes)
         self.output_transformation.weight.data *= 2.0
         for name in ("u", "h", "m", "output"):

@@ -162,6 +162,16 @@ def test_lightning(tmp_path, neuron, prefix, suffix):
     assert model.config.neuron == neuron
 
 
+def test_matrices_are_saved_as_views_of_one(tmp_path):
+    torch.save(CellNet().state_dict(), tmp_path / "views.pt")
+    stored = torch.load(tmp_path / "views.pt")
+    a, b = (stored[f"l2mu_cell.{name}.weight"] for name in "AB")
+    assert not a.is_contiguous()
+    assert a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+    same(tmp_path / "views.pt", CellNet())
+    assert load_checkpoint(tmp_path / "views.pt").model.A.is_contiguous()
+
+
 def test_lightning_neurons_from_its_hyper_parameters(tmp_path):
     net = CellNet("leaky", seed=3)
     content = net.checkpoint()
@@ -491,7 +501,8 @@ def test_fewer_and_more_channels_than_an_imu(tmp_path):
 def test_text_metadata_of_safetensors_are_hyper_parameters(tmp_path):
     net = RawNet(Options("single"))
     metadata = {name: str(value) for name, value in net.hyper_parameters().items()}
-    save_file(dict(net.state_dict()), tmp_path / "net.safetensors", metadata)
+    state = {key: value.contiguous() for key, value in net.state_dict().items()}
+    save_file(state, tmp_path / "net.safetensors", metadata)
     same(tmp_path / "net.safetensors", net)
 
 
