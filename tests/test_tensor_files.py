@@ -66,6 +66,8 @@ def test_read_state_dict_of_any_module(tmp_path, name):
     content = state if name is None else {name: state, "optimizer": {"lr": 0.1}, "epoch": 3}
     torch.save(content, tmp_path / "net.pt")
     assert read_state_dict(tmp_path / "net.pt").keys() == state.keys()
+    torch.save({"a": state, "same": state}, tmp_path / "net.pt")
+    assert read_state_dict(tmp_path / "net.pt").keys() == state.keys()
     torch.save({"a": state, "b": dict(state)}, tmp_path / "net.pt")
     with pytest.raises(ModelError, match=r"more than one state_dict to choose from: 'a', 'b'"):
         read_state_dict(tmp_path / "net.pt")
