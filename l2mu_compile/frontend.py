@@ -96,9 +96,10 @@ def load_model(
     source = Source(kind=checkpoint.layout, name=path.name, sha256=checkpoint.digest)
     channels = checkpoint.model.config.inputs
     try:
-        return _trace(checkpoint.model, channels, readout, name or path.stem, source)
+        model = _trace(checkpoint.model, channels, readout, name or path.stem, source)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
+    return replace(model, notes=checkpoint.notes + model.notes)
 
 
 def read_network(path: Path) -> Network:
@@ -161,7 +162,7 @@ def _make_module(spec: str) -> nn.Module:
 
 
 def _load_state(module: nn.Module, path: Path) -> None:
-    from l2mu_compile.checkpoint import read_state_dict
+    from l2mu_compile.tensor_files import read_state_dict
 
     try:
         module.load_state_dict(read_state_dict(path))

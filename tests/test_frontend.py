@@ -107,7 +107,16 @@ def test_lightning_checkpoint(tmp_path):
     torch.save(CellNet(seed=2).checkpoint(), tmp_path / "last.ckpt")
     model = load_model(tmp_path / "last.ckpt")
     assert model.source.kind == "lightning"
+    assert model.notes == ()
     assert agreement(model, windows(40)) >= 0.95
+
+
+def test_notes_of_a_checkpoint(tmp_path):
+    content = CellNet(seed=2).checkpoint()
+    content["state_dict"]["loss_fn.weight"] = torch.ones(3)
+    torch.save(content, tmp_path / "last.ckpt")
+    model = load_model(tmp_path / "last.ckpt")
+    assert model.notes == ("ignored beside the model: 'loss_fn.weight'",)
 
 
 def test_network_text(checkpoint, tmp_path):
