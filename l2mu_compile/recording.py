@@ -11,13 +11,8 @@ To the code the tensors seem to be on the module's own device.
 
 from __future__ import annotations
 
-import linecache
 import operator
-import sys
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import snntorch
@@ -29,16 +24,22 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from l2mu_compile import instrument
 from l2mu_compile.errors import ModelError
 from l2mu_compile.preserve import preserved
+from l2mu_compile.source_lines import calling_line
 
 META = torch.device("meta")
 
 _aten = torch.ops.aten
 # Without gradients these return what they are given.
 _SAME_VALUE = (_aten.detach.default, _aten.detach_.default, _aten.lift_fresh.default)
-_LOOKS = (_aten.item.default, _aten.is_nonzero.default, _aten._local_scalar_dense.default)
+_LOOKS = {
+    _aten.item.default: "item()",
+    _aten._local_scalar_dense.default: "item()",
+    _aten.is_nonzero.default: "bool()",
+}
+
+_DEPEND_ON_NUMBERS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 
 
 def record(module: nn.Module, samples: Tensor) -> tuple[Graph, dict[str, Tensor]]:
@@ -137,6 +138,8 @@ class _Recorder(TorchDispatchMode):
             return self._stand_in(args[0])
         if func in _LOOKS and read[0].op == "get_attr" and not self._is_written(args[0]):
             return func(self.constants[read[0].target])
+        if func in _LOOKS:
+            raise TypeError(f"{_LOOKS[func]} depends on the numbers in a tensor")
         result = self._compute(func, args, kwargs or {})
         node = self._call(func, func.overloadpacket.__name__, read, options)
         node.meta["val"] = result
@@ -167,14 +170,20 @@ class _Recorder(TorchDispatchMode):
             self._written |= {_storage(tensor) for tensor in tensors}
         if not tensors and any(a.name == "device" for a in func._schema.arguments):
             kwargs = {**kwargs, "device": META}
-        return func(*args, **kwargs)
+        try:
+            return func(*args, **kwargs)
+        except (NotImplementedError, RuntimeError) as failure:
+            if not set(func.tags) & _DEPEND_ON_NUMBERS:
+                raise
+            name = func.overloadpacket.__name__
+            raise TypeError(f"{name}() depends on the numbers in a tensor") from failure
 
     def _is_written(self, tensor: Tensor) -> bool:
         return _storage(self._stand_in(tensor)) in self._written
 
     def _call(self, func: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Node:
         node = self.graph.create_node("call_function", func, args, kwargs, name=name)
-        node.meta["source_line"] = _calling_line()
+        node.meta["source_line"] = calling_line(record.__code__)
         return node
 
     def _stand_in(self, tensor: Tensor) -> Tensor:
@@ -206,20 +215,3 @@ def _neuron_parameters(module: nn.Module) -> dict[str, Tensor]:
 
 def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
-
-
-def _calling_line() -> str:
-    """The innermost line outside torch, snnTorch and the instruments: ``model.py:12: x = f(x)``."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code is not record.__code__:
-        file, line = frame.f_code.co_filename, frame.f_lineno
-        if not _is_library(file):
-            return f"{Path(file).name}:{line}: {linecache.getline(file, line).strip()}"
-        frame = frame.f_back
-    return ""
-
-
-@cache
-def _is_library(file: str) -> bool:
-    folders = {Path(str(library.__file__)).parent for library in (torch, snntorch)}
-    return file in (__file__, instrument.__file__) or bool(folders & set(Path(file).parents))
