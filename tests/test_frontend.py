@@ -317,7 +317,7 @@ def test_a_plain_loop_is_accepted():
     [
         (_LongDelay, "the current of lif2 at step 3 reads the spikes of lif1 at step 0"),
         (_Filter, "the current of lif1 at step 5 reads sample 0"),
-        (_Stops, "the current of lif1 at step 10"),
+        (_Stops, "step 10 of lif1 differs from step 1: its weights from x"),
         (_ScaledByLength, "computes something else for 40 steps"),
         (_ScaledByBatch, "computes something else for 40 steps"),
         (_SetsBeta, "lif1.beta is changed by forward"),
