@@ -15,6 +15,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import snntorch
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,7 @@ _LOOKS = {
     _aten.is_nonzero.default: "bool()",
 }
 
+_INDEXED = (_aten.index.Tensor, _aten.index_put.default, _aten.index_put_.default)
 _DEPEND_ON_NUMBERS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 
 
@@ -84,6 +86,8 @@ class _OwnDevice(TorchFunctionMode):
             return torch.tensor(*args[1:], **{"dtype": args[0].dtype, **options})
         if func is Tensor.tolist:
             raise TypeError("tolist() depends on the numbers in a tensor")
+        if func in (Tensor.__getitem__, Tensor.__setitem__):
+            args = (args[0], _seen_index(args[1]), *args[2:])
         return func(*args, **options)
 
 
@@ -133,6 +137,8 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if func in _INDEXED:
+            args = (args[0], self._without_masks(args[1]), *args[2:])
         read, options = map_aggregate((args, kwargs or {}), self._as_node)
         if func in _SAME_VALUE:
             return self._stand_in(args[0])
@@ -149,6 +155,19 @@ class _Recorder(TorchDispatchMode):
             if isinstance(part, Tensor):
                 self._bind(part, self._call(operator.getitem, "getitem", (node, index), {}))
         return result
+
+    def _without_masks(self, indices: Any) -> list[Any]:
+        """Indices with constant masks as the places where they are true, whose number is known."""
+        found: list[Any] = []
+        for index in indices:
+            node = self.node(index) if isinstance(index, Tensor) else None
+            constant = node is not None and node.op == "get_attr" and not self._is_written(index)
+            if constant and index.dtype == torch.bool:
+                places = self.constants[str(node.target)].nonzero(as_tuple=True)
+                found += [self._stand_in(place) for place in places]
+            else:
+                found.append(index)
+        return found
 
     def _as_node(self, argument: Any) -> Any:
         return self.node(argument) if isinstance(argument, Tensor) else argument
@@ -200,6 +219,15 @@ class _Recorder(TorchDispatchMode):
         self._nodes[id(tensor)] = node
         self._alive.append(tensor)
         return tensor
+
+
+def _seen_index(index: Any) -> Any:
+    """An index whose lists are tensors: torch would make these where no mode sees it."""
+    if isinstance(index, tuple):
+        return tuple(map(_seen_index, index))
+    if isinstance(index, (list, range, np.ndarray)):
+        return torch.tensor(np.asarray(index).tolist())
+    return index
 
 
 def _neuron_parameters(module: nn.Module) -> dict[str, Tensor]:

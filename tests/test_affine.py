@@ -149,6 +149,13 @@ def convolved(net, s, x, step, past):
     return net.fc2(F.conv1d(s.unsqueeze(1), kernel, padding=1).squeeze(1))
 
 
+def set_by_a_list(net, s, x, step, past):
+    current = s.clone()
+    current[:, [0, 2]] = 0.5
+    current[:, torch.tensor([True, False] * 6)] += 0.25
+    return net.fc2(current)
+
+
 ACCEPTED = {
     "guarded": guarded,
     "in place": in_place,
@@ -165,6 +172,10 @@ ACCEPTED = {
     "running sum": lambda n, s, *_: n.fc2(s.cumsum(1)),
     "rolled": lambda n, s, *_: n.fc2(s.flip(1).roll(3, 1)),
     "padded": lambda n, s, *_: n.fc2(F.pad(s[:, 1:], (0, 1))),
+    "picked by a list": lambda n, s, *_: n.fc2(s[:, list(range(11, -1, -1))]),
+    "picked by an array": lambda n, s, *_: n.fc2(s[:, np.arange(11, -1, -1)]),
+    "picked by a mask": lambda n, s, *_: n.fc2(F.pad(s[:, [True] * 9 + [False] * 3], (3, 0))),
+    "set by a list": set_by_a_list,
     "picked": lambda n, s, *_: n.fc2(s[:, torch.arange(11, -1, -1)]),
     "constant condition": lambda n, s, *_: n.fc2(torch.where(torch.arange(12) % 2 == 0, s, 0.5)),
     "constant mask": lambda n, s, *_: n.fc2(s.masked_fill(torch.arange(12) > 8, 0.0)),
