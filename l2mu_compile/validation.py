@@ -79,7 +79,7 @@ def validate_on_noise(original: Original, fewer: int) -> list[str]:
         if not np.array_equal(membrane, before, equal_nan=True):
             notes.append(
                 f"forward carries state from window to window (seen at {path}); "
-                "the compiled code starts every window from zero"
+                "the compiled code starts every window from zero, as after reset_mem()"
             )
             break
     return notes

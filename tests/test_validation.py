@@ -278,9 +278,24 @@ def test_state_that_is_carried_from_window_to_window_is_noted(own):
     notes = from_module(Kept(own=own), 3).notes
     assert notes == (
         "forward carries state from window to window (seen at lif); "
-        "the compiled code starts every window from zero",
+        "the compiled code starts every window from zero, as after reset_mem()",
     )
     assert from_module(Kept(reset=True, own=own), 3).notes == ()
+
+
+def test_a_state_of_none_is_the_one_of_the_last_window():
+    """snnTorch's own rule, and easily overlooked."""
+
+    class Careless(Twist):
+        def forward(self, x):
+            mem, record = None, []
+            for sample in x:
+                spk, mem = self.lif1(self.fc1(sample), mem)
+                record.append(spk)
+            return torch.stack(record)
+
+    (note,) = from_module(Careless(), 5).notes
+    assert note.startswith("forward carries state from window to window (seen at lif1)")
 
 
 def test_carried_state_of_hard_coded_windows():
