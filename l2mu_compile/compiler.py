@@ -40,6 +40,7 @@ from l2mu_compile.windows import Windows
 
 SELF_CHECK_WINDOWS = 4
 SELF_CHECK_STEPS = 50
+VALIDATION_WINDOWS = 8
 
 NETWORK_FILE, FLOAT_FILE, REPORT_FILE = "network.txt", "float/network.txt", "report.json"
 
@@ -73,6 +74,8 @@ def compile_model(model: Model, job: Job, output: Path) -> Report:
     `MismatchError` if the fresh code is not bit-exact, `ToolchainError` if it cannot be built.
     """
     notes = list(model.notes)
+    if job.windows is not None:
+        notes += model.validate(job.windows.first(VALIDATION_WINDOWS).x)
     x = None if job.windows is None else job.windows.x
     context = Context(job.target, x, notes.append, job.progress_of("calibrating"))
     network = run_passes(model.network, job.passes, context, job.observer, job.check_passes)

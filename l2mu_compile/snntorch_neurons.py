@@ -90,8 +90,8 @@ def neuron_record(path: str, module: Any, shape: tuple[int, ...]) -> NeuronRecor
     names = ("alpha", "beta", "threshold") if cuba else ("beta", "threshold")
     values = {name: _parameter(path, name, getattr(module, name), shape) for name in names}
     factor = module.graded_spikes_factor
-    if factor.numel() != 1 or not bool(torch.isfinite(factor).all()):
-        raise ModelError(f"{path}.graded_spikes_factor must be one finite number")
+    if factor.numel() != 1 or not bool(torch.isfinite(factor).all() and factor.all()):
+        raise ModelError(f"{path}.graded_spikes_factor must be one finite number, not zero")
     kind = CuBaLIF if cuba else LIF
     return NeuronRecord(path, shape, kind(**values, reset=_reset_rule(path, module)))
 
@@ -110,8 +110,8 @@ def _parameter(path: str, name: str, tensor: Tensor, shape: tuple[int, ...]) -> 
     elif (array < 0).any() or (array > 1).any():
         worst = array.min() if (array < 0).any() else array.max()
         raise ModelError(
-            f"{path}.{name} must be between 0 and 1, not {worst:g}; snnTorch clamps it when it "
-            f"runs, so clamp it before saving: {path}.{name}.data.clamp_(0, 1)"
+            f"{path}.{name} must be between 0 and 1, not {worst:g}; snnTorch clamps it in every "
+            f"step: clamp what is stored, {path}.{name}.data.clamp_(0, 1)"
         )
     if array.size == 1:
         return array.reshape(())

@@ -632,6 +632,12 @@ def test_network_texts(compiled, change, texts):
     assert any(text in line for text in texts), line
 
 
+def test_options_that_a_network_text_has_no_use_for(compiled):
+    text = compiled / "out/float/network.txt"
+    for option, value in (("--readout", "max_membrane"), ("--params", "p.json"), ("--inputs", "6")):
+        refused(2, f"{option} belongs to", arguments=("inspect", text, option, value))
+
+
 def test_network_files(compiled):
     refused(3, "none.txt: cannot read", arguments=("inspect", "none.txt"))
     Path("bytes.txt").write_bytes(b"\xff\xfe\x00")
@@ -705,6 +711,11 @@ USAGE = {
     "infinite": (["compile", "NET", "--input-offset", "1,inf"], "--input-offset 1,inf: write"),
     "two scales": (["compile", "NET", "--input-scale", "1,2"], "--input-scale: 2 numbers for 6"),
     "no model": (["inspect"], "give a checkpoint"),
+    "inputs of a file": (["compile", "NET", "--inputs", "6"], "--inputs belongs to a --module"),
+    "parameters of a module": (
+        ["compile", "--module", "a:b", "--params", "p.json"],
+        "--params belongs to a checkpoint",
+    ),
     "unknown option": (["inspect", "NET", "--frobnicate"], "No such option: --frobnicate"),
     "unknown command": (["comp"], "No such command 'comp'"),
     "unknown numbers": (["compile", "NET", "--quantize", "int4"], "'--quantize'"),

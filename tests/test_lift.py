@@ -23,7 +23,7 @@ from models import (
 from torch import nn
 
 from l2mu_compile.l2mu import L2MU, L2MUConfig, NeuronParameters
-from l2mu_compile.lift import lift
+from l2mu_compile.lift import Place, lift, lift_with_places
 from l2mu_compile.trace import trace
 
 
@@ -228,6 +228,46 @@ def test_graded_spikes_become_weights():
     drive = module.drive.detach().numpy() / 2 * 0.5  # `check` doubled it
     np.testing.assert_array_equal(plain.into("cells")[-1].weight, drive.astype(np.float32))
     assert plain.population("cells").shape == (4, 3)
+
+
+def test_places_of_neuron_modules():
+    places = lift_with_places(trace(exact(l2mu("single")))).places
+    assert places == {
+        **{
+            f"input_encoder.spk_pop_encoder_list.{k}": Place("pop_encoder_list", 4 * k, 4)
+            for k in range(3)
+        },
+        "spk_u": Place("u", 0, 5),
+        "spk_m": Place("m", 0, 15),
+        "spk_h": Place("h", 0, 9),
+        "spk_output": Place("output", 0, 4),
+    }
+
+
+def test_encoders_are_placed_by_the_channel_they_read():
+    class Backwards(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.ModuleList(nn.Linear(2, 3) for _ in range(2))
+            self.lif = nn.ModuleList(leaky() for _ in range(3))
+            self.out = nn.Linear(6, 4)
+
+        def forward(self, x):
+            states, record = [None] * 3, []
+            for t in range(x.shape[0]):
+                spikes = []
+                for k, part in enumerate((x[t, :, 2:], x[t, :, :2])):
+                    spk, states[k] = self.lif[k](self.fc[k](part), states[k])
+                    spikes.append(spk)
+                spk, states[2] = self.lif[2](self.out(torch.cat(spikes, 1)), states[2])
+                record.append(spk)
+            return torch.stack(record)
+
+    lifted = lift_with_places(trace(Backwards(), 4))
+    assert lifted.network.populations[0].size == 6
+    name = lifted.network.populations[0].name
+    assert lifted.places["lif.0"] == Place(name, 3, 3)
+    assert lifted.places["lif.1"] == Place(name, 0, 3)
 
 
 def test_names_are_unique_and_readable():
