@@ -132,9 +132,9 @@ def check_sources(graph: Dataflow, path: str, step: int) -> list[Source]:
     others = [k for k in range(graph.trace.steps) if k != step] if SAMPLES in leaves else []
     if others and not torch.equal(_run_moved(graph, current, values, others), plain):
         same = (torch.equal(_run_moved(graph, current, values, [k]), plain) for k in others)
-        other = next((k for k, alike in zip(others, same, strict=True) if not alike), others[0])
+        first = next((k for k, alike in zip(others, same, strict=True) if not alike), others[0])
         raise ModelError(
-            f"the current of {path} at step {step} reads sample {other}"
+            f"the current of {path} at step {step} reads sample {first}"
             f"{_where_read(graph, current, SAMPLES)}; a step may only read its own sample"
         )
     return allowed

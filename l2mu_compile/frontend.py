@@ -48,7 +48,9 @@ class Model:
     @property
     def decide(self) -> Decide | None:
         """The original's decisions: float32 windows ``[N, T, inputs]`` to int64 ``[N]``."""
-        return self.original and on_counts(self.original.decide, self.network.input)
+        if self.original is None:
+            return None
+        return on_counts(self.original.decide, self.network.input)
 
     def validate(self, x: NDArray) -> list[str]:
         """Compare the network with its original, spike by spike, on windows ``[N, T, inputs]``.
@@ -119,9 +121,8 @@ def load_model(
         _refuse("--params", params, "a checkpoint; a network text holds its own parameters")
         _refuse("--readout", readout, "a checkpoint or --module; a network text has its own rule")
         network = read_network(path)
-        network = (
-            network if name is None else network.replace(name=identifier(name, fallback="l2mu"))
-        )
+        if name is not None:
+            network = network.replace(name=identifier(name, fallback="l2mu"))
         return Model(network, Source(kind="network", name=path.name, sha256=_sha256(path)))
     from l2mu_compile.checkpoint import load_checkpoint
 

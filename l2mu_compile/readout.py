@@ -79,12 +79,16 @@ def outputs(tree: Any, steps: int) -> dict[tuple[bool, int], list[Any]]:
 def shows(tensors: Sequence[Tensor], rows: Tensor, steps: str, tolerance: float = 1e-6) -> bool:
     """True if an output shows a neuron's values ``rows`` ``[T, B, neurons]`` (see `Shown`).
 
-    A positive constant is free; ``tolerance`` is relative to the largest value.
+    A positive constant is free; ``tolerance`` is relative to the largest sum of what is added up.
     """
     output = torch.stack(list(tensors)) if len(tensors) > 1 else tensors[0]
-    values = {"every": rows, "sum": rows.sum(0), "last": rows[-1]}[steps]
+    values, sizes = _summary(rows, steps), _summary(rows.abs(), steps)
     layouts = _layouts(output, rows.shape[0], rows.shape[1])
-    return any(_proportional(layout, values, tolerance) for layout in layouts)
+    return any(_proportional(layout, values, tolerance * sizes.max()) for layout in layouts)
+
+
+def _summary(rows: Tensor, steps: str) -> Tensor:
+    return {"every": rows, "sum": rows.sum(0), "last": rows[-1]}[steps]
 
 
 def _reads(graph: Dataflow) -> dict[tuple[bool, int], list[Read]]:
@@ -146,16 +150,15 @@ def _layouts(output: Tensor, steps: int, batch: int) -> Iterator[Tensor]:
             yield output[None]
 
 
-def _proportional(output: Tensor, values: Tensor, tolerance: float) -> bool:
-    """True if ``output`` is ``values`` times one positive constant."""
+def _proportional(output: Tensor, values: Tensor, bound: Tensor) -> bool:
+    """True if ``output`` is ``values``, each to within ``bound``, times one positive constant."""
     if output.shape != values.shape:
         return False
-    largest = values.abs().argmax()
-    factor = output.flatten()[largest] / values.flatten()[largest]
     if not values.any():
         return not bool(output.any())
-    bound = tolerance * output.abs().max()
-    return bool(factor > 0) and bool(((output - factor * values).abs() <= bound).all())
+    largest = values.abs().argmax()
+    factor = output.flatten()[largest] / values.flatten()[largest]
+    return bool(factor > 0) and bool(((output / factor - values).abs() <= bound).all())
 
 
 def _unreadable(graph: Dataflow) -> str:

@@ -142,10 +142,11 @@ class _Recorder(TorchDispatchMode):
         read, options = map_aggregate((args, kwargs or {}), self._as_node)
         if func in _SAME_VALUE:
             return self._stand_in(args[0])
-        if func in _LOOKS and read[0].op == "get_attr" and not self._is_written(args[0]):
-            return func(self.constants[read[0].target])
         if func in _LOOKS:
-            raise TypeError(f"{_LOOKS[func]} depends on the numbers in a tensor")
+            known = self._known(args[0])
+            if known is None:
+                raise TypeError(f"{_LOOKS[func]} depends on the numbers in a tensor")
+            return func(known)
         result = self._compute(func, args, kwargs or {})
         node = self._call(func, func.overloadpacket.__name__, read, options)
         node.meta["val"] = result
@@ -156,17 +157,23 @@ class _Recorder(TorchDispatchMode):
                 self._bind(part, self._call(operator.getitem, "getitem", (node, index), {}))
         return result
 
+    def _known(self, tensor: Tensor) -> Tensor | None:
+        """The numbers of a constant that nothing has written to."""
+        node = self.node(tensor)
+        if node.op != "get_attr" or self._is_written(tensor):
+            return None
+        return self.constants[str(node.target)]
+
     def _without_masks(self, indices: Any) -> list[Any]:
         """Indices with constant masks as the places where they are true, whose number is known."""
         found: list[Any] = []
         for index in indices:
-            node = self.node(index) if isinstance(index, Tensor) else None
-            constant = node is not None and node.op == "get_attr" and not self._is_written(index)
-            if constant and index.dtype == torch.bool:
-                places = self.constants[str(node.target)].nonzero(as_tuple=True)
-                found += [self._stand_in(place) for place in places]
-            else:
+            mask = isinstance(index, Tensor) and index.dtype == torch.bool
+            known = self._known(index) if mask else None
+            if known is None:
                 found.append(index)
+            else:
+                found += [self._stand_in(place) for place in known.nonzero(as_tuple=True)]
         return found
 
     def _as_node(self, argument: Any) -> Any:

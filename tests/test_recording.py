@@ -145,3 +145,14 @@ def test_a_constant_current_however_it_is_made(change):
         bias = net.fc.bias.detach().numpy() + 0.5
         np.testing.assert_array_equal(network.population("a").bias, bias.astype(np.float32))
         assert bool((net.seen == 1).all())
+
+
+def test_a_mask_that_forward_writes_to_is_not_taken_for_a_constant():
+    def masked(net, current):
+        net.mask.view(2, 3)[0] = current[:1, :3] > 0
+        return current[:, net.mask].sum(1, keepdim=True) + current
+
+    net = Net(run=through(masked))
+    net.register_buffer("mask", torch.ones(6, dtype=torch.bool))
+    with pytest.raises(ModelError, match=r"index\(\) depends on the numbers in a tensor"):
+        trace(net, 3)
