@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 
 import numpy as np
 import pytest
@@ -142,7 +141,7 @@ def test_default_surrogate_in_float32_agrees_but_for_rounding():
     assert (found == expected).mean() > 0.99
 
 
-def test_example_size_takes_seconds():
+def test_the_size_of_the_example():
     module = l2mu(
         inputs=6,
         hidden_size=128,
@@ -153,20 +152,15 @@ def test_example_size_takes_seconds():
         output_transformer_size=64,
     ).float()
     torch.set_default_dtype(torch.float32)
-    trace(Feedforward())
-    start = time.perf_counter()
     network = lift(trace(module))
-    assert time.perf_counter() - start < 10  # 1.5 s on an idle machine
     assert weights_of(network)["hidden_encoder_list.x"] == ((6, 16, 1), 6)
 
 
-def test_wide_layers_take_seconds():
+def test_wide_layers():
     torch.set_default_dtype(torch.float32)
     module = Feedforward(inputs=500, hidden=1000)
     traced = trace(module, 500)
-    start = time.perf_counter()
     network = lift(traced)
-    assert time.perf_counter() - start < 10  # 1 s on an idle machine
     np.testing.assert_array_equal(network.projections[0].weight, module.fc1.weight.detach().numpy())
 
 

