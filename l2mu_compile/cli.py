@@ -217,7 +217,7 @@ def compile(
     )
     with bars(as_json) as progress:
         progress.say("loading")
-        if inputs is None and windows is not None:
+        if module is not None and inputs is None and windows is not None:
             inputs = windows.x.shape[2]
         model = load_model(ckpt, params, module, inputs, readout, name)
         model = model.with_input(_numbers("scale", input_scale), _numbers("offset", input_offset))

@@ -42,6 +42,7 @@ from l2mu_compile.windows import Windows
 
 SELF_CHECK_WINDOWS = 4
 SELF_CHECK_STEPS = 50
+VALIDATION_WINDOWS = 8
 
 NETWORK_FILE, FLOAT_FILE, REPORT_FILE = "network.txt", "float/network.txt", "report.json"
 
@@ -78,6 +79,8 @@ def compile_model(model: Model, job: Job, output: Path) -> Report:
     """
     packages = chosen_packages(job.target, job.artifacts)
     notes = list(model.notes)
+    if job.windows is not None:
+        notes += model.validate(job.windows.first(VALIDATION_WINDOWS).x)
     x = None if job.windows is None else job.windows.x
     context = Context(job.target, x, notes.append, job.progress_of("calibrating"))
     network = run_passes(model.network, job.passes, context, job.observer, job.check_passes)

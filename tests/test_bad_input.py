@@ -19,7 +19,6 @@ import torch
 from command_line import Result, run
 from reference_models import CellNet, Options, RawNet, save_state
 
-from l2mu_compile import checkpoint
 from l2mu_compile.report import load_report
 from l2mu_compile.targets import zig
 from l2mu_compile.text import load_network
@@ -133,7 +132,7 @@ BAD_STATES = {
     ),
     "beta above 1": (
         changed("spk_u.beta", filled(1.5)),
-        ["spk_u.beta must be between 0 and 1, not 1.5"],
+        ["spk_u.beta must be between 0 and 1, not 1.5", "spk_u.beta.data.clamp_(0, 1)"],
     ),
     "beta below 0": (
         changed("spk_m.beta", filled(-0.5)),
@@ -257,10 +256,9 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("case", BAD_FILES)
-def test_files(case, monkeypatch):
+def test_files(case):
     make, text = BAD_FILES[case]
     make(Path("net.pt"))
-    monkeypatch.setattr(checkpoint, "MAX_FILE_BYTES", 1 << 19)
     refused(3, "net.pt: ", text, arguments=("inspect", "net.pt"))
 
 
@@ -634,6 +632,12 @@ def test_network_texts(compiled, change, texts):
     assert any(text in line for text in texts), line
 
 
+def test_options_that_a_network_text_has_no_use_for(compiled):
+    text = compiled / "out/float/network.txt"
+    for option, value in (("--readout", "max_membrane"), ("--params", "p.json"), ("--inputs", "6")):
+        refused(2, f"{option} belongs to", arguments=("inspect", text, option, value))
+
+
 def test_network_files(compiled):
     refused(3, "none.txt: cannot read", arguments=("inspect", "none.txt"))
     Path("bytes.txt").write_bytes(b"\xff\xfe\x00")
@@ -707,6 +711,11 @@ USAGE = {
     "infinite": (["compile", "NET", "--input-offset", "1,inf"], "--input-offset 1,inf: write"),
     "two scales": (["compile", "NET", "--input-scale", "1,2"], "--input-scale: 2 numbers for 6"),
     "no model": (["inspect"], "give a checkpoint"),
+    "inputs of a file": (["compile", "NET", "--inputs", "6"], "--inputs belongs to a --module"),
+    "parameters of a module": (
+        ["compile", "--module", "a:b", "--params", "p.json"],
+        "--params belongs to a checkpoint",
+    ),
     "unknown option": (["inspect", "NET", "--frobnicate"], "No such option: --frobnicate"),
     "unknown command": (["comp"], "No such command 'comp'"),
     "unknown numbers": (["compile", "NET", "--quantize", "int4"], "'--quantize'"),
