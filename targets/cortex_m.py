@@ -37,7 +37,7 @@ def _cortex_m(
         triple=f"thumb-freestanding-{'eabihf' if hard else 'eabi'}",
         cpu=cpu,
         pointer_bytes=4,
-        artifacts=("lib", "firmware"),
+        artifacts=("lib", "firmware", "cmake", "arduino", "zephyr", "cmsis-pack"),
         emulator=_emulator(f"UC_CPU_ARM_{emulated}") if emulated else None,
         qemu=Qemu("qemu-system-arm", ("-M", machine)),
         memory=memory,

@@ -16,8 +16,12 @@ from l2mu_compile.targets.c_text import array_body, number
 from l2mu_compile.targets.kernel_table import HEADERS, KERNEL_DIR, kernel_table
 
 TEMPLATE_DIR = Path(__file__).parent / "templates"
-# Headers that generated code includes; a model's own header must not be found in their place.
-STANDARD_HEADERS = ("stddef", "stdint", "string")
+# C's own headers; a model's header must not be found in their place.
+STANDARD_HEADERS = frozenset(
+    """assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal
+    stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads
+    time uchar wchar wctype""".split()
+)
 SCORE_MEANINGS = {
     "spike_count": "spikes of its output neuron",
     "last_membrane": "the membrane of its output neuron after the last step",
@@ -69,7 +73,10 @@ def state_bytes(program: Program) -> int:
 def _check(program: Program) -> None:
     kernels = (*HEADERS, *(kernel.source for kernel in kernel_table().values()))
     if program.name.lower() in {*STANDARD_HEADERS, *(Path(name).stem for name in kernels)}:
-        raise ModelError(f"network {program.name}: its files would take the name of other C files")
+        raise ModelError(
+            f"network {program.name}: its files would take the name of other C files; "
+            "give another --name"
+        )
     for call in (*program.reset, *program.step, program.classify):
         kernel = kernel_table().get(call.kernel)
         if kernel is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -37,6 +38,12 @@ def kernel_table() -> dict[str, Kernel]:
         match["name"]: Kernel(match["name"], sources[match["name"]], _types(match["parameters"]))
         for match in _DECLARATION.finditer(header)
     }
+
+
+def functions_in(sources: Iterable[str]) -> list[str]:
+    """The kernels that the given source files define, sorted."""
+    wanted = set(sources)
+    return sorted(name for name, kernel in kernel_table().items() if kernel.source in wanted)
 
 
 def _types(parameters: str) -> tuple[str, ...]:

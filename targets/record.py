@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 ARCHITECTURES = ("arm", "aarch64", "x86_64", "other")
 BUILT = ("lib", "firmware")
-ARTIFACTS = (*BUILT,)
+ARTIFACTS = (*BUILT, "cmake", "arduino", "zephyr", "cmsis-pack")
 ENTRY_KINDS = ("vector_table", "elf_entry", "library")
 
 
@@ -102,7 +102,7 @@ class Target:
     pointer_bytes: int
     link_triple: str | None = None
     kernel_sets: tuple[str, ...] = ("ref",)
-    artifacts: tuple[str, ...] = ("lib",)
+    artifacts: tuple[str, ...] = ("lib", "cmake")
     shared: bool = False
     shared_suffix: str = ".so"
     cflags: tuple[str, ...] = ()

@@ -23,7 +23,7 @@ from l2mu_compile.targets.toolchain import (
     shared_library,
 )
 
-pytest.register_assert_rewrite("networks")
+pytest.register_assert_rewrite("networks", "packages")
 
 GOLDEN_DIR = Path(__file__).parent / "golden"
 
@@ -127,3 +127,19 @@ class HostCompiler:
 def host(tmp_path_factory: pytest.TempPathFactory) -> HostCompiler:
     """The compiler of emitted C for this machine."""
     return HostCompiler(tmp_path_factory.mktemp("host"))
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``packages("cell", int8=True)``: `packages.compiled` with these arguments, once a session."""
+    from packages import compiled  # not above: its asserts are rewritten on import
+
+    known: dict[tuple[str, bool], Path] = {}
+
+    def get(name: str = "cell", int8: bool = True) -> Path:
+        if (name, int8) not in known:
+            folder = tmp_path_factory.mktemp("packages")
+            known[name, int8] = compiled(folder, name, int8=int8)
+        return known[name, int8]
+
+    return get

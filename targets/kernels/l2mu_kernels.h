@@ -1,8 +1,7 @@
 /* Kernels of l2mu-compile: the arithmetic of one time step of a spiking network.
  *
  * Every function works on arrays the caller owns, allocates nothing and keeps nothing. These portable
- * versions define what each kernel computes; they equal the compiler's interpreter bit for bit when
- * floating-point contraction and fast-math are off (-ffp-contract=off).
+ * versions define what each kernel computes; they equal the compiler's interpreter bit for bit.
  *
  * Words: v membrane potentials, syn synaptic currents, one element per neuron. A spike list is
  * uint16_t[1 + n]: the number of spikes, then the indices of the neurons that spiked, ascending.
@@ -16,6 +15,14 @@
 
 #ifdef __FAST_MATH__
 #error "l2mu kernels need IEEE arithmetic: compile them without -ffast-math"
+#endif
+
+/* A product is rounded before anything is added to it. GCC ignores ISO C's way to say so, and outside
+ * its ISO modes (-std=c99) it fuses the two wherever the processor can. */
+#if !defined(__GNUC__) || defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__FP_FAST_FMAF) && !defined(__STRICT_ANSI__)
+#pragma GCC optimize("fp-contract=off")
 #endif
 
 #ifdef __cplusplus

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import HostCompiler
 from numpy.typing import NDArray
+from packages import M4F, need, tool
 
-from l2mu_compile.targets.kernel_table import kernel_table
+from l2mu_compile.targets.kernel_table import KERNEL_DIR, kernel_table
+from l2mu_compile.targets.toolchain import RUNTIME_DIR
 
 SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33)
 GUARD = 64
@@ -482,6 +486,19 @@ def test_argmax_takes_the_first_of_the_largest(call: Callable[..., Any], number:
             assert call(f"argmax_{number}", score, size) == int(np.argmax(values))
     if number == "i64":
         assert call("argmax_i64", Guarded(np.int64([1, 2**40, 2**33])), 3) == 1
+
+
+@pytest.mark.parametrize("optimize", ["-O1", "-Os", "-O2", "-O3"])
+@pytest.mark.parametrize("source", sorted(KERNEL_DIR.glob("*_f32.c")), ids=lambda path: path.stem)
+def test_gcc_fuses_no_product_into_a_sum(source: Path, optimize: str, tmp_path: Path) -> None:
+    """Not even in its own C and for a core that has the instruction."""
+    need("arm-none-eabi-gcc")
+    assembly = tmp_path / "kernel.s"
+    flags = (*M4F, "-std=gnu11", optimize, "-idirafter", RUNTIME_DIR)
+    tool("arm-none-eabi-gcc", *flags, "-S", source, "-o", assembly)
+    text = assembly.read_text()
+    assert re.search(r"\bv\w+\.f32\b", text)
+    assert not re.search(r"\bvfn?m[as]", text)
 
 
 def test_every_kernel_of_the_header_is_tested_above() -> None:
