@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from l2mu_compile.errors import UsageError
+from l2mu_compile.targets.packaging.aar import make_aar
+from l2mu_compile.targets.packaging.java import make_java
 from l2mu_compile.targets.product import Product
 from l2mu_compile.targets.record import ARTIFACTS, BUILT, Target
 
@@ -22,7 +24,13 @@ class Package:
     make: Callable[[Product], None]
 
 
-PACKAGES: dict[str, Package] = {}
+PACKAGES: dict[str, Package] = {
+    package.name: package
+    for package in (
+        Package("java", "jar and native library for a desktop JVM", make_java),
+        Package("aar", "Android archive with a library for every ABI", make_aar),
+    )
+}
 
 
 def chosen_packages(target: Target, names: tuple[str, ...]) -> tuple[Package, ...]:

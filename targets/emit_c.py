@@ -16,8 +16,8 @@ from l2mu_compile.targets.c_text import array_body, number
 from l2mu_compile.targets.kernel_table import HEADERS, KERNEL_DIR, kernel_table
 
 TEMPLATE_DIR = Path(__file__).parent / "templates"
-# Headers that generated code includes; a model's own header must not be found in their place.
-STANDARD_HEADERS = ("stddef", "stdint", "string")
+# Headers that are included by name; a model's own header must not be found in their place.
+INCLUDED_HEADERS = ("stddef", "stdint", "string", "l2mu_jni", "l2mu_jni_model")
 SCORE_MEANINGS = {
     "spike_count": "spikes of its output neuron",
     "last_membrane": "the membrane of its output neuron after the last step",
@@ -68,7 +68,7 @@ def state_bytes(program: Program) -> int:
 
 def _check(program: Program) -> None:
     kernels = (*HEADERS, *(kernel.source for kernel in kernel_table().values()))
-    if program.name.lower() in {*STANDARD_HEADERS, *(Path(name).stem for name in kernels)}:
+    if program.name.lower() in {*INCLUDED_HEADERS, *(Path(name).stem for name in kernels)}:
         raise ModelError(f"network {program.name}: its files would take the name of other C files")
     for call in (*program.reset, *program.step, program.classify):
         kernel = kernel_table().get(call.kernel)
