@@ -155,6 +155,12 @@ def compile(
         Optional[list[str]],  # noqa: UP045
         typer.Option(metavar="NAME", help="A package to make as well; may be given several times."),
     ] = None,
+    java_package: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="NAME", help="Package of the Java class (aar, java); l2mu.NAME if not given."
+        ),
+    ] = None,
     quantize: Annotated[
         Numbers, typer.Option(metavar="int8|none", help="int8, or none for float32.")
     ] = Numbers.none,
@@ -203,12 +209,17 @@ def compile(
     from l2mu_compile.frontend import load_model
     from l2mu_compile.output import check_output
     from l2mu_compile.pipeline import default_pipeline, parse_pipeline
+    from l2mu_compile.targets.packaging.java_names import check_package
     from l2mu_compile.targets.registry import get_target
     from l2mu_compile.targets.toolchain import CommandLog
     from l2mu_compile.windows import load_windows
 
     record = get_target(target)
     check_output(output)
+    if java_package is not None:
+        check_package(java_package)
+        if not {"aar", "java"} & set(artifact or ()):
+            raise UsageError("--java-package is for --artifact aar and --artifact java")
     windows = load_windows(calibrate) if calibrate else None
     pipeline = (
         parse_pipeline(passes)
@@ -226,6 +237,7 @@ def compile(
             passes=pipeline,
             windows=windows,
             artifacts=tuple(artifact or ()),
+            java_package=java_package,
             command=_command(),
             observer=_printer(print_after, pipeline),
             check_passes=not no_verify_passes,

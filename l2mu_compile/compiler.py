@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,7 @@ from l2mu_compile.program import Program, lower
 from l2mu_compile.report import (
     Artifact,
     Difference,
+    PackagedLibrary,
     PopulationReport,
     ProjectionReport,
     Report,
@@ -30,10 +33,10 @@ from l2mu_compile.report import (
     load_report,
 )
 from l2mu_compile.targets.artifacts import chosen_packages
-from l2mu_compile.targets.build import build, measured_footprint, open_device
+from l2mu_compile.targets.build import build, measured_footprint, open_device, runs_here
 from l2mu_compile.targets.devices import Device, EmulatedModel, HostModel
 from l2mu_compile.targets.emit_c import state_bytes
-from l2mu_compile.targets.product import Product, Window
+from l2mu_compile.targets.product import Product, Window, image_path
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import get_target
 from l2mu_compile.targets.toolchain import CommandLog
@@ -56,14 +59,16 @@ class Job:
     """How to compile: everything besides the model and where the output goes.
 
     ``windows`` calibrate and are what the fresh code is checked on; random ones serve without.
-    ``artifacts`` are packages to make besides what is always built. ``command`` goes into the
-    report. ``progress_of(what)`` gives a progress callback for a phase.
+    ``artifacts`` are packages to make besides what is always built, ``java_package`` is where those
+    for Java put their class. ``command`` goes into the report. ``progress_of(what)`` gives a
+    progress callback for a phase.
     """
 
     target: Target
     passes: tuple[Pass, ...]
     windows: Windows | None = None
     artifacts: tuple[str, ...] = ()
+    java_package: str | None = None
     command: tuple[str, ...] = ()
     observer: Observer | None = None
     check_passes: bool = True
@@ -78,32 +83,27 @@ def compile_model(model: Model, job: Job, output: Path) -> Report:
     `MismatchError` if the fresh code is not bit-exact, `ToolchainError` if it cannot be built.
     """
     packages = chosen_packages(job.target, job.artifacts)
-    notes = list(model.notes)
+    windows, origin = _self_check_windows(model.network, job.windows)
+    compilation = _Compilation(model, job, windows, origin, list(model.notes))
     if job.windows is not None:
-        notes += model.validate(job.windows.first(VALIDATION_WINDOWS).x)
-    x = None if job.windows is None else job.windows.x
-    context = Context(job.target, x, notes.append, job.progress_of("calibrating"))
-    network = run_passes(model.network, job.passes, context, job.observer, job.check_passes)
-    if network.stage != "planned":
-        raise UsageError(f"the passes end with a {network.stage} network; end with plan-memory")
+        compilation.notes.extend(model.validate(job.windows.first(VALIDATION_WINDOWS).x))
+    network = compilation.network(job.target, job.observer)
     program = lower(network)
-    windows, origin = _self_check_windows(network, job.windows)
-    stamp = _stamp(model, job, program)
     with whole_directory(output) as folder, tempfile.TemporaryDirectory() as scratch:
         _write_networks(folder, model.network, network, program)
-        window = Window(windows.x[0], origin)
-        product = Product(program, job.target, window, stamp, folder, Path(scratch), job.log)
+        product = compilation.product(network, job.target, folder, Path(scratch))
         build(product)
-        report = _describe(model, job, network, program, folder, notes)
-        check = _Check(network, program, job.target, folder, model.network, model.decide)
+        report = _describe(model, job, network, program, folder, compilation.notes)
         if "firmware" in job.target.artifacts:
             decision = int(run(network, windows.x[:1]).decisions[0])
             report = report.model_copy(update={"firmware_decision": decision})
+        check = compilation.check_of(network, job.target, product.image)
         report = check.on(windows, report, job.progress_of("checking"))
-        _require_exact(report)
+        _require_exact(report.verify)
         for package in packages:
             package.make(replace(product, report=report))
-        report = report.model_copy(update={"artifacts": _artifacts(folder)})
+        last = {"artifacts": _artifacts(folder), "notes": compilation.notes}
+        report = report.model_copy(update=last | {"libraries": compilation.libraries})
         (folder / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
     return report
 
@@ -127,10 +127,12 @@ def verify_output(
     target = get_target(report.target)
     if decide is not None:
         decide = on_counts(decide, original.input)
-    check = _Check(network, lower(network), target, folder, original, decide)
+    program = lower(network)
+    image = image_path(program, target, folder)
+    check = _Check(network, program, target, image, original, decide)
     report = check.on(windows, report, progress)
     write_whole(folder / REPORT_FILE, report.to_json())
-    _require_exact(report)
+    _require_exact(report.verify)
     return report
 
 
@@ -141,12 +143,88 @@ def load_host_model(folder: Path) -> HostModel:
     what the compiler wrote.
     """
     report = load_report(folder / REPORT_FILE)
-    device = open_device(
-        lower(read_network(folder / NETWORK_FILE)), get_target(report.target), folder
-    )
+    program, target = lower(read_network(folder / NETWORK_FILE)), get_target(report.target)
+    device = open_device(program, target, image_path(program, target, folder))
     if not isinstance(device, HostModel):
         raise UsageError(f"{folder} was compiled for {report.target}, not for this machine")
     return device
+
+
+@dataclass(frozen=True)
+class _Compilation:
+    """One run of `compile_model`: what the products for all its targets share.
+
+    ``windows`` are what built code is checked on. ``notes`` and ``libraries`` gather what the
+    report will say.
+    """
+
+    model: Model
+    job: Job
+    windows: Windows
+    origin: str
+    notes: list[str]
+    libraries: list[PackagedLibrary] = field(default_factory=list)
+
+    def network(self, target: Target, observer: Observer | None = None) -> Network:
+        """The model after the passes, for ``target``."""
+        job = self.job
+        x = None if job.windows is None else job.windows.x
+        context = Context(target, x, self.note, job.progress_of("calibrating"))
+        network = run_passes(self.model.network, job.passes, context, observer, job.check_passes)
+        if network.stage != "planned":
+            raise UsageError(f"the passes end with a {network.stage} network; end with plan-memory")
+        return network
+
+    def product(self, network: Network, target: Target, output: Path, scratch: Path) -> Product:
+        """``network``, which was made for ``target``, as what builds and packages it sees it."""
+        program = lower(network)
+
+        def check(library: Path, name: str) -> PackagedLibrary:
+            return self._packaged(network, target, library, name)
+
+        def for_target(other: Target) -> Product:
+            folder = scratch / other.name
+            folder.mkdir(exist_ok=True)
+            return self.product(self.network(other), other, folder / "output", folder)
+
+        return Product(
+            program=program,
+            target=target,
+            window=Window(self.windows.x[0], self.origin),
+            stamp=_stamp(self.model, self.job, target, program),
+            output=output,
+            scratch=scratch,
+            log=self.job.log,
+            check=check,
+            for_target=for_target,
+            note=self.note,
+            java_package=self.job.java_package,
+        )
+
+    def note(self, text: str) -> None:
+        """Keep a line for the user; passes that run for several targets say it several times."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def check_of(self, network: Network, target: Target, image: Path) -> _Check:
+        """What compares ``image``, built from ``network``."""
+        model = self.model
+        return _Check(network, lower(network), target, image, model.network, model.decide)
+
+    def _packaged(
+        self, network: Network, target: Target, library: Path, name: str
+    ) -> PackagedLibrary:
+        content = library.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        entry = PackagedLibrary(path=name, target=target.name, bytes=len(content), sha256=digest)
+        if runs_here(target):
+            check = self.check_of(network, target, library)
+            measured = check.measure(self.windows, None, self.job.progress_of(f"checking {name}"))
+            _require_exact(measured["verify"])
+            known = PackagedLibrary.model_fields
+            entry = entry.model_copy(update={k: v for k, v in measured.items() if k in known})
+        self.libraries.append(entry)
+        return entry
 
 
 @dataclass(frozen=True)
@@ -156,22 +234,29 @@ class _Check:
     network: Network
     program: Program
     target: Target
-    folder: Path
+    image: Path
     original: Network
     decide: Decide | None
 
     def on(self, windows: Windows, report: Report, progress: Progress | None) -> Report:
         """``report`` with what was measured on ``windows``."""
+        measured = self.measure(windows, report.firmware_decision, progress)
+        return report.model_copy(update=measured)
+
+    def measure(
+        self, windows: Windows, firmware_decision: int | None, progress: Progress | None
+    ) -> dict[str, Any]:
+        """Fields of a report, by name."""
         x = check_samples(self.network, windows.x)
         labels = windows.y
         if labels is not None and (labels.min() < 0 or labels.max() >= self.network.classes):
             raise ModelError(f"labels y must be between 0 and {self.network.classes - 1}")
-        device = open_device(self.program, self.target, self.folder)
+        device = open_device(self.program, self.target, self.image)
         result = compare(self.network, self.program, device, x, progress)
-        difference = result.first_difference or _firmware_difference(device, report)
+        difference = result.first_difference or _firmware_difference(device, firmware_decision)
         wanted = self.decide(x) if self.decide else run(self.original, x).decisions
         per_step = result.windows * result.steps
-        changes = {
+        measured: dict[str, Any] = {
             "synaptic_operations_per_step": result.operations / per_step,
             "spike_rates": {
                 p.name: result.spike_totals[p.name] / (p.size * per_step)
@@ -190,23 +275,23 @@ class _Check:
             ),
         }
         if isinstance(device, EmulatedModel):
-            changes |= _instruction_counts(device, result)
-        return report.model_copy(update=changes)
+            measured |= _instruction_counts(device, result)
+        return measured
 
 
-def _firmware_difference(device: Device, report: Report) -> Difference | None:
+def _firmware_difference(device: Device, expected: int | None) -> Difference | None:
     """Run the image from reset: its decision on its own window must be the interpreter's."""
-    if not isinstance(device, EmulatedModel) or report.firmware_decision is None:
+    if not isinstance(device, EmulatedModel) or expected is None:
         return None
     actual = device.run_firmware()
-    if actual == report.firmware_decision:
+    if actual == expected:
         return None
     return Difference(
         window=0,
         step=0,
         quantity="firmware decision",
         neuron=0,
-        expected=report.firmware_decision,
+        expected=expected,
         actual=actual,
     )
 
@@ -237,11 +322,11 @@ def _write_networks(folder: Path, original: Network, network: Network, program: 
     (folder / "program.txt").write_text(str(program), encoding="utf-8")
 
 
-def _stamp(model: Model, job: Job, program: Program) -> tuple[str, ...]:
+def _stamp(model: Model, job: Job, target: Target, program: Program) -> tuple[str, ...]:
     source = f"{model.source.kind} {model.source.name}"
     digest = f", sha256 {model.source.sha256}" if model.source.sha256 else ""
     lines = [
-        f"{program.name}: generated by l2mu-compile {__version__} for {job.target.name}",
+        f"{program.name}: generated by l2mu-compile {__version__} for {target.name}",
         f"from {source}{digest}",
         f"passes: {', '.join(map(str, job.passes))}",
         f"command: {' '.join(job.command)}",
@@ -308,8 +393,7 @@ def _require_untouched(folder: Path, report: Report) -> None:
             raise ModelError(f"{folder / artifact.path}: {state} since it was compiled")
 
 
-def _require_exact(report: Report) -> None:
-    check = report.verify
+def _require_exact(check: Verification | None) -> None:
     if check is None or check.first_difference is None:
         return
     d = check.first_difference

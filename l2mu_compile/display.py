@@ -14,7 +14,7 @@ from rich.table import Table
 from l2mu_compile.interpreter import Progress as Callback
 from l2mu_compile.network import Network, Projection
 from l2mu_compile.neurons import parameter_names
-from l2mu_compile.report import Report
+from l2mu_compile.report import PackagedLibrary, Report
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -115,10 +115,18 @@ def show_report(report: Report, where: str) -> None:
     rates = "  ".join(f"{name} {100 * r:.1f} %" for name, r in report.spike_rates.items())
     table.add_row("spike rates", rates)
     _add_verification(table, report)
+    for library in report.libraries:
+        table.add_row("packaged", _checked(library))
     out.print(f"[bold]{escape(where)}[/]")
     out.print(table)
     for note in report.notes:
         show_note(note)
+
+
+def _checked(library: PackagedLibrary) -> str:
+    if library.verify is None:
+        return f"[yellow]not run here[/]: {escape(library.path)}"
+    return f"[green]bit-exact[/]: {escape(library.path)}"
 
 
 def show_note(text: str) -> None:

@@ -78,6 +78,20 @@ class Verification(_Strict):
     accuracy_compiled: float | None = None
 
 
+class PackagedLibrary(_Strict):
+    """A library inside a package that is another build than the one in ``lib``."""
+
+    path: str = Field(description="its place; within an archive after the archive's and a colon")
+    target: str
+    bytes: int
+    sha256: str
+    instructions_per_step_mean: float | None = Field(None, description="None if not counted")
+    stack_bytes: int | None = Field(None, description="deepest stack seen, None if not measured")
+    verify: Verification | None = Field(
+        None, description="when compiled; None where this machine cannot run the target's code"
+    )
+
+
 class Report(_Strict):
     """The whole report. Bytes are bytes; instructions are executed instructions, not cycles."""
 
@@ -106,6 +120,7 @@ class Report(_Strict):
         None, description="what the firmware's main returns for its window; None without firmware"
     )
     verify: Verification | None = None
+    libraries: list[PackagedLibrary] = Field([], description="inside packages, such as an .aar")
 
     def to_json(self) -> str:
         """The file's text."""

@@ -7,8 +7,9 @@ from dataclasses import replace
 from l2mu_compile.targets.cortex_a import AARCH64_EMULATOR, ARM_EMULATOR
 from l2mu_compile.targets.record import Qemu, Target
 
-# Android 15 loads libraries whose segments are aligned to 16 KiB on every device.
-_PAGES = ("-Wl,-z,max-page-size=16384",)
+# Android 15 loads libraries whose segments are aligned to 16 KiB on every device. Apps are shipped
+# with stripped libraries.
+_LIBRARY = ("-Wl,-z,max-page-size=16384", "-Wl,--strip-all")
 
 ANDROID_ARM64 = Target(
     name="android-arm64-v8a",
@@ -17,8 +18,9 @@ ANDROID_ARM64 = Target(
     triple="aarch64-linux-android",
     cpu="baseline",
     pointer_bytes=8,
+    artifacts=("lib", "cmake", "aar"),
     shared=True,
-    ldflags=_PAGES,
+    ldflags=_LIBRARY,
     emulator=AARCH64_EMULATOR,
     qemu=Qemu("qemu-aarch64"),
 )
@@ -32,9 +34,10 @@ ANDROID_ARM = Target(
     link_triple="thumb-linux-androideabi",
     cpu="generic+v7a+neon",
     pointer_bytes=4,
+    artifacts=("lib", "cmake", "aar"),
     shared=True,
     cflags=("-mfloat-abi=softfp",),
-    ldflags=_PAGES,
+    ldflags=_LIBRARY,
     emulator=replace(ARM_EMULATOR, mode=("UC_MODE_THUMB",), code_bit=1, instruction_bytes=0),
     qemu=Qemu("qemu-arm"),
 )
@@ -45,7 +48,11 @@ ANDROID_X86_64 = Target(
     triple="x86_64-linux-android",
     cpu="baseline",
     pointer_bytes=8,
+    artifacts=("lib", "cmake", "aar"),
     shared=True,
-    ldflags=_PAGES,
+    ldflags=_LIBRARY,
     qemu=Qemu("qemu-x86_64"),
 )
+
+# What Android calls each of them, in archives and on devices.
+ABIS = {"arm64-v8a": ANDROID_ARM64, "armeabi-v7a": ANDROID_ARM, "x86_64": ANDROID_X86_64}

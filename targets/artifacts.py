@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from l2mu_compile.errors import UsageError
+from l2mu_compile.targets.packaging.aar import make_aar
 from l2mu_compile.targets.packaging.arduino import make_arduino
 from l2mu_compile.targets.packaging.built import complete_firmware, complete_library
 from l2mu_compile.targets.packaging.cmake import make_cmake
 from l2mu_compile.targets.packaging.cmsis_pack import make_cmsis_pack
+from l2mu_compile.targets.packaging.java import make_java
 from l2mu_compile.targets.packaging.zephyr import make_zephyr
 from l2mu_compile.targets.product import Product
 from l2mu_compile.targets.record import ARTIFACTS, BUILT, Target
@@ -36,6 +38,8 @@ PACKAGES: dict[str, Package] = {
         Package("arduino", "Arduino library", make_arduino),
         Package("zephyr", "Zephyr module", make_zephyr),
         Package("cmsis-pack", "CMSIS-Pack", make_cmsis_pack),
+        Package("java", "jar and native library for a desktop JVM", make_java),
+        Package("aar", "Android archive with a library for every ABI", make_aar),
     )
 }
 

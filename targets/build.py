@@ -41,12 +41,17 @@ def build(product: Product) -> None:
         make_firmware(product, objects)
 
 
-def open_device(program: Program, target: Target, output: Path) -> Device:
-    """The built model, ready to run: on the target's emulator, or as a library on this host."""
-    image, size = image_path(program, target, output), state_bytes(program)
+def runs_here(target: Target) -> bool:
+    """Whether something on this machine runs the target's code."""
+    return target.emulator is not None or _is_native(target)
+
+
+def open_device(program: Program, target: Target, image: Path) -> Device:
+    """A built image, ready to run: on the target's emulator, or as a library on this host."""
+    size = state_bytes(program)
     if target.emulator is not None:
         return EmulatedModel(target, image, program.name, program.inputs, size)
-    if target.arch == HOST.arch and target.shared:
+    if _is_native(target):
         return HostModel(image, program.name, program.inputs, size)
     raise ToolchainError(f"nothing here runs code for {target.name}")
 
@@ -60,3 +65,8 @@ def measured_footprint(program: Program, target: Target, output: Path) -> Footpr
         return replace(whole, ram=whole.ram + state_bytes(program))
     window = symbols(path)[f"{program.name}_window"].size
     return replace(whole, flash=whole.flash - window)
+
+
+def _is_native(target: Target) -> bool:
+    same_files = target.shared and target.shared_suffix == HOST.shared_suffix
+    return target.arch == HOST.arch and same_files

@@ -22,6 +22,7 @@ STANDARD_HEADERS = frozenset(
     stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads
     time uchar wchar wctype""".split()
 )
+OWN_HEADERS = ("l2mu_jni.h", "l2mu_jni_model.h")
 SCORE_MEANINGS = {
     "spike_count": "spikes of its output neuron",
     "last_membrane": "the membrane of its output neuron after the last step",
@@ -71,8 +72,9 @@ def state_bytes(program: Program) -> int:
 
 
 def _check(program: Program) -> None:
-    kernels = (*HEADERS, *(kernel.source for kernel in kernel_table().values()))
-    if program.name.lower() in {*STANDARD_HEADERS, *(Path(name).stem for name in kernels)}:
+    kernels = (kernel.source for kernel in kernel_table().values())
+    own = {Path(name).stem for name in (*HEADERS, *OWN_HEADERS, *kernels)}
+    if program.name.lower() in STANDARD_HEADERS | own:
         raise ModelError(
             f"network {program.name}: its files would take the name of other C files; "
             "give another --name"

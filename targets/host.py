@@ -18,6 +18,7 @@ HOST = Target(
     cpu="baseline",
     pointer_bytes=struct.calcsize("P"),
     kernel_sets=("ref",),
+    artifacts=("lib", "cmake", "java"),
     shared=True,
     shared_suffix=".dylib" if sys.platform == "darwin" else ".so",
 )

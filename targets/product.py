@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from numpy.typing import NDArray
 
 from l2mu_compile.program import API_FUNCTIONS, Program
-from l2mu_compile.report import Report
+from l2mu_compile.report import PackagedLibrary, Report
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.toolchain import CommandLog
 
@@ -27,6 +28,11 @@ class Product:
 
     ``output`` is the directory the user gets, ``scratch`` one that is removed afterwards. ``stamp``
     lines open every generated file. ``report`` is there once the binaries were checked.
+
+    For packages that hold libraries of their own: ``check(library, name)`` runs one as the build
+    itself was run, raises `MismatchError` if it is not bit-exact, and puts it into the report;
+    ``for_target(target)`` is the same model for another target, of which nothing is built yet and
+    nothing reaches the user; ``note(text)`` tells the user something.
     """
 
     program: Program
@@ -36,6 +42,10 @@ class Product:
     output: Path
     scratch: Path
     log: CommandLog
+    check: Callable[[Path, str], PackagedLibrary]
+    for_target: Callable[[Target], Product]
+    note: Callable[[str], None]
+    java_package: str | None = None
     report: Report | None = None
 
     @property
@@ -57,6 +67,11 @@ class Product:
     def image(self) -> Path:
         """The file that is run and measured: the shared library, or else the firmware."""
         return image_path(self.program, self.target, self.output)
+
+    def report_with(self, *libraries: PackagedLibrary) -> Report:
+        """The report to put into a package that holds ``libraries``."""
+        assert self.report is not None, "packages are made of checked builds"
+        return self.report.model_copy(update={"libraries": list(libraries)})
 
     def api(self) -> list[str]:
         """The C functions a user calls."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 ARCHITECTURES = ("arm", "aarch64", "x86_64", "other")
 BUILT = ("lib", "firmware")
-ARTIFACTS = (*BUILT, "cmake", "arduino", "zephyr", "cmsis-pack")
+ARTIFACTS = (*BUILT, "cmake", "arduino", "zephyr", "cmsis-pack", "java", "aar")
 ENTRY_KINDS = ("vector_table", "elf_entry", "library")
 
 

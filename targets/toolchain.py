@@ -102,7 +102,9 @@ def static_library(
     _make_directory(output.parent)
     # ar adds to an archive that exists.
     output.unlink(missing_ok=True)
-    _run([*zig_command(), "ar", "rcsD", str(output), *map(str, objects)], log or CommandLog())
+    run_command(
+        [*zig_command(), "ar", "rcsD", str(output), *map(str, objects)], log or CommandLog()
+    )
     return output
 
 
@@ -139,7 +141,7 @@ def shared_library(
             *map(str, [*objects, *runtime]),
             *("-o", str(output)),
         ]
-        _run(command, log)
+        run_command(command, log)
     return output
 
 
@@ -173,7 +175,7 @@ def link_firmware(
         *runtime,
         *("-o", str(output)),
     ]
-    _run(command, log or CommandLog())
+    run_command(command, log or CommandLog())
     return output
 
 
@@ -239,7 +241,7 @@ def _make_directory(path: Path) -> None:
 
 def _run_all(commands: Sequence[list[str]], log: CommandLog) -> None:
     with ThreadPoolExecutor(max_workers=_cores()) as pool:
-        for future in [pool.submit(_run, command, log) for command in commands]:
+        for future in [pool.submit(run_command, command, log) for command in commands]:
             future.result()
 
 
@@ -247,7 +249,8 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _run(command: list[str], log: CommandLog) -> None:
+def run_command(command: Sequence[str], log: CommandLog) -> None:
+    """Run a tool; raises ToolchainError, with what it said, if it is missing or fails."""
     log.started(command)
     try:
         done = subprocess.run(

@@ -1,6 +1,6 @@
 """What packages share: the C files, the notes that go with them, and reproducible archives.
 
-A package's files are a dictionary from path to text until all of them are known; then they are
+A package's files are a dictionary from path to content until all of them are known; then they are
 written as a directory or as a zip archive. What they say comes from the program, whose name is a C
 identifier, from the target's record and from the report's numbers. Whatever else a user wrote (the
 name of a checkpoint, a command) only stands in comment lines and in ``report.json``.
@@ -20,7 +20,7 @@ from l2mu_compile.report import Artifact, Report
 from l2mu_compile.targets.emit_c import render
 from l2mu_compile.targets.product import Product
 
-Files = dict[str, str]
+Files = dict[str, str | bytes]
 
 # The oldest date a zip archive can hold: packages have no date of their own.
 DATE = (1980, 1, 1)
@@ -95,7 +95,7 @@ def with_notes(product: Product, files: Files, kind: str, use: str) -> Files:
     ``kind`` says what the package is, ``use`` (Markdown) how to add it to a build.
     """
     notes = _notes(product, kind, use)
-    artifacts = [_artifact(name, text) for name, text in sorted({**files, **notes}.items())]
+    artifacts = [_artifact(name, content) for name, content in sorted({**files, **notes}.items())]
     return {**files, **notes, REPORT: _report(product, artifacts)}
 
 
@@ -106,12 +106,21 @@ def write_notes(product: Product, folder: Path, kind: str, use: str) -> None:
     write_tree(folder, {REPORT: _report(product, artifacts)})
 
 
+def documents(product: Product, readme: str, values: dict[str, Any], report: Report) -> Files:
+    """A README of the package's own (a template and its values), a licence note and ``report``."""
+    return {
+        README: render(readme, {**values, "report": report}),
+        LICENSE: render(f"shared/{LICENSE}.jinja", view(product)),
+        REPORT: report.to_json(),
+    }
+
+
 def write_tree(folder: Path, files: Files) -> None:
     """Write files below ``folder``."""
-    for name, text in files.items():
+    for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(text.encode())
+        path.write_bytes(_bytes(content))
 
 
 def write_zip(path: Path, files: Files, root: str = "") -> None:
@@ -121,11 +130,15 @@ def write_zip(path: Path, files: Files, root: str = "") -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as archive:
-        for name, text in sorted(files.items()):
+        for name, content in sorted(files.items()):
             entry = zipfile.ZipInfo(f"{root}/{name}" if root else name, (*DATE, 0, 0, 0))
             entry.create_system = 3  # Unix, which the mode below belongs to
             entry.external_attr = 0o100644 << 16
-            archive.writestr(entry, text.encode())
+            archive.writestr(entry, _bytes(content))
+
+
+def _bytes(content: str | bytes) -> bytes:
+    return content.encode() if isinstance(content, str) else content
 
 
 def _notes(product: Product, kind: str, use: str) -> Files:
@@ -133,8 +146,8 @@ def _notes(product: Product, kind: str, use: str) -> Files:
     return {name: render(f"shared/{name}.jinja", values) for name in (README, LICENSE)}
 
 
-def _artifact(name: str, text: str) -> Artifact:
-    data = text.encode()
+def _artifact(name: str, content: str | bytes) -> Artifact:
+    data = _bytes(content)
     return Artifact(path=name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 

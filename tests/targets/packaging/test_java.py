@@ -1,0 +1,324 @@
+"""The Java package on this machine's JVM, against the interpreter and under -Xcheck:jni."""
+
+from __future__ import annotations
+
+import re
+import struct
+import subprocess
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from java_builds import final, jdk_headers, package, tool
+from networks import feed_forward, l2mu, samples
+from numpy.typing import NDArray
+
+from l2mu_compile.errors import ModelError, ToolchainError
+from l2mu_compile.interpreter import run
+from l2mu_compile.network import Network
+from l2mu_compile.program import lower
+from l2mu_compile.report import load_report
+from l2mu_compile.targets.build import write_sources
+from l2mu_compile.targets.elf import symbols
+from l2mu_compile.targets.emit_c import render
+from l2mu_compile.targets.host import HOST
+from l2mu_compile.targets.packaging.java import NATIVE_METHODS, OLDEST_JAVAC
+from l2mu_compile.targets.packaging.java_names import java_names
+from l2mu_compile.targets.toolchain import RUNTIME_DIR
+
+DRIVER = Path(__file__).with_name("Driver.java")
+WINDOWS, STEPS = 3, 12
+JAVA_8 = 52
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network with scores of one Java type."""
+
+    network: Network
+    quantized: bool
+    java_package: str | None = None
+
+
+CASES = {
+    "int": Case(l2mu(name="my_net").replace(window=STEPS), False),
+    "float": Case(l2mu(name="l2mu", rule="max_membrane"), False, "com.example_1.sensor_"),
+    "long": Case(l2mu(name="system", rule="mean_membrane"), True),
+}
+
+
+@dataclass(frozen=True)
+class Built:
+    """A compiled case: its ``java/`` folder, and its network, for the interpreter on any steps."""
+
+    case: Case
+    folder: Path
+    network: Network
+    x: NDArray
+
+    def drive(self, *arguments: str | Path, options: tuple[str, ...] = ()) -> list[str]:
+        """The lines `Driver` prints; nothing may be said about the use of JNI."""
+        names = java_names(self.network.name, self.case.java_package)
+        text = DRIVER.read_text().replace("MODEL;", f"{names.qualified};")
+        source = self.folder.parent / "Driver.java"
+        source.write_text(re.sub(r"\bCLASS\b", names.class_name, text))
+        jar = self.folder / f"{self.network.name}.jar"
+        output = self.folder.parent / "driver"
+        if not output.exists():
+            _run(tool("javac"), "-cp", jar, "-d", output, source)
+        path = f"-Djava.library.path={self.folder}"
+        options = ("-Xcheck:jni", path, *options)
+        return _run(tool("java"), *options, "-cp", f"{jar}:{output}", "Driver", *arguments)
+
+
+@pytest.fixture(scope="module", params=CASES)
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    tool("javac")
+    case = CASES[request.param]
+    x = samples(case.network, WINDOWS, STEPS)
+    folder = tmp_path_factory.mktemp(request.param) / "out"
+    options = {"quantized": case.quantized, "java_package": case.java_package}
+    package(case.network, HOST, "java", x, folder, **options)
+    network = final(case.network, HOST, x, case.quantized).replace(window=None)
+    return Built(case, folder / "java", network, x)
+
+
+def _run(*command: str | Path) -> list[str]:
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert done.stderr == ""
+    assert "WARNING" not in done.stdout
+    return done.stdout.splitlines()
+
+
+def written(x: NDArray, path: Path) -> Path:
+    """Windows as Java's DataInputStream reads them."""
+    path.write_bytes(struct.pack(">i", len(x)) + x.astype(">f4").tobytes())
+    return path
+
+
+def lines_for(network: Network, x: NDArray, step: int) -> list[tuple[int, list[float]]]:
+    """Decisions and scores of all windows after ``step`` steps."""
+    found = run(network, x[:, :step])
+    return [(int(d), s.tolist()) for d, s in zip(found.decisions, found.scores, strict=True)]
+
+
+def parsed(network: Network, lines: list[str]) -> list[tuple[int, list[float]]]:
+    kind = run(network, np.zeros((1, 1, network.input.size), np.float32)).scores.dtype.type
+    split = [line.split(" ", 1) for line in lines]
+    return [(int(d), [kind(v).item() for v in s.strip("[]").split(", ")]) for d, s in split]
+
+
+def assert_stepwise(built: Built, lines: list[str], x: NDArray) -> None:
+    got = parsed(built.network, lines)
+    assert len(got) == len(x) * (STEPS + 1)
+    for step in range(1, STEPS + 1):
+        assert got[step - 1 :: STEPS + 1] == lines_for(built.network, x, step), f"step {step}"
+    assert got[STEPS :: STEPS + 1] == lines_for(built.network, x, STEPS), "run"
+
+
+def test_floats_stepwise_and_whole(built: Built, tmp_path: Path) -> None:
+    assert_stepwise(built, built.drive("floats", written(built.x, tmp_path / "x")), built.x)
+
+
+def test_counts_stepwise_and_whole(built: Built, tmp_path: Path) -> None:
+    x = np.random.default_rng(3).integers(-4, 5, built.x.shape).astype(np.float32)
+    x[0, 0], x[0, 1] = 32767, -32768
+    assert_stepwise(built, built.drive("counts", written(x, tmp_path / "x")), x)
+
+
+def test_instances_do_not_disturb_one_another(built: Built, tmp_path: Path) -> None:
+    lines = built.drive("instances", written(built.x, tmp_path / "x"))
+    assert parsed(built.network, lines) == lines_for(built.network, built.x, STEPS)
+
+
+def test_threads_with_own_and_shared_instances(built: Built, tmp_path: Path) -> None:
+    lines = built.drive("threads", written(built.x, tmp_path / "x"))
+    assert [int(line) for line in lines] == run(built.network, built.x).decisions.tolist()
+
+
+def test_wrong_arguments_end_as_exceptions(built: Built) -> None:
+    lines = built.drive("refusals")
+    assert lines[:5] == [
+        "IllegalArgumentException: a sample has 2 channels, not 3",
+        "IllegalArgumentException: a sample has 2 channels, not 0",
+        "IllegalArgumentException: a sample has 2 channels, not 1",
+        f"IllegalArgumentException: a window has a multiple of 2 numbers, not {2 * STEPS + 1}",
+        "IllegalArgumentException: a window has a multiple of 2 numbers, not 1",
+    ]
+    assert [line.partition(":")[0] for line in lines[5:9]] == ["NullPointerException"] * 4
+    assert parsed(built.network, lines[9:])[0][0] == 0
+
+
+def test_the_collector_frees_states(built: Built) -> None:
+    """A megabyte of native memory serves 20000 instances of hundreds of bytes each."""
+    lines = built.drive("garbage", "20000", options=("-XX:MaxDirectMemorySize=1m",))
+    assert len(lines) == 1
+
+
+def test_library_named_by_a_property(built: Built, tmp_path: Path) -> None:
+    """The property wins over a library path that has nothing."""
+    names = java_names(built.network.name, built.case.java_package)
+    library = built.folder / f"lib{built.network.name}{HOST.shared_suffix}"
+    options = (f"-D{names.qualified}.library={library}", f"-Djava.library.path={tmp_path}")
+    lines = built.drive("instances", written(built.x, tmp_path / "x"), options=options)
+    assert parsed(built.network, lines) == lines_for(built.network, built.x, STEPS)
+
+
+def test_library_of_another_version_is_refused(built: Built, tmp_path: Path) -> None:
+    """A library for a model of another shape, under the same name, is not called."""
+    name, java_package = built.network.name, built.case.java_package
+    other = feed_forward().replace(name=name)
+    x = samples(other, WINDOWS, STEPS)
+    package(other, HOST, "java", x, tmp_path / "out", java_package=java_package)
+    names = java_names(name, java_package)
+    library = tmp_path / "out" / "java" / f"lib{name}{HOST.shared_suffix}"
+    with pytest.raises(AssertionError, match=r"UnsatisfiedLinkError: .* another version"):
+        built.drive("refusals", options=(f"-D{names.qualified}.library={library}",))
+
+
+def test_jar_holds_one_class_of_java_8(built: Built) -> None:
+    names = java_names(built.network.name, built.case.java_package)
+    with zipfile.ZipFile(built.folder / f"{built.network.name}.jar") as jar:
+        assert jar.testzip() is None
+        assert jar.namelist() == ["META-INF/MANIFEST.MF", f"{names.path}.class"]
+        magic, _, major = struct.unpack(">IHH", jar.read(f"{names.path}.class")[:8])
+    assert (magic, major) == (0xCAFEBABE, JAVA_8)
+
+
+def test_library_shows_native_methods_and_the_api(built: Built, tmp_path: Path) -> None:
+    """The native methods' names are those javac itself gives them."""
+    source = next((built.folder / "sources").rglob("*.java"))
+    _run(tool("javac"), "-h", tmp_path, "-d", tmp_path, source)
+    headers = "".join(path.read_text() for path in tmp_path.glob("*.h"))
+    wanted = re.findall(r"JNICALL (Java_\w+)", headers)
+    names = java_names(built.network.name, built.case.java_package)
+    assert sorted(wanted) == sorted(names.native_prefix + method for method in NATIVE_METHODS)
+    library = built.folder / f"lib{built.network.name}{HOST.shared_suffix}"
+    assert set(wanted) <= set(symbols(library))
+
+
+def test_source_compiles_without_a_warning(built: Built, tmp_path: Path) -> None:
+    source = next((built.folder / "sources").rglob("*.java"))
+    lint = ("-Xlint:all", "-Xdoclint:all/protected", "-Werror")
+    assert _run(tool("javac"), *lint, "-d", tmp_path, source) == []
+
+
+def test_constants_are_the_models(built: Built) -> None:
+    text = next((built.folder / "sources").rglob("*.java")).read_text()
+    constants = dict(re.findall(r"public static final int (\w+) = (\d+);", text))
+    wanted = {"INPUTS": built.network.input.size, "CLASSES": built.network.classes}
+    window = built.case.network.window
+    wanted |= {"STEPS": window} if window else {}
+    assert constants == {name: str(value) for name, value in wanted.items()}
+
+
+def test_report_and_readme_in_the_package(built: Built) -> None:
+    report = load_report(built.folder / "report.json")
+    (library,) = report.libraries
+    assert library.path == f"java/lib{built.network.name}{HOST.shared_suffix}"
+    assert library.verify is not None
+    assert library.verify.bit_exact
+    readme = (built.folder / "README.md").read_text()
+    assert len(readme.splitlines()) <= 12
+    names = java_names(built.network.name, built.case.java_package)
+    for words in (f"new {names.qualified}()", f"{built.network.name}.jar", "bit-exact on"):
+        assert words in readme
+    assert "Apache-2.0" in (built.folder / "LICENSE").read_text()
+    whole = load_report(built.folder.parent / "report.json")
+    assert whole.libraries == report.libraries
+    assert whole.notes == []
+
+
+# ---- with no JDK, or a broken one --------------------------------------------------------------
+
+
+def fake_javac(folder: Path, script: str) -> Callable[[pytest.MonkeyPatch], None]:
+    path = folder / "javac"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return lambda monkeypatch: monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+@pytest.mark.parametrize(
+    "script", [None, "echo javac 1.8.0_402 >&2", "echo install a JDK first >&2; exit 1"]
+)
+def test_without_a_usable_jdk_the_source_is_shipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None
+) -> None:
+    if script is None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    else:
+        fake_javac(tmp_path, script)(monkeypatch)
+    network = feed_forward()
+    report = package(network, HOST, "java", samples(network), tmp_path / "out")
+    assert report.notes == [
+        f"no javac {OLDEST_JAVAC} or later on PATH: the Java class is shipped as source alone"
+    ]
+    folder = tmp_path / "out" / "java"
+    assert not (folder / "toy.jar").exists()
+    assert "package l2mu.toy;" in (folder / "sources/l2mu/toy/Toy.java").read_text()
+    assert "made without a JDK" in (folder / "README.md").read_text()
+
+
+def test_failing_javac_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = '[ "$1" = -version ] && echo javac 21.0.1 && exit 0; echo "error: no space"; exit 3'
+    fake_javac(tmp_path, script)(monkeypatch)
+    network = feed_forward()
+    with pytest.raises(ToolchainError, match=r"code 3\n  error: no space"):
+        package(network, HOST, "java", samples(network), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["l2mu_jni", "l2mu_jni_model"])
+def test_model_named_like_the_native_code_is_refused(name: str, tmp_path: Path) -> None:
+    network = feed_forward().replace(name=name)
+    with pytest.raises(ModelError, match="the name of other C files"):
+        package(network, HOST, "java", samples(network), tmp_path / "out")
+
+
+# ---- the C code ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compiler", ["cc", "aarch64-linux-gnu-gcc", "arm-linux-gnueabi-gcc"])
+def test_other_compilers_have_no_warning(compiler: str, tmp_path: Path) -> None:
+    network = feed_forward()
+    program = lower(final(network, HOST, samples(network), quantized=True))
+    write_sources(program, ["test"], tmp_path)
+    values = {"stamp": ["test"], "name": "toy", "NAME": "TOY", "score_type": "int"}
+    header = render("java/jni_model.h.jinja", values | {"java": java_names("toy")})
+    (tmp_path / "l2mu_jni_model.h").write_text(header)
+    strict = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror")
+    command = (tool(compiler), *strict, "-c", f"-I{tmp_path}", "-o", tmp_path / "jni.o")
+    _run(*command, RUNTIME_DIR / "l2mu_jni.c")
+
+
+def test_functions_stand_where_the_jdk_has_them(tmp_path: Path) -> None:
+    """Every function of our table is at the offset it has in the JDK's own header."""
+    include, cc = jdk_headers(), tool("cc")
+    ours = (RUNTIME_DIR / "l2mu_jni.h").read_text()
+    functions = re.findall(r"\(\*([A-Z]\w+)\)\(", ours.replace("*(*", "(*"))
+    assert len(functions) >= 8
+    tables = {}
+    for header, struct_name in (
+        ("l2mu_jni.h", "struct l2mu_jni_functions"),
+        ("jni.h", "struct JNINativeInterface_"),
+    ):
+        source = tmp_path / f"{Path(header).stem}_offsets.c"
+        prints = "".join(
+            f'    printf("{f} %d\\n", (int)(offsetof({struct_name}, {f}) / sizeof(void *)));\n'
+            for f in functions
+        )
+        source.write_text(
+            f"#include <stddef.h>\n#include <stdio.h>\n#include <{header}>\n"
+            f"int main(void)\n{{\n{prints}    return 0;\n}}\n"
+        )
+        program = source.with_suffix("")
+        folders = [f"-I{include}", *(f"-I{path.parent}" for path in include.glob("*/jni_md.h"))]
+        _run(cc, *folders, "-idirafter", RUNTIME_DIR, source, "-o", program)
+        tables[header] = _run(program)
+    assert tables["l2mu_jni.h"] == tables["jni.h"]
+    assert "GetDirectBufferAddress 230" in tables["l2mu_jni.h"]
