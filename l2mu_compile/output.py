@@ -110,16 +110,20 @@ def _remove_left_over(path: Path) -> None:
     has the earlier one put back. A directory still empty may be about to be locked, and stays.
     """
     for work in path.absolute().parent.glob(f".{glob.escape(path.name)}.{_TEMPORARY}*"):
-        if work.is_symlink() or not (work / "new").is_dir():
-            continue
-        handle = os.open(work, os.O_RDONLY)
-        try:
-            if _lock(handle, wait=False):
-                if (work / "old").is_dir() and not path.exists():
-                    (work / "old").replace(path)
-                shutil.rmtree(work, ignore_errors=True)
-        finally:
-            os.close(handle)
+        if not work.is_symlink() and (work / "new").is_dir():
+            with suppress(OSError):  # somebody else's, or just removed by another run
+                _remove_unless_locked(work, path)
+
+
+def _remove_unless_locked(work: Path, path: Path) -> None:
+    handle = os.open(work, os.O_RDONLY)
+    try:
+        if _lock(handle, wait=False):
+            if (work / "old").is_dir() and not path.exists():
+                (work / "old").replace(path)
+            shutil.rmtree(work, ignore_errors=True)
+    finally:
+        os.close(handle)
 
 
 def _lock(handle: int, wait: bool) -> bool:

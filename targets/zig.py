@@ -11,7 +11,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from l2mu_compile.errors import ToolchainError
+from l2mu_compile.errors import ToolchainError, reason
 
 _CACHE_VARIABLES = ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")
 
@@ -51,6 +51,16 @@ def _cache_directory() -> Path:
         with tempfile.TemporaryFile(dir=directory):
             return directory
     except OSError:
+        return _temporary_cache()
+
+
+def _temporary_cache() -> Path:
+    try:
         temporary = Path(tempfile.mkdtemp(prefix="l2mu-compile-zig-"))
-        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-        return temporary
+    except OSError as error:
+        text = (
+            f"no directory for the C compiler's cache: {reason(error)} (set ZIG_GLOBAL_CACHE_DIR)"
+        )
+        raise ToolchainError(text) from error
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    return temporary
