@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from l2mu_compile.errors import L2MUError, ModelError, UsageError
 from l2mu_compile.network import Input, Network, identifier
+from l2mu_compile.paths import StrPath, printable
 from l2mu_compile.report import Source
 from l2mu_compile.text import load_network
 from l2mu_compile.verify import verify
@@ -55,6 +56,10 @@ class Model:
         for name, values in (("scale", entry.scale), ("offset", entry.offset)):
             if values is not None and values.shape not in ((), (size,)):
                 raise UsageError(f"--input-{name}: {values.size} numbers for {size} channels")
+            if values is not None and not np.isfinite(values).all():
+                raise UsageError(f"--input-{name}: a number too large for float32")
+        if entry.scale is not None and not entry.scale.all():
+            raise UsageError("--input-scale: 0, to float32, would make every sample the same")
         network = self.network.replace(input=entry)
         return replace(self, network=network, decide=self.decide and on_counts(self.decide, entry))
 
@@ -70,8 +75,8 @@ def on_counts(decide: Decide, entry: Input) -> Decide:
 
 
 def load_model(
-    path: Path | None,
-    params: Path | None = None,
+    path: StrPath | None,
+    params: StrPath | None = None,
     module: str | None = None,
     inputs: int | None = None,
     readout: str | None = None,
@@ -83,17 +88,20 @@ def load_model(
     channels (found by trial if None), ``readout`` a rule for modules that return membranes, and
     ``name`` the prefix of everything generated. Raises `ModelError` or `UsageError`.
     """
+    path = None if path is None else Path(path)
+    params = None if params is None else Path(params)
     if module is not None:
         return _from_module(module, path, inputs, readout, name)
     if path is None:
         raise UsageError("give a checkpoint, a network text, or --module package.module:factory")
     if path.suffix == ".txt":
         network = read_network(path)
-        return Model(network, Source(kind="network", name=path.name, sha256=_sha256(path)))
+        source = Source(kind="network", name=printable(path.name), sha256=_sha256(path))
+        return Model(network, source)
     from l2mu_compile.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(path, params)
-    source = Source(kind=checkpoint.layout, name=path.name, sha256=checkpoint.digest)
+    source = Source(kind=checkpoint.layout, name=printable(path.name), sha256=checkpoint.digest)
     channels = checkpoint.model.config.inputs
     try:
         return _trace(checkpoint.model, channels, readout, name or path.stem, source)
@@ -101,8 +109,9 @@ def load_model(
         raise ModelError(f"{path}: {error}") from error
 
 
-def read_network(path: Path) -> Network:
+def read_network(path: StrPath) -> Network:
     """A network's text form, verified. Raises `ModelError` naming the file."""
+    path = Path(path)
     try:
         network = load_network(path)
         verify(network)
@@ -136,7 +145,7 @@ def _from_module(
     if path is not None:
         digest = _sha256(path)
         _load_state(module, path)
-    source = Source(kind="module", name=spec, sha256=digest)
+    source = Source(kind="module", name=printable(spec), sha256=digest)
     return _trace(module, inputs, readout, name or spec.rpartition(":")[2], source)
 
 
