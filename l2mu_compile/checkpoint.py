@@ -41,7 +41,6 @@ from l2mu_compile.l2mu import (
     discretize,
     legendre_delay,
 )
-from l2mu_compile.paths import StrPath
 
 FORMAT, VERSION = "l2mu-compile", 1
 MAX_FILE_BYTES = 1 << 30
@@ -68,7 +67,7 @@ class Checkpoint:
     digest: str
 
 
-def save_checkpoint(model: L2MU, path: StrPath) -> None:
+def save_checkpoint(model: L2MU, path: Path) -> None:
     """Write the package's own layout: plain values and tensors, loadable with ``weights_only``."""
     content = {
         "format": FORMAT,
@@ -79,18 +78,17 @@ def save_checkpoint(model: L2MU, path: StrPath) -> None:
     torch.save(content, path)
 
 
-def load_checkpoint(path: StrPath, params: StrPath | None = None) -> Checkpoint:
+def load_checkpoint(path: Path, params: Path | None = None) -> Checkpoint:
     """Load a checkpoint of any layout; ``params`` is its file of hyper-parameters, if it needs one.
 
     Raises `ModelError`, one line saying which file and what in it: unreadable or truncated files,
     pickles that need code, missing, extra or mis-shaped keys, NaN or infinite numbers.
     """
-    path = Path(path)
     try:
         content, metadata = _read(path)
         layout, tensors, hyper = _unwrap(content, metadata)
         if params is not None:
-            hyper = {**hyper, **read_params(Path(params))}
+            hyper = {**hyper, **read_params(params)}
         elif (beside := _params_beside(path)) is not None and layout == "raw":
             hyper = {**hyper, **read_params(beside)}
         model = _build(_canonical(tensors), hyper)

@@ -25,7 +25,7 @@ from l2mu_compile.display import (
     show_report,
     show_rows,
 )
-from l2mu_compile.errors import UsageError, reason
+from l2mu_compile.errors import ModelError, UsageError, reason
 from l2mu_compile.exits import EXIT_CODES, exit_code
 from l2mu_compile.options import (
     AsJson,
@@ -160,7 +160,6 @@ def compile(
 ) -> None:
     """Compile a model: sources, binaries, the network's text and a report, all in one directory."""
     from l2mu_compile.compiler import Job, compile_model
-    from l2mu_compile.frontend import load_model
     from l2mu_compile.output import check_output
     from l2mu_compile.pipeline import default_pipeline, parse_pipeline
     from l2mu_compile.targets.registry import get_target
@@ -179,9 +178,7 @@ def compile(
     )
     with bars(as_json) as progress:
         progress.say("loading")
-        if inputs is None and windows is not None:
-            inputs = windows.x.shape[2]
-        model = load_model(ckpt, params, module, inputs, readout, name)
+        model = _load(windows, ckpt, params, module, inputs, readout, name)
         model = model.with_input(numbers("scale", input_scale), numbers("offset", input_offset))
         job = Job(
             target=record,
@@ -222,7 +219,6 @@ def verify(
 ) -> None:
     """Run compiled code on windows, against the interpreter bit for bit and the float model."""
     from l2mu_compile.compiled import verify_output
-    from l2mu_compile.frontend import load_model
     from l2mu_compile.windows import load_windows
 
     given = checkpoint is not None or module is not None
@@ -232,8 +228,7 @@ def verify(
     chosen = load_windows(data).first(windows)
     with bars(as_json) as progress:
         progress.say("loading")
-        channels = inputs or chosen.x.shape[2]
-        model = load_model(checkpoint, params, module, channels, readout) if given else None
+        model = _load(chosen, checkpoint, params, module, inputs, readout) if given else None
         report = verify_output(directory, chosen, model, progress.phase)
     _print_report(report, directory, as_json)
 
@@ -284,8 +279,13 @@ def opt(
         windows.require_fit(source)
     notes: list[str] = []
     with bars(as_json) as progress:
-        samples = None if windows is None else windows.x
-        context = Context(record, samples, notes.append, progress.phase("calibrating"))
+        context = Context(
+            target=record,
+            samples=None if windows is None else windows.x,
+            samples_from="" if windows is None else windows.source,
+            note=notes.append,
+            progress=progress.phase("calibrating"),
+        )
         result = run_passes(source, pipeline, context)
     for note in notes:
         show_note(note)
@@ -346,6 +346,21 @@ def targets(as_json: AsJson = False) -> None:
 def main() -> None:
     """Entry point."""
     sys.exit(exit_code(lambda: app(standalone_mode=False, prog_name="l2mu-compile")))
+
+
+def _load(
+    windows: Any, path: Path | None, params: Any, module: Any, inputs: Any, *rest: Any
+) -> Any:
+    """A model; a module whose channels are not given must have those of ``windows``."""
+    from l2mu_compile.frontend import load_model
+
+    if module is None or inputs is not None or windows is None:
+        return load_model(path, params, module, inputs, *rest)
+    channels = windows.x.shape[2]
+    try:
+        return load_model(path, params, module, channels, *rest)
+    except ModelError as error:
+        raise ModelError(f"{error} (with {channels} channels, as {windows.source} has)") from error
 
 
 def _print_report(report: Any, where: Path, as_json: bool) -> None:

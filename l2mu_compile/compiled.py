@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from l2mu_compile.differential import Comparison, compare
 from l2mu_compile.errors import MismatchError, ModelError, UsageError, reason
-from l2mu_compile.frontend import BATCH, Decide, Model, on_counts, read_network
+from l2mu_compile.frontend import Decide, Model, on_counts, read_network
 from l2mu_compile.interpreter import Progress, run
 from l2mu_compile.network import Network
 from l2mu_compile.output import file_digest, write_whole
@@ -25,6 +25,8 @@ from l2mu_compile.targets.registry import get_target
 from l2mu_compile.windows import Windows
 
 NETWORK_FILE, FLOAT_FILE, REPORT_FILE = "network.txt", "float/network.txt", "report.json"
+
+BATCH = 256  # windows the float model decides at a time
 
 ProgressOf = Callable[[str], Progress | None]
 
@@ -51,11 +53,11 @@ def verify_output(
     folder = Path(folder)
     report = load_report(folder / REPORT_FILE)
     _require_untouched(folder, report)
-    network = read_network(folder / NETWORK_FILE)
+    network, program = _read_program(folder)
     original = read_network(folder / FLOAT_FILE)
     windows.require_fit(network)
     decide = _decisions(reference, report, original) if reference else None
-    check = Check(network, lower(network), get_target(report.target), folder, original, decide)
+    check = Check(network, program, get_target(report.target), folder, original, decide)
     report = check.on(windows, "given", report, progress_of)
     report = _write_report(folder / REPORT_FILE, report)
     require_exact(report)
@@ -70,9 +72,7 @@ def load_host_model(folder: StrPath) -> HostModel:
     """
     folder = Path(folder)
     report = load_report(folder / REPORT_FILE)
-    device = open_device(
-        lower(read_network(folder / NETWORK_FILE)), get_target(report.target), folder
-    )
+    device = open_device(_read_program(folder)[1], get_target(report.target), folder)
     if not isinstance(device, HostModel):
         raise UsageError(f"{folder} was compiled for {report.target}, not for this machine")
     return device
@@ -151,6 +151,14 @@ def require_exact(report: Report) -> None:
     )
 
 
+def _read_program(folder: Path) -> tuple[Network, Program]:
+    network = read_network(folder / NETWORK_FILE)
+    try:
+        return network, lower(network)
+    except ModelError as error:
+        raise ModelError(f"{folder / NETWORK_FILE}: {error}") from error
+
+
 def _decisions(reference: Model, report: Report, original: Network) -> Decide:
     """The PyTorch model's decisions, once it is shown to be the one that was compiled."""
     given, compiled = reference.source, report.source
@@ -205,6 +213,8 @@ def _instruction_counts(device: EmulatedModel, result: Comparison) -> dict[str, 
 
 def _require_untouched(folder: Path, report: Report) -> None:
     """Every artifact of ``report`` is in ``folder``, as it was compiled."""
+    for needed in {NETWORK_FILE, FLOAT_FILE} - {artifact.path for artifact in report.artifacts}:
+        raise ModelError(f"{folder / REPORT_FILE}: artifacts: does not list {needed}")
     for artifact in report.artifacts:
         path = folder / artifact.path
         try:

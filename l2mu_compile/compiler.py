@@ -19,7 +19,7 @@ from l2mu_compile.compiled import (
     no_progress,
     require_exact,
 )
-from l2mu_compile.errors import BudgetError, UsageError
+from l2mu_compile.errors import BudgetError, ModelError, UsageError
 from l2mu_compile.frontend import Model
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import Network
@@ -44,6 +44,7 @@ from l2mu_compile.windows import Windows
 
 SELF_CHECK_WINDOWS = 4
 SELF_CHECK_STEPS = 50
+SELF_CHECK_SAMPLES = 1 << 24  # numbers in one window
 
 _ORIGINS: dict[WindowsFrom, str] = {
     "calibration": "The first calibration window.",
@@ -79,8 +80,13 @@ def compile_model(model: Model, job: Job, output: StrPath) -> Report:
     if job.windows is not None:
         job.windows.require_fit(model.network)
     notes = list(model.notes)
-    x = None if job.windows is None else job.windows.x
-    context = Context(job.target, x, notes.append, job.progress_of("calibrating"))
+    context = Context(
+        target=job.target,
+        samples=None if job.windows is None else job.windows.x,
+        samples_from="" if job.windows is None else job.windows.source,
+        note=notes.append,
+        progress=job.progress_of("calibrating"),
+    )
     network = run_passes(model.network, job.passes, context, job.observer, job.check_passes)
     if network.stage != "planned":
         raise UsageError(f"the passes end with a {network.stage} network; end with plan-memory")
@@ -125,9 +131,15 @@ def _self_check_windows(network: Network, windows: Windows | None) -> tuple[Wind
     if windows is not None:
         return windows.first(SELF_CHECK_WINDOWS), "calibration"
     steps = network.window or SELF_CHECK_STEPS
-    shape = (SELF_CHECK_WINDOWS, steps, network.input.size)
-    x = np.random.default_rng(0).normal(size=shape)
-    return Windows(network.input.raw(x).astype(np.float32)), "random"
+    if steps * network.input.size > SELF_CHECK_SAMPLES:
+        raise ModelError(
+            f"network {network.name}: its window of {steps} steps is too long to check with random "
+            "numbers; give --calibrate"
+        )
+    x = np.random.default_rng(0).normal(size=(SELF_CHECK_WINDOWS, steps, network.input.size))
+    largest = np.finfo(np.float32).max
+    raw = np.clip(network.input.raw(x), -largest, largest)
+    return Windows(raw.astype(np.float32), source="random windows"), "random"
 
 
 def _write_networks(folder: Path, original: Network, network: Network, program: Program) -> None:

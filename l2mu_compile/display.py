@@ -27,15 +27,8 @@ from l2mu_compile.network import Network, Projection
 from l2mu_compile.neurons import parameter_names
 from l2mu_compile.report import Report, Verification
 
-
-class _Terminal(Console):
-    def on_broken_pipe(self) -> None:
-        """Leave a reader that went away to `l2mu_compile.exits`, where rich would end with 1."""
-        raise BrokenPipeError
-
-
-out = _Terminal(highlight=False)
-err = _Terminal(stderr=True, highlight=False)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
 
 
 class Bars:
@@ -205,11 +198,11 @@ def show_report(report: Report, where: str) -> None:
 def _add_memory(table: Table, report: Report) -> None:
     """Flash and RAM of firmware; of a library, which has neither to itself, its own bytes."""
     weights = f"{report.weights_bytes} of them weights"
+    stack = "" if report.stack_bytes is None else f", stack {report.stack_bytes} bytes"
     if report.firmware_decision is None:
         table.add_row("library", f"{report.flash_bytes} bytes of code and constants, {weights}")
-        table.add_row("state", f"{report.state_bytes} bytes for each stream of samples")
+        table.add_row("state", f"{report.state_bytes} bytes for each stream of samples{stack}")
         return
-    stack = "" if report.stack_bytes is None else f", stack {report.stack_bytes} bytes"
     table.add_row("flash", f"{report.flash_bytes} bytes, {weights}")
     table.add_row("RAM", f"{report.ram_bytes} bytes, {report.state_bytes} of them state{stack}")
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +42,11 @@ def exit_code(command: Callable[[], Any]) -> int:
 
     A signal's is 128 and its number, as a shell has it.
     """
+    _prepare_output()
     try:
-        with _stopped_by_signals():
+        with _stopped_by_signals(), warnings.catch_warnings():
+            if not sys.warnoptions:
+                warnings.simplefilter("ignore")  # of libraries, to whoever uses them from Python
             code = command() or 0
             sys.stdout.flush()
         return _interrupted(signal.SIGINT) if code == 128 + signal.SIGINT else int(code)
@@ -54,8 +59,11 @@ def exit_code(command: Callable[[], Any]) -> int:
     except Stopped as stop:
         return _interrupted(stop.number)
     except BrokenPipeError:
-        _discard_output()
-        return 128 + signal.SIGPIPE
+        return _reader_left()
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # how typer and rich end then
+            return _reader_left()
+        return _fail(f"code of the module called sys.exit({stop.code!r})", ModelError.exit_code)
     except MemoryError:
         return _fail("out of memory: the model or its data is too large", ModelError.exit_code)
     except OSError as error:
@@ -93,13 +101,20 @@ def _interrupted(number: int) -> int:
     return _fail(what, 128 + number)
 
 
+def _reader_left() -> int:
+    """Whoever reads our output wants no more of it: no error, and nobody to tell."""
+    _discard_output()
+    return 128 + signal.SIGPIPE
+
+
 def _fail(text: str, code: int) -> int:
     """Say what went wrong in one line, whatever a file's names and messages hold."""
     text = printable(" ".join(text.split()))
-    if "--json" in sys.argv:
-        print(json.dumps({"error": {"message": text, "exit_code": code}}))
-    else:
-        err.print(f"[red]error:[/] {escape(text)}", soft_wrap=True)
+    with suppress(OSError):  # where even that cannot be said, the code says it
+        if "--json" in sys.argv:
+            print(json.dumps({"error": {"message": text, "exit_code": code}}), flush=True)
+        else:
+            err.print(f"[red]error:[/] {escape(text)}", soft_wrap=True)
     return code
 
 
@@ -113,15 +128,12 @@ def _fail_usage(error: Any) -> int:
 
 
 def _fail_file(error: OSError) -> int:
-    """A file that nobody nearer to it has named."""
+    """A file that nobody nearer to it has named: mostly standard output."""
     _trace()
     place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-    try:
-        sys.stdout.flush()
-    except OSError:
-        _discard_output()
-        place = "standard output: "
-    return _fail(place + reason(error), UsageError.exit_code)
+    code = _fail(place + reason(error), UsageError.exit_code)
+    _discard_output()
+    return code
 
 
 def _fail_internally(error: Exception) -> int:
@@ -137,9 +149,16 @@ def _trace() -> None:
         traceback.print_exc()
 
 
+def _prepare_output() -> None:
+    """Make standard output bear every character, and being closed."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, io.StringIO())
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def _discard_output() -> None:
     """What is still to be written cannot be; without this, Python would try again and complain."""
-    try:
+    with suppress(OSError, ValueError):  # a standard output without a file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):  # a standard output without a file
-        return

@@ -59,7 +59,7 @@ class Model:
             if values is not None and not np.isfinite(values).all():
                 raise UsageError(f"--input-{name}: a number too large for float32")
         if entry.scale is not None and not entry.scale.all():
-            raise UsageError("--input-scale: 0, to float32, would make every sample the same")
+            raise UsageError("--input-scale: 0 (in float32) would make all samples look the same")
         network = self.network.replace(input=entry)
         return replace(self, network=network, decide=self.decide and on_counts(self.decide, entry))
 
@@ -269,7 +269,8 @@ def _forget(module: nn.Module) -> None:
 def _per_channel(values: list[float] | None) -> NDArray | None:
     if values is None:
         return None
-    array = np.asarray(values, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        array = np.asarray(values, dtype=np.float32)
     return array[0] if array.size == 1 else array
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
@@ -16,6 +17,7 @@ from l2mu_compile.errors import UsageError, reason
 from l2mu_compile.paths import StrPath
 
 MARKER = "report.json"
+UNUSABLE = "\t\n\r\\%"  # zig misreads them in its dependency files and output names
 _TEMPORARY = "l2mu-tmp-"  # in the name of everything that is only there while we work
 
 
@@ -26,6 +28,8 @@ def check_output(path: Path) -> None:
     """
     if path.name in ("", ".."):
         raise UsageError(f"{path}: give -o the name of a directory")
+    if found := sorted(set(str(path.absolute())) & set(UNUSABLE)):
+        raise UsageError(f"{path}: the C compiler cannot write to names with {found[0]!r} in them")
     try:
         if path.is_symlink() or (path.exists() and not path.is_dir()):
             raise UsageError(f"{path}: is not a directory; give -o a new name")
@@ -80,7 +84,10 @@ def whole_directory(path: StrPath) -> Iterator[Path]:
 def _parents_of(path: Path) -> Iterator[None]:
     """Make the directories that ``path`` lies in; those made go again on an error."""
     missing = [parent for parent in path.absolute().parents if not parent.exists()]
-    path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
     try:
         yield
     except BaseException:

@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from l2mu_compile.errors import ModelError, reason
-from l2mu_compile.paths import StrPath
+from l2mu_compile.paths import StrPath, file_bytes
 
 MAX_FILE_BYTES = 16 << 20
 
@@ -129,7 +129,7 @@ def load_report(path: StrPath) -> Report:
     """Read a report. Raises `ModelError` naming the file and the field that is wrong."""
     path = Path(path)
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
+        if file_bytes(path) > MAX_FILE_BYTES:
             raise ModelError(f"{path}: larger than {MAX_FILE_BYTES} bytes, not a report")
         return Report.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -138,8 +138,8 @@ def load_report(path: StrPath) -> Report:
         problems = error.errors()
         versions = [p for p in problems if p["loc"] == ("format_version",)]
         first = (versions or problems)[0]
-        field = ".".join(map(str, first["loc"]))
-        raise ModelError(f"{path}: {field}: {first['msg']}") from None
+        place = ": ".join(filter(None, (str(path), ".".join(map(str, first["loc"])))))
+        raise ModelError(f"{place}: {first['msg']}") from None
 
 
 def schema() -> str:

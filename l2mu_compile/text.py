@@ -42,9 +42,9 @@ from l2mu_compile.network import (
 )
 from l2mu_compile.neurons import NEURONS, parameter_names
 from l2mu_compile.output import write_together
-from l2mu_compile.paths import StrPath
+from l2mu_compile.paths import StrPath, file_bytes
 
-MAX_TEXT_BYTES = 16 << 20
+MAX_TEXT_BYTES, MAX_TENSOR_BYTES = 16 << 20, 1 << 30
 LINE_KINDS = ("network", "input", "population", "projection", "readout", "buffer")
 _HEAD = re.compile(r"(?P<name>\S+) : (?P<type>[A-Za-z_0-9]+)\[(?P<dims>[0-9,]+)\](?P<rest>.*)")
 _ARROW = re.compile(
@@ -88,17 +88,23 @@ def load_network(path: StrPath) -> Network:
     """Read what `save_network` wrote. Raises `ModelError` if either file is unreadable."""
     path = Path(path)
     try:
-        if path.stat().st_size > MAX_TEXT_BYTES:
+        if file_bytes(path) > MAX_TEXT_BYTES:
             raise ModelError(f"{path}: larger than {MAX_TEXT_BYTES} bytes, not a network text")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: cannot read network text: {reason(error)}") from None
     sidecar = path.with_suffix(".safetensors")
     try:
-        tensors = load_file(sidecar) if sidecar.exists() else {}
+        tensors = _read_tensors(sidecar) if sidecar.exists() else {}
     except (OSError, SafetensorError, ValueError, TypeError, AttributeError) as error:
-        raise ModelError(f"{sidecar}: cannot read weights: {error}") from None
+        raise ModelError(f"{sidecar}: cannot read weights: {reason(error)}") from None
     return parse(text, tensors)
+
+
+def _read_tensors(path: Path) -> dict[str, NDArray]:
+    if file_bytes(path) > MAX_TENSOR_BYTES:
+        raise ModelError(f"{path}: larger than {MAX_TENSOR_BYTES} bytes")
+    return load_file(path)
 
 
 def tensor_bytes(network: Network) -> bytes:

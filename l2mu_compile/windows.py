@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from l2mu_compile.errors import ModelError, reason
 from l2mu_compile.interpreter import check_samples
 from l2mu_compile.network import Network
-from l2mu_compile.paths import StrPath
+from l2mu_compile.paths import StrPath, file_bytes
 
 MAX_FILE_BYTES = 1 << 32
 
@@ -72,11 +72,14 @@ def load_windows(path: StrPath) -> Windows:
     if not np.isfinite(x).all():
         window = int(np.argwhere(~np.isfinite(x))[0, 0])
         raise ModelError(f"{path}: x holds NaN or infinity (window {window})")
-    return Windows(x, None if y is None else y.astype(np.int64), str(path))
+    if y is not None:
+        y = np.minimum(y, np.iinfo(np.int64).max).astype(np.int64)
+    return Windows(x, y, str(path))
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray]:
     """The arrays ``x`` and ``y``, after checking that each is as large as its header says."""
+    file_bytes(path)
     with zipfile.ZipFile(path) as archive:
         names = {name.removesuffix(".npy"): name for name in archive.namelist()}
         wanted = {key: names[key] for key in ("x", "y") if key in names}

@@ -67,8 +67,9 @@ def _folded(entry: Input, scale: np.ndarray, offset: np.ndarray) -> Input:
 
 
 def _scalar_if_equal(values: np.ndarray) -> np.ndarray:
-    numbers = values.astype(np.float32)
-    return numbers[0] if np.ptp(numbers) == 0 else numbers
+    with np.errstate(over="ignore"):
+        numbers = values.astype(np.float32)
+    return numbers[0] if (numbers == numbers[0]).all() else numbers
 
 
 def _scale_columns(p: Projection, scale: np.ndarray) -> Projection:

@@ -34,12 +34,33 @@ def zig_command() -> tuple[str, ...]:
 
 
 def zig_environment() -> dict[str, str]:
-    """This process's environment, with zig's cache directories set where they were not."""
+    """This process's environment, with zig's cache directories set where they were not.
+
+    Raises ToolchainError for one that was set and cannot be written: zig might hang.
+    """
     environment = dict(os.environ)
     for variable in _CACHE_VARIABLES:
-        if not environment.get(variable):
+        if environment.get(variable):
+            _require_cache(variable, environment[variable])
+        else:
             environment[variable] = str(_cache_directory())
     return environment
+
+
+@cache
+def _require_cache(variable: str, directory: str) -> None:
+    try:
+        _try_to_write(Path(directory))
+    except OSError as error:
+        raise ToolchainError(
+            f"{variable}={directory}: the C compiler's cache cannot be written: {reason(error)}"
+        ) from error
+
+
+def _try_to_write(directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=directory):
+        return
 
 
 @cache
@@ -47,11 +68,10 @@ def _cache_directory() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
     directory = Path(base) / "l2mu-compile" / "zig"
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            return directory
+        _try_to_write(directory)
     except OSError:
         return _temporary_cache()
+    return directory
 
 
 def _temporary_cache() -> Path:
