@@ -117,12 +117,12 @@ def _require_room(program: Program, target: Target) -> None:
         return
     ram = target.memory.ram.size - target.memory.stack_bytes
     for what, needed, kind, size in (
-        ("weights", program.data_bytes, "flash", target.memory.flash.size),
-        ("state", state_bytes(program), "RAM besides the stack", ram),
+        ("weights alone take", program.data_bytes, "flash", target.memory.flash.size),
+        ("state alone takes", state_bytes(program), "RAM besides the stack", ram),
     ):
         if needed > size:
             raise BudgetError(
-                f"{program.name}: its {what} alone takes {needed} bytes, {needed - size} more than "
+                f"{program.name}: its {what} {needed} bytes, {needed - size} more than "
                 f"the {size} bytes of {kind} of {target.name}; make the network smaller"
             )
 

@@ -17,7 +17,7 @@ from l2mu_compile.errors import UsageError, reason
 from l2mu_compile.paths import StrPath
 
 MARKER = "report.json"
-UNUSABLE = "\t\n\r\\%"  # zig misreads them in its dependency files and output names
+UNUSABLE = '\0\t\n\r\\%"'  # zig misreads them in its dependency files and output names
 _TEMPORARY = "l2mu-tmp-"  # in the name of everything that is only there while we work
 
 
