@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from l2mu_compile import __version__
-from l2mu_compile.differential import Comparison, compare
-from l2mu_compile.errors import MismatchError, ModelError, UsageError
-from l2mu_compile.frontend import Decide, Model, on_counts, read_network
-from l2mu_compile.interpreter import Progress, check_samples, run
+from l2mu_compile.compiled import (
+    FLOAT_FILE,
+    NETWORK_FILE,
+    REPORT_FILE,
+    Check,
+    ProgressOf,
+    no_progress,
+    require_exact,
+)
+from l2mu_compile.errors import BudgetError, ModelError, UsageError
+from l2mu_compile.frontend import Model
+from l2mu_compile.interpreter import run
 from l2mu_compile.network import Network
-from l2mu_compile.output import files_below, whole_directory, write_whole
+from l2mu_compile.output import files_below, whole_directory
 from l2mu_compile.passbase import Context, Pass
+from l2mu_compile.paths import StrPath, printable
 from l2mu_compile.pipeline import Observer, run_passes
 from l2mu_compile.program import Program, lower
 from l2mu_compile.report import (
     Artifact,
-    Difference,
     PopulationReport,
     ProjectionReport,
     Report,
-    Verification,
-    load_report,
+    WindowsFrom,
 )
-from l2mu_compile.targets.build import Window, build, measured_footprint, open_device
-from l2mu_compile.targets.devices import Device, EmulatedModel, HostModel
+from l2mu_compile.targets.build import Window, build, measured_footprint
 from l2mu_compile.targets.emit_c import state_bytes
 from l2mu_compile.targets.record import Target
-from l2mu_compile.targets.registry import get_target
 from l2mu_compile.targets.toolchain import CommandLog
 from l2mu_compile.text import save_network
 from l2mu_compile.windows import Windows
@@ -41,12 +45,12 @@ from l2mu_compile.windows import Windows
 SELF_CHECK_WINDOWS = 4
 SELF_CHECK_STEPS = 50
 VALIDATION_WINDOWS = 8
+SELF_CHECK_SAMPLES = 1 << 24  # numbers in one window
 
-NETWORK_FILE, FLOAT_FILE, REPORT_FILE = "network.txt", "float/network.txt", "report.json"
-
-
-def _no_progress(_what: str) -> Progress | None:
-    return None
+_ORIGINS: dict[WindowsFrom, str] = {
+    "calibration": "The first calibration window.",
+    "random": "Random numbers (no calibration data was given).",
+}
 
 
 @dataclass(frozen=True)
@@ -64,161 +68,81 @@ class Job:
     observer: Observer | None = None
     check_passes: bool = True
     log: CommandLog = field(default_factory=CommandLog)
-    progress_of: Callable[[str], Progress | None] = _no_progress
+    progress_of: ProgressOf = no_progress
 
 
-def compile_model(model: Model, job: Job, output: Path) -> Report:
+def compile_model(model: Model, job: Job, output: StrPath) -> Report:
     """Compile ``model`` into the directory ``output`` and check the result on a few windows.
 
     ``output`` appears whole or not at all. Raises `ModelError` if the model cannot be compiled,
-    `MismatchError` if the fresh code is not bit-exact, `ToolchainError` if it cannot be built.
+    `BudgetError` if it does not fit the target's memory, `MismatchError` if the fresh code is not
+    bit-exact, `ToolchainError` if it cannot be built, `UsageError` if ``output`` cannot be written.
     """
+    if job.windows is not None:
+        job.windows.require_fit(model.network)
     notes = list(model.notes)
     if job.windows is not None:
         notes += model.validate(job.windows.first(VALIDATION_WINDOWS).x)
-    x = None if job.windows is None else job.windows.x
-    context = Context(job.target, x, notes.append, job.progress_of("calibrating"))
+    context = Context(
+        target=job.target,
+        samples=None if job.windows is None else job.windows.x,
+        samples_from="" if job.windows is None else job.windows.source,
+        note=notes.append,
+        progress=job.progress_of("calibrating"),
+    )
     network = run_passes(model.network, job.passes, context, job.observer, job.check_passes)
     if network.stage != "planned":
         raise UsageError(f"the passes end with a {network.stage} network; end with plan-memory")
     program = lower(network)
-    windows, origin = _self_check_windows(network, job.windows)
+    _require_room(program, job.target)
+    windows, origin = _self_check_windows(model.network, job.windows)
     stamp = _stamp(model, job, program)
-    with whole_directory(output) as folder, tempfile.TemporaryDirectory() as scratch:
+    with whole_directory(output) as folder:
         _write_networks(folder, model.network, network, program)
-        window = Window(windows.x[0], origin)
-        build(program, job.target, window, stamp, folder, Path(scratch), job.log)
+        window = Window(windows.x[0], _ORIGINS[origin])
+        if progress := job.progress_of("building"):
+            progress(0, 0)
+        build(program, job.target, window, stamp, folder, folder.with_name("objects"), job.log)
         report = _describe(model, job, network, program, folder, notes)
-        check = _Check(network, program, job.target, folder, model.network, model.decide)
+        check = Check(network, program, job.target, folder, model.network, model.decide)
         if "firmware" in job.target.artifacts:
             decision = int(run(network, windows.x[:1]).decisions[0])
             report = report.model_copy(update={"firmware_decision": decision})
-        report = check.on(windows, report, job.progress_of("checking"))
+        report = check.on(windows, origin, report, job.progress_of)
         (folder / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
-        _require_exact(report)
+        require_exact(report)
     return report
 
 
-def verify_output(
-    folder: Path,
-    windows: Windows,
-    decide: Decide | None = None,
-    progress: Progress | None = None,
-) -> Report:
-    """Run ``windows`` through a compiled directory and write the outcome into its report.
-
-    Decisions are compared with ``decide`` (the PyTorch model) if given, else with the traced float
-    network kept in the directory. Raises `ModelError` if the directory is not what the compiler
-    wrote, `MismatchError` after writing the report if the code is not bit-exact.
-    """
-    report = load_report(folder / REPORT_FILE)
-    _require_untouched(folder, report)
-    network = read_network(folder / NETWORK_FILE)
-    original = read_network(folder / FLOAT_FILE)
-    target = get_target(report.target)
-    if decide is not None:
-        decide = on_counts(decide, original.input)
-    check = _Check(network, lower(network), target, folder, original, decide)
-    report = check.on(windows, report, progress)
-    write_whole(folder / REPORT_FILE, report.to_json())
-    _require_exact(report)
-    return report
+def _require_room(program: Program, target: Target) -> None:
+    """Refuse what would not fit a firmware target's memory even if its code took none."""
+    if target.memory is None or "firmware" not in target.artifacts:
+        return
+    ram = target.memory.ram.size - target.memory.stack_bytes
+    for what, needed, kind, size in (
+        ("weights", program.data_bytes, "flash", target.memory.flash.size),
+        ("state", state_bytes(program), "RAM besides the stack", ram),
+    ):
+        if needed > size:
+            raise BudgetError(
+                f"{program.name}: its {what} alone takes {needed} bytes, {needed - size} more than "
+                f"the {size} bytes of {kind} of {target.name}; make the network smaller"
+            )
 
 
-def load_host_model(folder: Path) -> HostModel:
-    """The library of a directory compiled for this machine, callable on NumPy windows.
-
-    Raises `UsageError` if ``folder`` was compiled for another machine, `ModelError` if it is not
-    what the compiler wrote.
-    """
-    report = load_report(folder / REPORT_FILE)
-    device = open_device(
-        lower(read_network(folder / NETWORK_FILE)), get_target(report.target), folder
-    )
-    if not isinstance(device, HostModel):
-        raise UsageError(f"{folder} was compiled for {report.target}, not for this machine")
-    return device
-
-
-@dataclass(frozen=True)
-class _Check:
-    """Built code against the interpreter and the float model."""
-
-    network: Network
-    program: Program
-    target: Target
-    folder: Path
-    original: Network
-    decide: Decide | None
-
-    def on(self, windows: Windows, report: Report, progress: Progress | None) -> Report:
-        """``report`` with what was measured on ``windows``."""
-        x = check_samples(self.network, windows.x)
-        labels = windows.y
-        if labels is not None and (labels.min() < 0 or labels.max() >= self.network.classes):
-            raise ModelError(f"labels y must be between 0 and {self.network.classes - 1}")
-        device = open_device(self.program, self.target, self.folder)
-        result = compare(self.network, self.program, device, x, progress)
-        difference = result.first_difference or _firmware_difference(device, report)
-        wanted = self.decide(x) if self.decide else run(self.original, x).decisions
-        per_step = result.windows * result.steps
-        changes = {
-            "synaptic_operations_per_step": result.operations / per_step,
-            "spike_rates": {
-                p.name: result.spike_totals[p.name] / (p.size * per_step)
-                for p in self.network.populations
-            },
-            "verify": Verification(
-                windows=result.windows,
-                steps=result.steps,
-                ran_on=self.target.name,
-                bit_exact=difference is None,
-                first_difference=difference,
-                float_model="pytorch" if self.decide else "network",
-                decision_agreement_with_float=_mean_equal(result.decisions, wanted),
-                accuracy_float=None if labels is None else _mean_equal(wanted, labels),
-                accuracy_compiled=None if labels is None else _mean_equal(result.decisions, labels),
-            ),
-        }
-        if isinstance(device, EmulatedModel):
-            changes |= _instruction_counts(device, result)
-        return report.model_copy(update=changes)
-
-
-def _firmware_difference(device: Device, report: Report) -> Difference | None:
-    """Run the image from reset: its decision on its own window must be the interpreter's."""
-    if not isinstance(device, EmulatedModel) or report.firmware_decision is None:
-        return None
-    actual = device.run_firmware()
-    if actual == report.firmware_decision:
-        return None
-    return Difference(
-        window=0,
-        step=0,
-        quantity="firmware decision",
-        neuron=0,
-        expected=report.firmware_decision,
-        actual=actual,
-    )
-
-
-def _instruction_counts(device: EmulatedModel, result: Comparison) -> dict[str, float]:
-    counts = np.array(device.step_instructions)
-    return {
-        "instructions_per_step_mean": float(counts.mean()),
-        "instructions_per_step_max": int(counts.max()),
-        "instructions_per_window_mean": float(counts.sum() / result.windows),
-        "stack_bytes": device.stack_bytes(),
-    }
-
-
-def _self_check_windows(network: Network, windows: Windows | None) -> tuple[Windows, str]:
+def _self_check_windows(network: Network, windows: Windows | None) -> tuple[Windows, WindowsFrom]:
     if windows is not None:
-        return windows.first(SELF_CHECK_WINDOWS), "The first calibration window."
+        return windows.first(SELF_CHECK_WINDOWS), "calibration"
     steps = network.window or SELF_CHECK_STEPS
-    shape = (SELF_CHECK_WINDOWS, steps, network.input.size)
-    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    return Windows(x), "Random numbers (no calibration data was given)."
+    if steps * network.input.size > SELF_CHECK_SAMPLES:
+        raise ModelError(
+            f"network {network.name}: its window of {steps} steps is too long to check with random "
+            "numbers; give --calibrate"
+        )
+    x = np.random.default_rng(0).normal(size=(SELF_CHECK_WINDOWS, steps, network.input.size))
+    largest = np.finfo(np.float32).max
+    raw = np.clip(network.input.raw(x), -largest, largest)
+    return Windows(raw.astype(np.float32), source="random windows"), "random"
 
 
 def _write_networks(folder: Path, original: Network, network: Network, program: Program) -> None:
@@ -237,13 +161,13 @@ def _stamp(model: Model, job: Job, program: Program) -> list[str]:
         f"passes: {', '.join(map(str, job.passes))}",
         f"command: {' '.join(job.command)}",
     ]
-    return [_printable(line) for line in lines]
+    return [_comment(line) for line in lines]
 
 
-def _printable(line: str) -> str:
+def _comment(line: str) -> str:
     """Safe inside a C comment, whatever a file was called."""
-    clean = "".join(c if c.isprintable() else "?" for c in line)
-    return clean.replace("*/", "* /").replace("/*", "/ *").replace("\\", "/").replace("??", "? ?")
+    clean = printable(line).replace("*/", "* /").replace("/*", "/ *").replace("\\", "/")
+    return re.sub(r"\?(?=\?)", "? ", clean)
 
 
 def _describe(
@@ -285,26 +209,3 @@ def _describe(
         ],
         artifacts=[Artifact(path=n, bytes=b, sha256=d) for n, b, d in files_below(folder)],
     )
-
-
-def _require_untouched(folder: Path, report: Report) -> None:
-    found = {name: digest for name, _, digest in files_below(folder)}
-    for artifact in report.artifacts:
-        if found.get(artifact.path) != artifact.sha256:
-            state = "has changed" if artifact.path in found else "is missing"
-            raise ModelError(f"{folder / artifact.path}: {state} since it was compiled")
-
-
-def _require_exact(report: Report) -> None:
-    check = report.verify
-    if check is None or check.first_difference is None:
-        return
-    d = check.first_difference
-    raise MismatchError(
-        f"not bit-exact on {check.ran_on}: window {d.window}, step {d.step}, "
-        f"{d.quantity}[{d.neuron}] is {d.actual:g}, the interpreter says {d.expected:g}"
-    )
-
-
-def _mean_equal(a: NDArray, b: NDArray) -> float:
-    return float((a == b).mean())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from elftools.common.exceptions import ELFError
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
@@ -18,6 +18,8 @@ STACK_SECTION = ".stack"
 
 _ARCHIVE_MAGIC = b"!<arch>\n"
 _MEMBER_HEADER_BYTES = 60
+
+Found = TypeVar("Found")
 
 
 class Symbol(NamedTuple):
@@ -42,6 +44,22 @@ class Footprint:
     sections: dict[str, int]
 
 
+def _of_elf_files(read: Callable[[Path], Found]) -> Callable[[Path], Found]:
+    """``read``, with whatever a damaged file makes of it as a ToolchainError."""
+
+    @wraps(read)
+    def checked(path: Path) -> Found:
+        try:
+            return read(path)
+        except ToolchainError:
+            raise
+        except Exception as error:
+            raise ToolchainError(f"{path} is not an ELF file that can be read: {error}") from error
+
+    return checked
+
+
+@_of_elf_files
 def footprint(path: Path) -> Footprint:
     """The footprint of an ELF file, or the sum over the objects of a static archive.
 
@@ -63,6 +81,7 @@ def footprint(path: Path) -> Footprint:
     return Footprint(flash, ram, stack, dict(sorted(sections.items())))
 
 
+@_of_elf_files
 def symbols(path: Path) -> dict[str, Symbol]:
     """Functions and variables defined in an ELF file, by name; raises ToolchainError as above."""
     found: dict[str, Symbol] = {}
@@ -81,6 +100,7 @@ def symbols(path: Path) -> dict[str, Symbol]:
     return found
 
 
+@_of_elf_files
 def segments(path: Path) -> list[tuple[int, int, bytes]]:
     """Loadable contents as (address in flash, address when running, bytes); ToolchainError."""
     return [
@@ -91,6 +111,7 @@ def segments(path: Path) -> list[tuple[int, int, bytes]]:
     ]
 
 
+@_of_elf_files
 def entry_point(path: Path) -> int:
     """The address where an ELF file starts to run; raises ToolchainError as above."""
     return int(next(_elf_files(path))["e_entry"])
@@ -109,10 +130,7 @@ def _elf_files(path: Path) -> Iterator[Any]:
         raise ToolchainError(f"cannot read {path}: {error.strerror}") from error
     parts = _members(content) if content.startswith(_ARCHIVE_MAGIC) else [content]
     for part in parts:
-        try:
-            yield ELFFile(io.BytesIO(part))
-        except ELFError as error:
-            raise ToolchainError(f"{path} is not an ELF file: {error}") from error
+        yield ELFFile(io.BytesIO(part))
 
 
 def _members(archive: bytes) -> Iterator[bytes]:

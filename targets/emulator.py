@@ -14,7 +14,7 @@ from typing import Any
 import unicorn
 from unicorn import unicorn_const
 
-from l2mu_compile.errors import L2MUError, UsageError
+from l2mu_compile.errors import MismatchError, UsageError
 from l2mu_compile.targets.elf import Symbol, entry_point, segments, symbols
 from l2mu_compile.targets.instruction_counter import InstructionCounter
 from l2mu_compile.targets.record import EmulatorModel, Memory, Region, Target
@@ -31,7 +31,7 @@ _READ_EXECUTE = unicorn_const.UC_PROT_READ | unicorn_const.UC_PROT_EXEC
 _READ_WRITE = unicorn_const.UC_PROT_READ | unicorn_const.UC_PROT_WRITE
 
 
-class EmulationError(L2MUError):
+class EmulationError(MismatchError):
     """Emulated code faulted, ran away, or was asked for something it does not have."""
 
 
