@@ -1,28 +1,37 @@
 """Affine: a neuron's current at one step, read off as a bias and weights.
 
 The current must be an affine function of the step's own sample, of spikes of the same step
-(delay 0) and of spikes of the step before (delay 1). It is run on unit vectors in float64 and
-checked on random vectors, so any mix of operations will do. Unit vectors are scaled by a power of
-two so large that biases vanish beside them: the weights of a plain linear layer come out bit for
-bit.
+(delay 0) and of spikes of the step before (delay 1). First every operation between the sources and
+the currents is required to be affine by itself, for a kink may cancel, or be missed, further down
+(`require_affine`). Then the current is run on unit vectors in float64 and checked on random
+vectors, so any mix of operations will do. Unit vectors are scaled by a power of two so large that
+biases vanish beside them: the weights of a plain linear layer come out bit for bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.fx import Node
 
-from l2mu_compile.dataflow import INPUT, SAMPLES, Dataflow, Read, Source, doubled, located
+from l2mu_compile.dataflow import INPUT, SAMPLES, Dataflow, Read, Source, located
 from l2mu_compile.errors import ModelError
-from l2mu_compile.trace import source_line
+from l2mu_compile.trace import operation, source_line
 
 UNIT = 2.0**100
 TOLERANCE = 1e-9
+
+# Operations with kinks where random vectors never come: at values that are tiny, huge, or not
+# finite, or wherever their arguments say.
+_RARE_KINKS = re.compile(
+    r"aten\.(nan\w*|(hard|soft)shrink|clamp\w*|clip|hardtanh|fmax|fmin|maximum|minimum)_?$"
+)
 
 
 class AffineMap(NamedTuple):
@@ -32,10 +41,56 @@ class AffineMap(NamedTuple):
     weights: dict[tuple[str, int], NDArray]
 
 
+class Claim(NamedTuple):
+    """A value that must be affine; ``what`` names it in errors."""
+
+    what: str
+    read: Read
+
+
+def require_affine(graph: Dataflow, claims: Sequence[Claim]) -> None:
+    """Refuse, by operation and source line, what keeps one of these values from being affine.
+
+    Every value between the sources and the claims must be real, of float32 precision at least, and
+    an affine function of all sources: it must add up on random vectors of several sizes.
+    """
+    slices = [graph.slice(claim.read) for claim in claims]
+    nodes = sorted(set().union(*slices), key=graph.position)
+    found = culprit(graph, nodes)
+    if found is not None:
+        node, reason = found
+        what = next(c.what for c, part in zip(claims, slices, strict=True) if node in part)
+        raise ModelError(
+            f"{what} is not an affine function of spikes and samples: {reason}; "
+            "between neurons only linear layers are supported"
+        )
+
+
+def culprit(graph: Dataflow, nodes: Sequence[Node]) -> tuple[Node, str] | None:
+    """The first of these nodes (as `Dataflow.evaluate` takes them) that is not affine, and why."""
+    for node in nodes:
+        value = node.meta.get("val")
+        dtype = value.dtype if isinstance(value, Tensor) else torch.float32
+        if not dtype.is_floating_point or torch.finfo(dtype).bits < 32:
+            return node, f"{located(node)} gives {str(dtype).removeprefix('torch.')} values"
+        if _RARE_KINKS.match(operation(node)):
+            return node, located(node)
+    sources = [graph.sources[node] for node in nodes if node in graph.sources]
+    for scale in (1.0, 1e4, UNIT):
+        a, b = (graph.random(sources, seed, scale) for seed in (1, 2))
+        total = {source: a[source] + b[source] for source in sources}
+        for runs in zip(*(graph.evaluate(nodes, v) for v in ({}, a, b, total)), strict=True):
+            node = runs[0][0]
+            if not _adds_up(*(value for _, value in runs)):
+                return node, located(node)
+    return None
+
+
 def extract(graph: Dataflow, path: str, step: int) -> AffineMap:
     """The current of ``path`` at ``step``, in float64, checked to be all there is.
 
-    Raises `ModelError` if the current reads what it may not or is not affine.
+    The current must be affine (`require_affine`). Raises `ModelError` if it reads what it may not
+    or mixes the windows of a batch.
     """
     current = graph.current(path, step)
     sources = check_sources(graph, path, step)
@@ -46,7 +101,11 @@ def extract(graph: Dataflow, path: str, step: int) -> AffineMap:
     for source in sources:
         key = (INPUT, 0) if source == SAMPLES else (source.path, step - source.step)
         found.weights[key] = _columns(graph, current, source, step, found.bias)
-    check_affine(graph, path, step, found)
+    if not follows(graph, path, step, found):
+        raise ModelError(
+            f"the current of {path} at step {step} mixes the windows of a batch: "
+            f"{located(current.node)}"
+        )
     return found
 
 
@@ -55,22 +114,27 @@ def check_sources(graph: Dataflow, path: str, step: int) -> list[Source]:
     current = graph.current(path, step)
     leaves = graph.leaves(current)
     allowed = [leaf for leaf in leaves if leaf == SAMPLES or _is_near(leaf, step)]
-    values = graph.random(leaves, step)
+    values, other = graph.random(leaves, step), graph.random(leaves, graph.trace.steps)
     plain = graph.run(current, values)
-    for leaf in leaves:
-        moved = {**values, leaf: values[leaf] + 1}
-        if leaf not in allowed and not torch.equal(graph.run(current, moved), plain):
-            raise ModelError(
-                f"the current of {path} at step {step} reads {leaf}"
-                f"{_where_read(graph, current, leaf)}; only spikes of the same step or the step "
-                "before can be projected"
-            )
+
+    def matter(some: Sequence[Source]) -> bool:
+        moved = graph.run(current, {**values, **{leaf: other[leaf] for leaf in some}})
+        return not torch.equal(moved, plain)
+
+    far = [leaf for leaf in leaves if leaf not in allowed]
+    if far and matter(far):
+        leaf = next((leaf for leaf in far if matter([leaf])), far[0])
+        raise ModelError(
+            f"the current of {path} at step {step} reads {leaf}"
+            f"{_where_read(graph, current, leaf)}; only spikes of the same step or the step "
+            "before can be projected"
+        )
     others = [k for k in range(graph.trace.steps) if k != step] if SAMPLES in leaves else []
     if others and not torch.equal(_run_moved(graph, current, values, others), plain):
         same = (torch.equal(_run_moved(graph, current, values, [k]), plain) for k in others)
-        other = next((k for k, alike in zip(others, same, strict=True) if not alike), others[0])
+        first = next((k for k, alike in zip(others, same, strict=True) if not alike), others[0])
         raise ModelError(
-            f"the current of {path} at step {step} reads sample {other}"
+            f"the current of {path} at step {step} reads sample {first}"
             f"{_where_read(graph, current, SAMPLES)}; a step may only read its own sample"
         )
     return allowed
@@ -96,8 +160,8 @@ def _where_read(graph: Dataflow, current: Read, leaf: Source) -> str:
     return ""
 
 
-def check_affine(graph: Dataflow, path: str, step: int, expected: AffineMap) -> None:
-    """Random vectors, binary and real, small and large, must give what bias and weights say."""
+def follows(graph: Dataflow, path: str, step: int, expected: AffineMap) -> bool:
+    """True if random vectors, binary and real, give the current that bias and weights say."""
     current = graph.current(path, step)
     generator = torch.Generator().manual_seed(step)
     matrices = {key: torch.from_numpy(weight.T) for key, weight in expected.weights.items()}
@@ -114,7 +178,8 @@ def check_affine(graph: Dataflow, path: str, step: int, expected: AffineMap) -> 
             size = size + rows.abs() @ matrix.abs()
         found = graph.run(current, values).flatten(1)
         if not bool(((found - total).abs() <= TOLERANCE * size + 1e-30).all()):
-            raise ModelError(_not_affine(graph, path, step, current))
+            return False
+    return True
 
 
 def _columns(graph: Dataflow, current: Read, source: Source, step: int, bias: NDArray) -> NDArray:
@@ -144,27 +209,10 @@ def _rows(value: Tensor) -> NDArray:
     return value.reshape(value.shape[0], -1).numpy()
 
 
-def _not_affine(graph: Dataflow, path: str, step: int, current: Read) -> str:
-    """Name the first operation between the sources and the current that is not affine."""
-    leaves = graph.leaves(current)
-    for scale in (1.0, 1e4, UNIT):
-        a, b = (graph.random(leaves, seed) for seed in (1, 2))
-        a, b = ({leaf: scale * v for leaf, v in values.items()} for values in (a, b))
-        total = {leaf: a[leaf] + b[leaf] for leaf in leaves}
-        runs = [graph.run_all(current, values) for values in ({}, a, b, total)]
-        for here in graph.slice(current):
-            zero, one, two, both = (doubled(run[here]) for run in runs)
-            if isinstance(zero, Tensor) and not _adds_up(zero, one, two, both):
-                return (
-                    f"the current of {path} at step {step} is not an affine function of spikes and "
-                    f"samples: {located(here)}; between neurons only linear layers are supported"
-                )
-    return f"the current of {path} at step {step} mixes the windows of a batch or is not affine"
-
-
-def _adds_up(zero: Tensor, one: Tensor, two: Tensor, both: Tensor) -> bool:
-    if not zero.is_floating_point():
-        return torch.equal(zero, one) and torch.equal(zero, two)
+def _adds_up(zero: Any, one: Any, two: Any, both: Any) -> bool:
+    """True if ``f(a + b) - f(0)`` is ``f(a) - f(0) + f(b) - f(0)``; tuples are left to parts."""
+    if not isinstance(zero, Tensor):
+        return True
     size = zero.abs() + one.abs() + two.abs() + both.abs()
     bound = TOLERANCE * (size + size.amax() if size.numel() else size)
     return bool(((one + two - zero - both).abs() <= bound).all())

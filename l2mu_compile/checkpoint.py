@@ -1,6 +1,7 @@
-"""Load a trained L2MU from a file, without running any code that the file may hold.
+"""Load a trained L2MU from a file, whatever layout it was saved in.
 
-Three layouts are read, from ``.pt``/``.pth``/``.ckpt`` or ``.safetensors``, under any prefix:
+Three layouts are read, from torch archives or ``.safetensors``, under any prefix, alone or inside
+a dictionary with other things:
 
 - *raw*: a ``state_dict`` with parameters ``e_x`` … ``W_m`` and buffers ``A``, ``B``; a JSON or YAML
   file of hyper-parameters supplies what it lacks (``beta_spk_u`` … );
@@ -8,238 +9,138 @@ Three layouts are read, from ``.pt``/``.pth``/``.ckpt`` or ``.safetensors``, und
   of bias-free linears, ``e_x.weight`` …;
 - the package's own, written by `save_checkpoint`.
 
-What the state_dict holds wins over the file; sizes are read from the tensors alone.
+What the state_dict holds wins over hyper-parameters; sizes are read from the tensors alone.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import math
-import pickle
+import io
 import re
-import warnings
-import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-import yaml
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from l2mu_compile.errors import ModelError
-from l2mu_compile.l2mu import (
-    IMU_CHANNELS,
-    L2MU,
-    L2MUConfig,
-    NeuronParameters,
-    channel_names,
-    discretize,
-    legendre_delay,
+from l2mu_compile.checkpoint_config import (
+    BIASES,
+    DYNAMICS,
+    RESET,
+    assumptions,
+    infer_config,
+    neuron_paths,
 )
+from l2mu_compile.errors import ModelError, UsageError
+from l2mu_compile.hyperparameters import (
+    HyperParameters,
+    as_number,
+    flatten,
+    params_beside,
+    read_params,
+)
+from l2mu_compile.l2mu import L2MU, L2MUConfig, discretize
+from l2mu_compile.output import write_whole
+from l2mu_compile.tensor_files import TensorFile, Tensors, read_tensor_file, shown
 
 FORMAT, VERSION = "l2mu-compile", 1
-MAX_FILE_BYTES = 1 << 30
-MAX_PARAMS_BYTES = 1 << 20
-MAX_PARAMS_DEPTH = 4
-SLACK_BYTES = 1 << 16
 
-Tensors = dict[str, Tensor]
-
-_NEURON_KEYS = ("beta", "threshold", "alpha", "graded_spikes_factor", "reset_mechanism_val")
-_RESETS = ("subtract", "zero", "none")
+_GRADED = "graded_spikes_factor"
 _LINEARS = ("e_x", "e_h", "e_m", "W_x", "W_h", "W_m", "A", "B")
 _THETA = ("theta_inv", "_base_A", "_base_B")
-_BIASES = {"e_x.bias": "bias_x", "e_h.bias": "bias_h", "e_m.bias": "bias_m"}
-_SINGLE, _STACKED = "input_encoder.pop_encoder_list", "input_encoder.hidden_encoder_list"
+_LINEAR_BIASES = {"e_x.bias": "bias_x", "e_h.bias": "bias_h", "e_m.bias": "bias_m"}
+_STATES = re.compile(r"(.*\.)?spk_\w+(\.\d+)?\.(mem|syn)")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded model in evaluation mode, the layout it was read from and its file's SHA-256."""
+    """A loaded model in evaluation mode, the layout it was read from and its file's SHA-256.
+
+    ``notes`` are lines the user should see: what was ignored, and what contradicts the tensors.
+    """
 
     model: L2MU
     layout: str
     digest: str
+    notes: tuple[str, ...] = ()
 
 
-def save_checkpoint(model: L2MU, path: Path) -> None:
-    """Write the package's own layout: plain values and tensors, loadable with ``weights_only``."""
+def save_checkpoint(model: L2MU, path: Path | str) -> None:
+    """Write the package's own layout: plain values and tensors, loadable with ``weights_only``.
+
+    An earlier file stays until the new one is whole. Raises `UsageError` if it cannot be written.
+    """
     content = {
         "format": FORMAT,
         "version": VERSION,
         "config": model.config.to_dict(),
         "state_dict": model.state_dict(),
     }
-    torch.save(content, path)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    try:
+        write_whole(Path(path), buffer.getvalue())
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def load_checkpoint(path: Path, params: Path | None = None) -> Checkpoint:
+def load_checkpoint(path: Path | str, params: Path | str | None = None) -> Checkpoint:
     """Load a checkpoint of any layout; ``params`` is its file of hyper-parameters, if it needs one.
 
     Raises `ModelError`, one line saying which file and what in it: unreadable or truncated files,
     pickles that need code, missing, extra or mis-shaped keys, NaN or infinite numbers.
     """
+    path = Path(path)
     try:
-        content, metadata = _read(path)
-        layout, tensors, hyper = _unwrap(content, metadata)
-        if params is not None:
-            hyper = {**hyper, **read_params(params)}
-        elif (beside := _params_beside(path)) is not None and layout == "raw":
-            hyper = {**hyper, **read_params(beside)}
-        model = _build(_canonical(tensors), hyper)
+        layout, tensors, hyper = _unwrap(read_tensor_file(path))
+        hyper = _with_params(layout, hyper, path, params)
+        tensors, outside = _canonical(tensors, layout)
+        tensors, theta = _with_memory(tensors, hyper)
+        config = infer_config(tensors, hyper, theta)
+        model = _build(config, tensors)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
-    return Checkpoint(model.eval(), layout, hashlib.sha256(path.read_bytes()).hexdigest())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    notes = (*_ignored(outside), *assumptions(config, hyper))
+    return Checkpoint(model.eval(), layout, digest, notes)
 
 
-def read_state_dict(path: Path) -> Tensors:
-    """A file's tensors by name, any layout, nothing renamed; `ModelError` as `load_checkpoint`."""
-    try:
-        content, metadata = _read(path)
-        return _unwrap(content, metadata)[1]
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from None
-
-
-def read_params(path: Path) -> dict[str, Any]:
-    """A flat mapping of hyper-parameters from JSON or YAML; `ModelError` if it is not one."""
-    try:
-        if path.stat().st_size > MAX_PARAMS_BYTES:
-            raise ModelError(f"{path}: larger than {MAX_PARAMS_BYTES} bytes")
-        text = path.read_text(encoding="utf-8")
-        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"{path}: cannot read hyper-parameters: {reason}") from None
-    if not isinstance(values, Mapping):
-        raise ModelError(f"{path}: hyper-parameters must be names and values")
-    return _flatten(values)
-
-
-def _params_beside(path: Path) -> Path | None:
-    candidates = (path.with_suffix(suffix) for suffix in (".json", ".yaml", ".yml"))
-    return next((c for c in candidates if c.is_file()), None)
-
-
-def _read(path: Path) -> tuple[Any, Mapping[str, str]]:
-    """The file's content and its text metadata (safetensors only)."""
-    if not path.is_file():
-        raise ModelError("no such file")
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise ModelError(f"larger than {MAX_FILE_BYTES} bytes")
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    _check_archive(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True), {}
-    except pickle.UnpicklingError as error:
-        needed = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it needs {needed[1]}" if needed else "it is no checkpoint of tensors and values"
-        raise ModelError(f"cannot be loaded without running code: {reason}") from None
-    except Exception as error:
-        reason = next(iter(str(error).split(". ")[0].splitlines()), "")
-        reason = reason if " " in reason else "it is no file of tensors"
-        raise ModelError(f"not a readable torch checkpoint: {reason}") from None
-
-
-def _read_safetensors(path: Path) -> tuple[Any, Mapping[str, str]]:
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, file.metadata() or {}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"not a readable safetensors file: {error}") from None
-
-
-def _check_archive(path: Path) -> None:
-    """Refuse an archive that would unpack to more than a checkpoint may hold."""
-    if not zipfile.is_zipfile(path):
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, OSError) as error:
-        raise ModelError(f"truncated or damaged archive: {error}") from None
-    if size > MAX_FILE_BYTES:
-        raise ModelError(f"unpacks to {size} bytes; at most {MAX_FILE_BYTES}")
-
-
-def _unwrap(content: Any, metadata: Mapping[str, str]) -> tuple[str, Tensors, dict[str, Any]]:
+def _unwrap(file: TensorFile) -> tuple[str, Tensors, HyperParameters]:
     """(layout, state_dict, hyper-parameters) of a file's content."""
-    if not isinstance(content, Mapping):
+    content = file.content
+    if not isinstance(content, dict):
         raise ModelError(f"holds a {type(content).__name__}, not a state_dict")
-    hyper: dict[str, Any] = _flatten(metadata)
-    layout = "raw"
-    if isinstance(content.get("state_dict"), Mapping):
-        if content.get("format") == FORMAT:
-            layout = FORMAT
-            if content.get("version") != VERSION:
-                raise ModelError(f"format version {content.get('version')}; this reads {VERSION}")
-            hyper |= _flatten(content.get("config", {}))
-        elif isinstance(content.get("hyper_parameters"), Mapping):
-            layout = "lightning"
-            hyper |= _flatten(content["hyper_parameters"])
-        content = content["state_dict"]
-    for name, value in content.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise ModelError(f"key {name!r} is not a tensor")
-        if value.is_sparse or value.is_quantized or value.is_meta or value.is_complex():
-            raise ModelError(f"key {name!r} is not a plain tensor")
-        if value.nbytes > value.untyped_storage().nbytes() + SLACK_BYTES:
-            raise ModelError(
-                f"key {name!r} has shape {list(value.shape)}, more than the file holds"
-            )
-    if sum(value.nbytes for value in content.values()) > MAX_FILE_BYTES:
-        raise ModelError(f"its tensors are larger than {MAX_FILE_BYTES} bytes")
-    return layout, dict(content), hyper
+    kind, version = dict.get(content, "format"), dict.get(content, "version")
+    own = isinstance(kind, str) and kind == FORMAT
+    if own and not (isinstance(version, int) and version == VERSION):
+        raise ModelError(f"format version {shown(version)}; this reads {VERSION}")
+    found = file.state_dict(_holds_l2mu)
+    if found is None:
+        raise _no_l2mu(dict.get(content, "state_dict", content))
+    tensors = file.tensors(found)
+    if found is content:
+        return "raw", tensors, {}
+    if own:
+        return FORMAT, tensors, flatten(dict.get(content, "config"))
+    stated = dict.get(content, "hyper_parameters")
+    if isinstance(stated, dict) or "pytorch-lightning_version" in content:
+        return "lightning", tensors, flatten(stated)
+    return "raw", tensors, flatten(content, without=found)
 
 
-def _flatten(values: Any, depth: int = 0) -> dict[str, Any]:
-    """``params`` and similar nested mappings merged into one level."""
-    if depth > MAX_PARAMS_DEPTH:
-        raise ModelError(f"hyper-parameters are nested more than {MAX_PARAMS_DEPTH} levels deep")
-    flat: dict[str, Any] = {}
-    for name, value in values.items() if isinstance(values, Mapping) else ():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, depth + 1)
-        else:
-            flat[str(name)] = value
-    return flat
+def _with_params(
+    layout: str, hyper: HyperParameters, path: Path, params: Path | str | None
+) -> HyperParameters:
+    """``hyper`` completed by the given file, or for files without their own by the one beside."""
+    if params is None and (layout == "raw" or not hyper):
+        params = params_beside(path)
+    return hyper if params is None else {**hyper, **read_params(Path(params))}
 
 
-def _canonical(tensors: Tensors) -> Tensors:
-    """The same tensors under raw names: prefix gone, ``e_x.weight`` as ``e_x``, states dropped.
-
-    Where A is a linear's weight (Lightning), the published cell uses it as stored, whatever θ is.
-    """
-    prefixes = sorted({prefix for prefix in map(_prefix, tensors) if prefix is not None})
-    if not prefixes:
-        some = ", ".join(list(tensors)[:3]) or "none"
-        raise ModelError(f"no key 'e_x' or 'e_x.weight': not an L2MU (keys: {some})")
-    if len(prefixes) > 1:
-        raise ModelError(f"more than one L2MU: {', '.join(f'{p}e_x' for p in prefixes)}")
-    prefix = prefixes[0]
-    as_linears = f"{prefix}A.weight" in tensors
-    found: Tensors = {}
-    for name, value in tensors.items():
-        if not name.startswith(prefix):
-            raise ModelError(f"unexpected key {name!r}: not part of the L2MU at {prefix!r}")
-        short = name[len(prefix) :]
-        stem = short.removesuffix(".weight")
-        short = stem if stem in _LINEARS else _BIASES.get(short, short)
-        if short.rsplit(".", 1)[-1] in ("mem", "syn") or (as_linears and short in _THETA):
-            continue
-        if short in found:
-            raise ModelError(f"key {name!r} appears twice")
-        found[short] = _finite(name, value)
-    return found
+def _holds_l2mu(values: dict[Any, Any]) -> bool:
+    return any(isinstance(name, str) and _prefix(name) is not None for name in dict.keys(values))
 
 
 def _prefix(name: str) -> str | None:
@@ -249,24 +150,126 @@ def _prefix(name: str) -> str | None:
     return None
 
 
+def _no_l2mu(values: Any) -> ModelError:
+    names = list(values) if isinstance(values, dict) else []
+    some = ", ".join(map(shown, names[:3])) or "none"
+    return ModelError(f"no key 'e_x' or 'e_x.weight': not an L2MU (keys: {some})")
+
+
+def _canonical(tensors: Tensors, layout: str) -> tuple[Tensors, list[str]]:
+    """The same tensors under raw names: prefix gone, ``e_x.weight`` as ``e_x``, states dropped;
+    and the names of those that are none of the model's.
+
+    Where A is a linear's weight (Lightning), the published cell uses it as stored, whatever θ is.
+    """
+    prefixes = sorted({prefix for prefix in map(_prefix, tensors) if prefix is not None})
+    if len(prefixes) > 1:
+        raise ModelError(f"more than one L2MU: {', '.join(f'{p}e_x' for p in prefixes)}")
+    prefix = prefixes[0]
+    model = _model_prefix(prefix) if layout == "lightning" else ""
+    as_linears = f"{prefix}A.weight" in tensors
+    found: Tensors = {}
+    outside = []
+    for name, value in tensors.items():
+        if not name.startswith(model):
+            outside.append(name)
+            continue
+        if not name.startswith(prefix):
+            raise ModelError(
+                f"unexpected key {shown(name)}: not part of the L2MU at {prefix!r}; "
+                "remove it before saving if it is no layer of the model"
+            )
+        short = name[len(prefix) :]
+        stem = short.removesuffix(".weight")
+        short = stem if stem in _LINEARS else _LINEAR_BIASES.get(short, short)
+        if _STATES.fullmatch(short) or (as_linears and short in _THETA):
+            continue
+        if short in found:
+            raise ModelError(f"key {shown(name)} appears twice")
+        found[short] = _finite(name, value)
+    return found, outside
+
+
+def _model_prefix(prefix: str) -> str:
+    """Where in a LightningModule the whole model lies, beside its loss and metrics.
+
+    An L2MU right inside, by a name of its own, may be one layer of several: nothing is beside it.
+    """
+    first, _, rest = prefix.partition(".")
+    return f"{first}." if rest or first in ("model", "net", "network") else ""
+
+
 def _finite(name: str, value: Tensor) -> Tensor:
     if not value.is_floating_point():
         return value
-    value = value.detach().to(torch.float32)
+    value = value.to(torch.float32)
     if not torch.isfinite(value).all():
-        raise ModelError(f"key {name!r} holds NaN or infinity")
+        raise ModelError(f"key {shown(name)} holds NaN or infinity")
     return value
 
 
-def _build(tensors: Tensors, hyper: Mapping[str, Any]) -> L2MU:
-    tensors = _with_memory(tensors, hyper)
-    config = _config(tensors, hyper)
+def _with_memory(tensors: Tensors, hyper: HyperParameters) -> tuple[Tensors, float]:
+    """A and B, recomputed where θ was trained, and θ in time steps (1 where nothing says)."""
+    trained = {name: tensors[name] for name in _THETA if name in tensors}
+    if not trained:
+        theta = as_number(hyper.get("theta"))
+        return tensors, theta if isinstance(theta, float) and theta > 0 else 1.0
+    missing = next((name for name in _THETA if name not in trained), None)
+    if missing:
+        raise ModelError(f"missing key {missing!r}: a trained theta comes with {', '.join(_THETA)}")
+    inverse = trained["theta_inv"]
+    if inverse.numel() != 1:
+        raise ModelError(f"key 'theta_inv' has shape {list(inverse.shape)}; expected []")
+    scale = inverse.reshape(())
+    if not scale > 0:
+        raise ModelError(f"key 'theta_inv' is {scale:g}; expected a number above 0 (1 / steps)")
+    a, b = _rescaled(trained["_base_A"], trained["_base_B"], scale, hyper)
+    if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
+        raise ModelError(f"key 'theta_inv' is {scale:g}: too large for finite A and B")
+    rest = {name: value for name, value in tensors.items() if name not in _THETA}
+    return {**rest, "A": a, "B": b}, 1.0 / float(scale)
+
+
+def _rescaled(
+    base_a: Tensor, base_b: Tensor, scale: Tensor, hyper: HyperParameters
+) -> tuple[Tensor, Tensor]:
+    """A and B for a trained 1/θ.
+
+    The published code keeps transposed base matrices (``_base_B`` is ``[1, order]``) and uses the
+    exponential of ``[[A, 0], [B, 0]] / θ`` without transposing A back; so does this. The package's
+    own keeps them upright (``[order, 1]``).
+    """
+    order = base_a.shape[0] if base_a.ndim else 0
+    if base_a.shape != (order, order) or base_b.shape not in ((1, order), (order, 1)):
+        shapes = f"{list(base_a.shape)} and {list(base_b.shape)}"
+        raise ModelError(f"keys '_base_A' and '_base_B' have shapes {shapes}")
+    method = hyper.get("discretizer", "zoh")
+    if method not in ("zoh", "euler"):
+        raise ModelError(f"hyper-parameter 'discretizer' is {shown(method)}; expected zoh or euler")
+    if base_b.shape == (order, 1) or method == "euler":
+        return discretize(base_a * scale, base_b.reshape(order, 1) * scale, method)
+    block = F.pad(torch.cat([base_a * scale, base_b * scale], dim=0), (0, 1, 0, 0))
+    exponential = torch.matrix_exp(block)
+    return exponential[:order, :order], exponential[order:, :order].reshape(order, 1)
+
+
+def _build(config: L2MUConfig, tensors: Tensors) -> L2MU:
+    """The module with its tensors; neurons' dynamics it already has from its configuration."""
     _refuse_growth(config, tensors)
-    model = L2MU(config)
-    paths = _neuron_paths(config).values()
-    optional = {f"{path}.{name}" for path in paths for name in _NEURON_KEYS}
-    _check_keys(tensors, model.state_dict(), optional)
-    model.load_state_dict(tensors, strict=False)
+    with torch.random.fork_rng(devices=[]):
+        model = L2MU(config)
+    paths = neuron_paths(config).values()
+    held = {f"{path}.{name}" for path in paths for name in (*DYNAMICS, RESET)}
+    graded = {f"{path}.{_GRADED}" for path in paths}
+    rest = {
+        name: value.reshape(()) if name in graded and value.numel() == 1 else value
+        for name, value in tensors.items()
+        if name not in held
+    }
+    if config.bias:
+        rest = {**{name: torch.zeros(config.memory_size) for name in BIASES}, **rest}
+    _check_keys(rest, model.state_dict(), held | graded)
+    model.load_state_dict(rest, strict=False)
     return model
 
 
@@ -291,7 +294,7 @@ def _check_keys(tensors: Tensors, expected: Tensors, optional: set[str]) -> None
         raise ModelError(f"missing key {missing[0]!r}" + _more(missing))
     extra = [name for name in tensors if name not in expected]
     if extra:
-        raise ModelError(f"unexpected key {extra[0]!r}" + _more(extra))
+        raise ModelError(f"unexpected key {shown(extra[0])}" + _more(extra))
     for name, value in tensors.items():
         if value.shape != expected[name].shape:
             raise ModelError(
@@ -303,142 +306,8 @@ def _more(names: list[str]) -> str:
     return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
-def _config(tensors: Tensors, hyper: Mapping[str, Any]) -> L2MUConfig:
-    """Sizes from the tensors' shapes, dynamics from the tensors or the hyper-parameters."""
-    memory_size, encoded = _matrix(tensors, "e_x")
-    _, hidden_size = _matrix(tensors, "e_h")
-    order, columns = _matrix(tensors, "A")
-    if order != columns:
-        raise ModelError(f"key 'A' has shape {[order, columns]}; expected a square matrix")
-    classes, _ = _matrix(tensors, "output_transformation.weight")
-    encoder, inputs = "plain", encoded
-    sizes: dict[str, Any] = {}
-    for name, stem in (("single", _SINGLE), ("stacked", _STACKED)):
-        if f"{stem}.0.weight" in tensors:
-            channels = (key for key in tensors if key.startswith(f"{stem}."))
-            encoder, inputs = name, len({key[len(stem) + 1 :].split(".")[0] for key in channels})
-            sizes["pop_size"] = _matrix(tensors, f"{stem}.0.weight")[0]
-    if encoder == "stacked":
-        sizes["encoding_size"] = _matrix(tensors, "input_encoder.encoder.weight")[0]
-        sizes["output_transformer_size"] = _matrix(tensors, "input_encoder.decoder.weight")[0]
-    shape = L2MUConfig(
-        inputs=inputs,
-        classes=classes,
-        hidden_size=hidden_size,
-        memory_size=memory_size,
-        order=order,
-        theta=1.0,
-        encoder=encoder,
-        bias="bias_x" in tensors,
-        **sizes,
-    )
-    paths = _neuron_paths(shape)
-    in_state = any(f"{path}.alpha" in tensors for path in paths.values())
-    in_file = "spk_u.beta" not in tensors and "alpha_spk_u" in hyper
-    neuron = "synaptic" if in_state or in_file else "leaky"
-    neurons = {
-        population: _neuron(population, path, neuron, tensors, hyper)
-        for population, path in paths.items()
-    }
-    return L2MUConfig(**{**vars(shape), "neuron": neuron, "neurons": neurons})
-
-
-def _neuron_paths(config: L2MUConfig) -> dict[str, str]:
-    """Where each population's neuron lies in the state_dict, by its hyper-parameter name."""
-    paths = {name: f"spk_{name}" for name in ("u", "m", "h", "output")}
-    if config.encoder == "plain":
-        return paths
-    stem = "spk_pop_encoder_list" if config.encoder == "single" else "spk_hidden_encoder_list"
-    for index, channel in enumerate(channel_names(config.inputs)):
-        paths[channel] = f"input_encoder.{stem}.{index}"
-    if config.encoder == "stacked":
-        paths |= {name: f"input_encoder.spk_{name}" for name in ("encoder", "decoder")}
-    return paths
-
-
-def _neuron(
-    population: str, path: str, neuron: str, tensors: Tensors, hyper: Mapping[str, Any]
-) -> NeuronParameters:
-    names = ["beta", "threshold"] + (["alpha"] if neuron == "synaptic" else [])
-    values: dict[str, Any] = {}
-    for name in names:
-        key, spelled = f"{path}.{name}", _spelled(name, population, hyper)
-        if key in tensors:
-            values[name] = tensors[key].tolist()
-        elif spelled in hyper:
-            values[name] = _number(hyper, spelled)
-        else:
-            raise ModelError(
-                f"missing key {key!r}, and no hyper-parameter {spelled!r} (give it with --params)"
-            )
-    reset = tensors.get(f"{path}.reset_mechanism_val")
-    if reset is not None:
-        index = int(reset.reshape(-1)[0]) if reset.numel() else -1
-        if not 0 <= index < len(_RESETS):
-            raise ModelError(f"key '{path}.reset_mechanism_val' is {index}; expected 0, 1 or 2")
-        values["reset"] = _RESETS[index]
-    return NeuronParameters(**values)
-
-
-def _spelled(name: str, population: str, hyper: Mapping[str, Any]) -> str:
-    """A neuron's hyper-parameter; encoders of fewer channels use the first names of an IMU's."""
-    spelled = f"{name}_spk_{population}"
-    if spelled not in hyper and population.isdigit() and int(population) < len(IMU_CHANNELS):
-        return f"{name}_spk_{IMU_CHANNELS[int(population)]}"
-    return spelled
-
-
-def _with_memory(tensors: Tensors, hyper: Mapping[str, Any]) -> Tensors:
-    """A and B, recomputed where θ was trained or only hyper-parameters define them."""
-    tensors = dict(tensors)
-    theta_inv = tensors.pop("theta_inv", None)
-    base_a, base_b = (tensors.pop(name, None) for name in ("_base_A", "_base_B"))
-    method = str(hyper.get("discretizer", "zoh"))
-    if method not in ("zoh", "euler"):
-        raise ModelError(f"hyper-parameter 'discretizer' is {method!r}; expected zoh or euler")
-    if theta_inv is not None and base_a is not None and base_b is not None:
-        if theta_inv.numel() != 1:
-            raise ModelError(f"key 'theta_inv' has shape {list(theta_inv.shape)}; expected []")
-        tensors["A"], tensors["B"] = _rescaled(base_a, base_b, theta_inv.reshape(()), method)
-    elif method == "euler" and not {"A", "B"} & set(tensors) and {"order", "theta"} <= set(hyper):
-        order = int(_number(hyper, "order"))
-        if order * _matrix(tensors, "e_x")[0] != _matrix(tensors, "e_m")[1]:
-            raise ModelError(f"hyper-parameter 'order' is {order}; e_m does not fit it")
-        a, b = (torch.from_numpy(m) / _number(hyper, "theta") for m in legendre_delay(order))
-        a, b = discretize(a, b, method)
-        tensors["A"], tensors["B"] = a.to(torch.float32), b.to(torch.float32)
-    return tensors
-
-
-def _rescaled(base_a: Tensor, base_b: Tensor, scale: Tensor, method: str) -> tuple[Tensor, Tensor]:
-    """A and B for a trained 1/θ.
-
-    The published code keeps transposed base matrices (``_base_B`` is ``[1, order]``) and uses the
-    exponential of ``[[A, 0], [B, 0]] / θ`` without transposing A back; so does this. The package's
-    own keeps them upright (``[order, 1]``).
-    """
-    order = base_a.shape[0]
-    if base_a.shape != (order, order) or base_b.shape not in ((1, order), (order, 1)):
-        shapes = f"{list(base_a.shape)} and {list(base_b.shape)}"
-        raise ModelError(f"keys '_base_A' and '_base_B' have shapes {shapes}")
-    if base_b.shape == (order, 1) or method == "euler":
-        return discretize(base_a * scale, base_b.reshape(order, 1) * scale, method)
-    block = F.pad(torch.cat([base_a * scale, base_b * scale], dim=0), (0, 1, 0, 0))
-    exponential = torch.matrix_exp(block)
-    return exponential[:order, :order], exponential[order:, :order].reshape(order, 1)
-
-
-def _matrix(tensors: Tensors, name: str) -> tuple[int, int]:
-    if name not in tensors:
-        raise ModelError(f"missing key {name!r}")
-    shape = tuple(tensors[name].shape)
-    if len(shape) != 2 or 0 in shape:
-        raise ModelError(f"key {name!r} has shape {list(shape)}; expected a matrix")
-    return shape
-
-
-def _number(hyper: Mapping[str, Any], name: str) -> float:
-    value = hyper[name]
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ModelError(f"hyper-parameter {name!r} is {value!r}; expected a finite number")
-    return float(value)
+def _ignored(outside: list[str]) -> list[str]:
+    if not outside:
+        return []
+    some = ", ".join(map(shown, outside[:3])) + _more(outside[2:])
+    return [f"ignored beside the model: {some}"]

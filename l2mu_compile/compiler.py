@@ -44,6 +44,7 @@ from l2mu_compile.windows import Windows
 
 SELF_CHECK_WINDOWS = 4
 SELF_CHECK_STEPS = 50
+VALIDATION_WINDOWS = 8
 SELF_CHECK_SAMPLES = 1 << 24  # numbers in one window
 
 _ORIGINS: dict[WindowsFrom, str] = {
@@ -80,6 +81,8 @@ def compile_model(model: Model, job: Job, output: StrPath) -> Report:
     if job.windows is not None:
         job.windows.require_fit(model.network)
     notes = list(model.notes)
+    if job.windows is not None:
+        notes += model.validate(job.windows.first(VALIDATION_WINDOWS).x)
     context = Context(
         target=job.target,
         samples=None if job.windows is None else job.windows.x,

@@ -9,7 +9,7 @@ it reads, and evaluation follows program order.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -140,7 +140,7 @@ class Dataflow:
         if _random(node):
             raise ModelError(f"{located(node)} draws random numbers; a compiled model cannot")
         if node.op == "get_attr":
-            return doubled(self._constants[node].clone())
+            return _doubled(self._constants[node].clone())
 
         def fill(argument: Any) -> Any:
             if isinstance(argument, torch.dtype) and argument.is_floating_point and not exact:
@@ -158,11 +158,11 @@ class Dataflow:
         result = node.target(*arguments, **options)  # type: ignore[operator]
         if re.match(r"aten\.(new_)?empty", str(node.target)):
             result.zero_()
-        return result if exact else doubled(result)
+        return result if exact else _doubled(result)
 
     def _constant(self, read: Read) -> Any:
         frozen = self._frozen.get(read)
-        return doubled(self._constants[read.node] if frozen is None else frozen)
+        return _doubled(self._constants[read.node] if frozen is None else frozen)
 
     def slice(self, read: Read) -> list[Node]:
         """The nodes to evaluate for a value, in program order, down to the sources."""
@@ -188,14 +188,16 @@ class Dataflow:
 
     def run(self, read: Read, values: Mapping[Source, Tensor]) -> Any:
         """A value for these source values; sources left out are zero."""
-        return self.run_all(read, values)[read.node]
-
-    def run_all(self, read: Read, values: Mapping[Source, Tensor]) -> dict[Node, Any]:
-        """What every node of the value's slice computes."""
         if read.node not in self.dynamic:
-            return {read.node: self._constant(read)}
+            return self._constant(read)
+        return dict(self.evaluate(self.slice(read), values))[read.node]
+
+    def evaluate(
+        self, nodes: Sequence[Node], values: Mapping[Source, Tensor]
+    ) -> Iterator[tuple[Node, Any]]:
+        """Nodes, in program order and with all they need before them, and what each computes."""
         found: dict[Node, Any] = {}
-        for here in self.slice(read):
+        for here in nodes:
             source = self.sources.get(here)
             if source is None:
                 found[here] = self._call(here, found)
@@ -203,7 +205,7 @@ class Dataflow:
                 found[here] = values[source].clone()
             else:
                 found[here] = torch.zeros(self.shape(source), dtype=torch.float64)
-        return found
+            yield here, found[here]
 
     def shape(self, source: Source) -> tuple[int, ...]:
         """Shape of a source's value, batch axis included."""
@@ -213,11 +215,13 @@ class Dataflow:
             return (*order, trace.inputs)
         return (self.trace.batch, *self.trace.neurons[source.path].shape)
 
-    def random(self, leaves: Iterable[Source], seed: int) -> dict[Source, Tensor]:
-        """Values for these sources, normally distributed."""
+    def random(
+        self, leaves: Iterable[Source], seed: int, scale: float = 1.0
+    ) -> dict[Source, Tensor]:
+        """Values for these sources, normally distributed with standard deviation ``scale``."""
         generator = torch.Generator().manual_seed(seed)
         return {
-            leaf: torch.randn(self.shape(leaf), dtype=torch.float64, generator=generator)
+            leaf: scale * torch.randn(self.shape(leaf), dtype=torch.float64, generator=generator)
             for leaf in leaves
         }
 
@@ -278,7 +282,7 @@ def _random(node: Node) -> bool:
     return torch.Tag.nondeterministic_seeded in tags and not inactive
 
 
-def doubled(value: Any) -> Any:
+def _doubled(value: Any) -> Any:
     """Floating-point tensors in float64; anything else as it is."""
     if isinstance(value, Tensor) and value.is_floating_point():
         return value.double()
@@ -291,5 +295,7 @@ def _copied(value: Any) -> Any:
 
 def located(node: Node) -> str:
     """An operation and the line it comes from, for messages."""
+    if operation(node) == "getitem":
+        return located(node.all_input_nodes[0])
     line = source_line(node)
     return f"{operation(node)} ({line})" if line else operation(node)

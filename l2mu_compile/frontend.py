@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import io
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +21,10 @@ from l2mu_compile.text import load_network
 from l2mu_compile.verify import verify
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
-BATCH = 256
+    from l2mu_compile.original import Original
+    from l2mu_compile.trace import Trace
 
 # What holds over three steps must hold over this many, on a batch of another size.
 LONG_STEPS, OTHER_BATCH = 40, 97
@@ -37,15 +36,37 @@ Decide = Callable[[NDArray], NDArray]
 class Model:
     """A model at the start of the road.
 
-    ``network`` is traced and verified. ``decide`` maps float32 windows ``[N, T, inputs]`` to the
-    original PyTorch model's decisions int64 ``[N]``; None where only the network is at hand.
-    ``notes`` are lines the user should see.
+    ``network`` is traced and verified; ``original`` is the PyTorch model it was made from, or None
+    where only the network is at hand. ``notes`` are lines the user should see.
     """
 
     network: Network
     source: Source
-    decide: Decide | None = None
+    original: Original | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def decide(self) -> Decide | None:
+        """The original's decisions: float32 windows ``[N, T, inputs]`` to int64 ``[N]``."""
+        if self.original is None:
+            return None
+        return on_counts(self.original.decide, self.network.input)
+
+    def validate(self, x: NDArray) -> list[str]:
+        """Compare the network with its original, spike by spike, on windows ``[N, T, inputs]``.
+
+        Returns lines the user should see: where rounding reaches the scores. Raises `ModelError`
+        naming neuron and step if the two differ by more than rounding. Does nothing without an
+        original.
+        """
+        if self.original is None:
+            return []
+        from l2mu_compile.interpreter import check_samples
+        from l2mu_compile.validation import validate
+
+        x = check_samples(self.network, x)
+        note = validate(self.original, seen(x, self.network.input)).note()
+        return [note] if note else []
 
     def with_input(self, scale: list[float] | None, offset: list[float] | None) -> Model:
         """The same model reading raw sensor counts: it sees ``scale · count + offset``."""
@@ -60,18 +81,18 @@ class Model:
                 raise UsageError(f"--input-{name}: a number too large for float32")
         if entry.scale is not None and not entry.scale.all():
             raise UsageError("--input-scale: 0 (in float32) would make all samples look the same")
-        network = self.network.replace(input=entry)
-        return replace(self, network=network, decide=self.decide and on_counts(self.decide, entry))
+        return replace(self, network=self.network.replace(input=entry))
 
 
 def on_counts(decide: Decide, entry: Input) -> Decide:
     """``decide`` for raw sensor counts, converted by ``entry``'s scale and offset."""
+    return lambda x: decide(seen(x, entry))
 
-    def decide_counts(x: NDArray) -> NDArray:
-        scaled = x if entry.scale is None else x * entry.scale
-        return decide(scaled if entry.offset is None else scaled + entry.offset)
 
-    return decide_counts
+def seen(x: NDArray, entry: Input) -> NDArray:
+    """What the model sees of raw sensor counts."""
+    scaled = x if entry.scale is None else x * entry.scale
+    return scaled if entry.offset is None else scaled + entry.offset
 
 
 def load_model(
@@ -84,18 +105,29 @@ def load_model(
 ) -> Model:
     """Load a model from a checkpoint, a network text, or ``module`` ("package.module:factory").
 
-    With ``module``, ``path`` may name a ``state_dict`` to load into it. ``inputs`` is the number of
-    channels (found by trial if None), ``readout`` a rule for modules that return membranes, and
-    ``name`` the prefix of everything generated. Raises `ModelError` or `UsageError`.
+    ``path`` is a checkpoint (``.pt``, ``.pth``, ``.ckpt``, ``.safetensors``; ``params`` is its file
+    of hyper-parameters, if it needs one) or a network text (``.txt``). With ``module`` it may name
+    a ``state_dict`` to load into what the factory makes. ``inputs`` is the number of channels of a
+    ``module`` (found by trial if None), ``readout`` the rule to decide by, one of `READOUT_RULES`,
+    which a module that returns membranes needs. ``name`` is the prefix of everything generated.
+
+    Raises `UsageError` for arguments that do not go together, `ModelError` for a file or module
+    that is missing, damaged or not supported: one line that names it.
     """
     path = None if path is None else Path(path)
     params = None if params is None else Path(params)
     if module is not None:
+        _refuse("--params", params, "a checkpoint; a --module holds its own parameters")
         return _from_module(module, path, inputs, readout, name)
     if path is None:
         raise UsageError("give a checkpoint, a network text, or --module package.module:factory")
+    _refuse("--inputs", inputs, "a --module; a file says how many channels it has")
     if path.suffix == ".txt":
+        _refuse("--params", params, "a checkpoint; a network text holds its own parameters")
+        _refuse("--readout", readout, "a checkpoint or --module; a network text has its own rule")
         network = read_network(path)
+        if name is not None:
+            network = network.replace(name=identifier(name, fallback="l2mu"))
         source = Source(kind="network", name=printable(path.name), sha256=_sha256(path))
         return Model(network, source)
     from l2mu_compile.checkpoint import load_checkpoint
@@ -104,9 +136,15 @@ def load_model(
     source = Source(kind=checkpoint.layout, name=printable(path.name), sha256=checkpoint.digest)
     channels = checkpoint.model.config.inputs
     try:
-        return _trace(checkpoint.model, channels, readout, name or path.stem, source)
+        model = _trace(checkpoint.model, channels, readout, name or path.stem, source)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
+    return replace(model, notes=checkpoint.notes + model.notes)
+
+
+def _refuse(option: str, value: object, place: str) -> None:
+    if value is not None:
+        raise UsageError(f"{option} belongs to {place}")
 
 
 def read_network(path: StrPath) -> Network:
@@ -129,9 +167,17 @@ def from_module(
     readout: str | None = None,
     name: str = "l2mu",
 ) -> Model:
-    """Trace a torch module taking ``[T, B, inputs]`` or ``[B, T, inputs]``, as it is.
+    """The model that a torch module of snnTorch neurons computes, read off its own code.
 
-    What is None is found by trial (``readout`` by what the module returns). Raises `ModelError`.
+    ``module(x)`` takes float32 windows ``[T, B, inputs]`` (``time_first``) or ``[B, T, inputs]``
+    and returns the spikes of one layer, ``[T, B, C]`` or ``[B, T, C]`` or summed over time
+    ``[B, C]``, or its membranes. These need a ``readout``: "last_membrane", "max_membrane" or
+    "mean_membrane" (or "spike_count", to count the layer's spikes all the same). ``inputs`` and
+    ``time_first`` are found by trial if None. ``name`` is the prefix of everything generated. The
+    module stays as it is.
+
+    Raises `ModelError`, one line naming neuron, step, operation or source line, for whatever a
+    Network cannot express (see docs/modules.md), `UsageError` for an unknown ``readout``.
     """
     source = Source(kind="module", name=type(module).__name__)
     return _trace(module, inputs, readout, name, source, time_first)
@@ -170,7 +216,7 @@ def _make_module(spec: str) -> nn.Module:
 
 
 def _load_state(module: nn.Module, path: Path) -> None:
-    from l2mu_compile.checkpoint import read_state_dict
+    from l2mu_compile.tensor_files import read_state_dict
 
     try:
         module.load_state_dict(read_state_dict(path))
@@ -187,83 +233,40 @@ def _trace(
     source: Source,
     time_first: bool | None = None,
 ) -> Model:
-    from l2mu_compile.lift import lift
+    from l2mu_compile.lift import lift, lift_with_places
+    from l2mu_compile.original import Original
     from l2mu_compile.trace import trace
+    from l2mu_compile.validation import validate_on_noise
 
     name = identifier(name, fallback="l2mu")
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # torch's own dumps
-        traced = trace(module, inputs=inputs, time_first=time_first)
-        again = trace(
-            module, traced.inputs, traced.time_first, steps=LONG_STEPS, least_batch=OTHER_BATCH
-        )
-    network = lift(traced, name=name, readout=readout)
-    verify(network)
-    if lift(again, name=name, readout=readout) != network:
+    traced = trace(module, inputs=inputs, time_first=time_first)
+    _require_float32(traced)
+    lifted = lift_with_places(traced, name=name, readout=readout)
+    verify(lifted.network)
+    again = trace(
+        module, traced.inputs, traced.time_first, steps=LONG_STEPS, least_batch=OTHER_BATCH
+    )
+    if lift(again, name=name, readout=readout) != lifted.network:
         raise ModelError(
             f"{type(module).__name__}.forward computes something else for {again.steps} steps and "
             f"{again.batch} windows than for {traced.steps} and {traced.batch}: its weights must "
             "not depend on the length of a window or the size of a batch"
         )
-    rule = network.readout.rule
-    decide = _torch_decisions(module, traced.time_first) if rule == "spike_count" else None
-    notes: tuple[str, ...] = ()
+    original = Original(module, traced.time_first, lifted)
+    notes = validate_on_noise(original, again.steps)
     if traced.inputs_found:
-        notes = (f"{traced.inputs} channels: the smallest number the module runs with (--inputs)",)
-    return Model(network, source, decide, notes)
+        found = f"{traced.inputs} channels: the smallest number the module runs with (--inputs)"
+        notes.insert(0, found)
+    return Model(lifted.network, source, original, tuple(notes))
 
 
-def _torch_decisions(module: nn.Module, time_first: bool) -> Decide:
-    """The module's own decisions: most spikes over the window, lowest index among equals."""
-    import torch
-
-    def decide(x: NDArray) -> NDArray:
-        module.eval()
-        found = []
-        with torch.no_grad():
-            for chunk in _chunks(x):
-                _forget(module)
-                batch = torch.from_numpy(np.ascontiguousarray(chunk))
-                output = module(batch.transpose(0, 1) if time_first else batch)
-                counts = _spike_counts(output, chunk.shape[1], len(chunk))
-                found.append(np.argmax(counts.numpy(), axis=1))
-        return np.concatenate(found).astype(np.int64)
-
-    return decide
-
-
-def _chunks(x: NDArray) -> Iterator[NDArray]:
-    """Parts of a batch, none with as many windows as steps, so that the axes can be told apart."""
-    for start in range(0, len(x), BATCH):
-        chunk = x[start : start + BATCH]
-        if len(chunk) == chunk.shape[1] > 1:
-            yield chunk[:1]
-            chunk = chunk[1:]
-        yield chunk
-
-
-def _spike_counts(output: Any, steps: int, windows: int) -> Tensor:
-    """Spikes ``[windows, classes]`` from what a module returns: the first tensor that holds them
-    (one value besides zero), over time or already counted, or a list with one for each step."""
-    import torch
-    from torch.utils._pytree import tree_leaves
-
-    tensors = [t for t in tree_leaves(output) if isinstance(t, torch.Tensor)]
-    if len(tensors) == steps and all(t.ndim == 2 for t in tensors):
-        tensors = [torch.stack(tensors)]
-    spiking = (t for t in tensors if t.ndim == 3 and len(t[t != 0].unique()) <= 1)
-    found = next(spiking, tensors[0])
-    if found.ndim == 3:
-        found = found.sum(0 if found.shape[:2] == (steps, windows) else 1)
-    return found
-
-
-def _forget(module: nn.Module) -> None:
-    """Put hidden states to zero: not every module does so at the start of a window."""
-    from snntorch import Leaky, Synaptic
-
-    for neuron in module.modules():
-        if isinstance(neuron, (Leaky, Synaptic)):
-            neuron.reset_mem()
+def _require_float32(traced: Trace) -> None:
+    for path, dtype in traced.dtypes().items():
+        if dtype != "float32":
+            raise ModelError(
+                f"{path} of {traced.module} computes in {dtype}, compiled code in float32: convert "
+                "it with module.float(), and see that it still decides well"
+            )
 
 
 def _per_channel(values: list[float] | None) -> NDArray | None:

@@ -67,7 +67,8 @@ class Meter:
         if current.ndim < 2 or current.shape[0] != self.batch:
             raise ModelError(
                 f"{path} receives a current of shape {list(current.shape)} for a batch of "
-                f"{self.batch}; one step's current must be [batch, neurons]"
+                f"{self.batch}; one step's current must be [batch, neurons], and forward must loop "
+                "over the steps"
             )
         shape = tuple(map(int, current.shape[1:]))
         if self.shapes.setdefault(path, shape) != shape:

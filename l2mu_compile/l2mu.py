@@ -29,6 +29,7 @@ IMU_CHANNELS = ("x_acc", "x_gyro", "y_acc", "y_gyro", "z_acc", "z_gyro")
 ENCODERS = ("plain", "single", "stacked")
 NEURON_TYPES = ("leaky", "synaptic")
 DISCRETIZERS = ("zoh", "euler")
+RESETS = ("subtract", "zero", "none")  # in the order of snnTorch's reset_mechanism_val
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class L2MUConfig:
     def __post_init__(self) -> None:
         _one_of("encoder", self.encoder, ENCODERS)
         _one_of("neuron", self.neuron, NEURON_TYPES)
-        _one_of("reset", self.reset, ("subtract", "zero", "none"))
+        _one_of("reset", self.reset, RESETS)
         _one_of("discretizer", self.discretizer, DISCRETIZERS)
         sizes = ["inputs", "classes", "hidden_size", "memory_size", "order"]
         sizes += ["pop_size"] if self.encoder != "plain" else []

@@ -8,6 +8,9 @@ what lies between two spikes is affine (`reroll`, `affine`), find the neuron tha
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -23,10 +26,28 @@ from l2mu_compile.network import (
     identifier,
 )
 from l2mu_compile.preserve import one_thread
-from l2mu_compile.readout import read_out
+from l2mu_compile.readout import Shown, read_out
 from l2mu_compile.reroll import Layer, reroll
 from l2mu_compile.structure import memory_cells, merge_encoders, structured
 from l2mu_compile.trace import Trace
+
+
+class Place(NamedTuple):
+    """Where a neuron module's neurons are: those from ``first`` on of ``population``."""
+
+    population: str
+    first: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """A ``network``, the ``places`` in it of every neuron module by path, and the output it reads
+    a class from."""
+
+    network: Network
+    places: dict[str, Place]
+    shown: Shown
 
 
 def lift(trace: Trace, name: str = "l2mu", readout: str | None = None) -> Network:
@@ -36,22 +57,36 @@ def lift(trace: Trace, name: str = "l2mu", readout: str | None = None) -> Networ
     spikes. A module that returns membranes needs it. Raises `ModelError` naming the operation, its
     source line and the neuron for whatever a Network cannot express.
     """
+    return lift_with_places(trace, name, readout).network
+
+
+def lift_with_places(trace: Trace, name: str = "l2mu", readout: str | None = None) -> Lifted:
+    """`lift`, and what came from where."""
     if readout is not None and readout not in READOUT_RULES:
         raise UsageError(f"readout must be one of {', '.join(READOUT_RULES)}, not {readout!r}")
     with one_thread(), torch.no_grad():
         graph = Dataflow(trace)
         layers = reroll(graph)
-        target, rule = read_out(graph, readout)
-    layers = merge_encoders(layers, trace.inputs, target)
+        shown, rule = read_out(graph, readout)
+    layers = merge_encoders(layers, trace.inputs, shown.path)
     names = _names([layer.path for layer in layers])
-    return Network(
+    network = Network(
         name=identifier(name, fallback="net"),
         input=Input(INPUT, trace.inputs),
         populations=tuple(_population(layer, names) for layer in layers),
         projections=tuple(p for layer in layers for p in _projections(layer, names)),
-        readout=Readout(names[target], rule),
+        readout=Readout(names[shown.path], rule),
         window=trace.window,
     )
+    places = {path: place for layer in layers for path, place in _places(layer, names)}
+    return Lifted(network, places, shown)
+
+
+def _places(layer: Layer, names: dict[str, str]) -> Iterator[tuple[str, Place]]:
+    members = layer.members or (layer.path,)
+    size = layer.bias.size // len(members)
+    for k, path in enumerate(members):
+        yield path, Place(names[layer.path], k * size, size)
 
 
 def _population(layer: Layer, names: dict[str, str]) -> Population:

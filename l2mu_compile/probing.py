@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from l2mu_compile.errors import ModelError
 from l2mu_compile.instrument import Meter, uneven_updates
 from l2mu_compile.preserve import preserved
+from l2mu_compile.source_lines import first_line
 
 STEPS = 3
 PROBE_BATCH = 2
@@ -149,13 +150,9 @@ def unused_size(module: nn.Module, layout: Layout, least: int = 61) -> int:
 
 
 def zeros(module: nn.Module, shape: tuple[int, ...]) -> Tensor:
-    """Zeros of the dtype and on the device of the module's numbers."""
-    floats = (t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point())
-    like = next(floats, torch.zeros(1))
+    """Zeros on the device of the module's numbers, in float32 if any of these are."""
+    tensors = (*module.parameters(), *module.buffers())
+    floats = [t for t in tensors if t.is_floating_point() and t.numel()]
+    single = (t for t in floats if t.dtype == torch.float32)
+    like = next(single, floats[0] if floats else torch.zeros(1))
     return torch.zeros(shape, dtype=like.dtype, device=like.device)
-
-
-def first_line(failure: Exception) -> str:
-    """What an exception says, without its details."""
-    text = str(failure).strip() or type(failure).__name__
-    return text.splitlines()[0].rstrip(".;:")

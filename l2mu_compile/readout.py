@@ -6,121 +6,171 @@ time, or its membranes, per step, averaged or of the last step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.fx import Node
 
-from l2mu_compile.dataflow import INPUT, Dataflow, Read, Source, doubled, located
+from l2mu_compile.affine import Claim, culprit, require_affine
+from l2mu_compile.dataflow import INPUT, Dataflow, Read, Source, located
 from l2mu_compile.errors import ModelError
 from l2mu_compile.network import READOUT_RULES
-from l2mu_compile.trace import Trace
 
 
-def read_out(graph: Dataflow, readout: str | None) -> tuple[str, str]:
-    """The neuron the module's output is read from, and the rule: ``readout`` if not None.
+class Shown(NamedTuple):
+    """What a module returns of neuron ``path``: its ``kind`` of values, "spikes" or "membrane".
 
-    Raises `ModelError` if the output is no neuron's, or a membrane and no rule is given.
+    ``steps`` says which: "every" step's, their "sum" over time, or the "last". ``place`` is where:
+    (True, k) in the k-th list of one tensor per step, (False, k) in the k-th tensor.
     """
-    results = [_matched(graph, reads) for reads in _results(graph)]
-    spikes = [r for r in results if r and r[1] == "spike_count"]
-    if spikes:
-        return spikes[0][0], readout or "spike_count"
-    found = next((r for r in results if r), None)
-    if found is None:
+
+    path: str
+    kind: str
+    steps: str
+    place: tuple[bool, int]
+
+
+_RULES = {
+    ("spikes", "every"): "spike_count",
+    ("spikes", "sum"): "spike_count",
+    ("membrane", "last"): "last_membrane",
+    ("membrane", "sum"): "mean_membrane",
+    ("membrane", "every"): None,
+}
+
+
+def read_out(graph: Dataflow, readout: str | None) -> tuple[Shown, str]:
+    """What the module returns, and the rule to decide by: ``readout`` if not None.
+
+    Raises `ModelError` if that is no neuron's output, or a membrane and no rule is given.
+    """
+    reads = _reads(graph)
+    matched = (_matched(graph, place, reads[place]) for place in reads)
+    found = sorted((m for m in matched if m), key=lambda m: m.kind != "spikes")
+    if not found:
         raise ModelError(_unreadable(graph))
-    path, rule = found
-    if readout is None and rule == "":
+    shown = found[0]
+    claims = [Claim(f"what {graph.trace.module} returns", read) for read in reads[shown.place]]
+    require_affine(graph, claims)
+    rule = readout or _RULES[shown.kind, shown.steps]
+    if rule is None:
         raise ModelError(
-            f"{graph.trace.module} returns the membrane of {path}, not spikes; say how to decide "
-            f"with readout=, one of {', '.join(READOUT_RULES)}"
+            f"{graph.trace.module} returns the membrane of {shown.path}, not spikes; say how to "
+            f"decide with readout=, one of {', '.join(READOUT_RULES)}"
         )
-    return path, readout or rule
+    return shown, rule
 
 
-def _results(graph: Dataflow) -> list[list[Read]]:
-    """The module's outputs in order; a list of one tensor per step counts as one output."""
-    output = graph.nodes[-1]
-    sequences = _sequences(output.args[0], graph.trace.steps)
-    return [[Read(node, output) for node in nodes] for nodes in sequences]
+def outputs(tree: Any, steps: int) -> dict[tuple[bool, int], list[Any]]:
+    """The tensors (or nodes) in what a module returns, by place (see `Shown`).
+
+    Lists that hold one ``[batch, neurons]`` for each step come before single tensors.
+    """
+    single = [part for part in _parts(tree) if isinstance(part, (Tensor, Node))]
+    listed = [_entries(part) for part in _parts(tree) if _is_listed(_entries(part), steps)]
+    return {
+        **{(True, k): entries for k, entries in enumerate(listed)},
+        **{(False, k): [part] for k, part in enumerate(single)},
+    }
 
 
-def _sequences(tree: Any, steps: int) -> list[list[Node]]:
-    if isinstance(tree, Node):
-        return [[tree]]
-    entries = list(tree.values()) if isinstance(tree, dict) else tree
-    if not isinstance(entries, (list, tuple)):
-        return []
-    if len(entries) == steps and all(isinstance(e, Node) for e in entries):
-        shapes = {tuple(e.meta["val"].shape) for e in entries}
-        if len(shapes) == 1 and len(next(iter(shapes))) == 2:
-            return [list(entries)]
-    return [sequence for entry in entries for sequence in _sequences(entry, steps)]
+def shows(tensors: Sequence[Tensor], rows: Tensor, steps: str, tolerance: float = 1e-6) -> bool:
+    """True if an output shows a neuron's values ``rows`` ``[T, B, neurons]`` (see `Shown`).
+
+    A positive constant is free; ``tolerance`` is relative to the largest sum of what is added up.
+    """
+    output = torch.stack(list(tensors)) if len(tensors) > 1 else tensors[0]
+    values, sizes = _summary(rows, steps), _summary(rows.abs(), steps)
+    layouts = _layouts(output, rows.shape[0], rows.shape[1])
+    return any(_proportional(layout, values, tolerance * sizes.max()) for layout in layouts)
 
 
-def _matched(graph: Dataflow, reads: Sequence[Read]) -> tuple[str, str] | None:
-    """(neuron, rule) if this output is a neuron's spikes or membranes; "" for bare membranes."""
+def _summary(rows: Tensor, steps: str) -> Tensor:
+    return {"every": rows, "sum": rows.sum(0), "last": rows[-1]}[steps]
+
+
+def _reads(graph: Dataflow) -> dict[tuple[bool, int], list[Read]]:
+    end = graph.nodes[-1]
+    found = outputs(end.args[0], graph.trace.steps)
+    return {place: [Read(node, end) for node in nodes] for place, nodes in found.items()}
+
+
+def _parts(tree: Any) -> Iterator[Any]:
+    yield tree
+    for entry in _entries(tree):
+        yield from _parts(entry)
+
+
+def _entries(tree: Any) -> list[Any]:
+    if isinstance(tree, dict):
+        return list(tree.values())
+    return list(tree) if isinstance(tree, (list, tuple)) else []
+
+
+def _is_listed(entries: Sequence[Any], steps: int) -> bool:
+    if len(entries) != steps or not all(isinstance(e, (Tensor, Node)) for e in entries):
+        return False
+    shapes = {tuple(e.meta["val"].shape if isinstance(e, Node) else e.shape) for e in entries}
+    return len(shapes) == 1 and len(next(iter(shapes))) == 2
+
+
+def _matched(graph: Dataflow, place: tuple[bool, int], reads: Sequence[Read]) -> Shown | None:
+    """What an output shows of some neuron, if it does."""
     leaves = list(dict.fromkeys(leaf for read in reads for leaf in graph.leaves(read)))
-    values = graph.random(leaves, 7)
-    found = [doubled(graph.run(read, values)) for read in reads]
+    every = {
+        (leaf.kind, leaf.path): [
+            Source(leaf.kind, leaf.path, step) for step in range(graph.trace.steps)
+        ]
+        for leaf in leaves
+        if leaf.path != INPUT
+    }
+    values = graph.random([*leaves, *(s for sources in every.values() for s in sources)], 7)
+    found = [graph.run(read, values) for read in reads]
     if not all(isinstance(f, Tensor) and f.is_floating_point() for f in found):
         return None
-    output = _time_major(torch.stack(found) if len(found) > 1 else found[0], graph.trace)
-    if output is None:
-        return None
-    for kind in ("spikes", "membrane"):
-        for path in dict.fromkeys(s.path for s in leaves if s.kind == kind):
-            steps = range(graph.trace.steps)
-            shown = [values.get(Source(kind, path, k)) for k in steps]
-            rows = [None if s is None else s.reshape(s.shape[0], -1) for s in shown]
-            rule = _compare(output, rows, kind)
-            if rule is not None:
-                return path, rule
+    for (kind, path), sources in sorted(every.items(), key=lambda item: item[0][0] != "spikes"):
+        rows = torch.stack([values[source].flatten(1) for source in sources])
+        for known, steps in _RULES:
+            if kind == known and shows(found, rows, steps):
+                return Shown(path, kind, steps, place)
     return None
 
 
-def _time_major(output: Tensor, trace: Trace) -> Tensor | None:
-    """``[T, B, C]`` from either layout; ``[B, C]`` as it is; None for other shapes."""
-    if output.ndim >= 3 and tuple(output.shape[:2]) == (trace.batch, trace.steps):
-        output = output.transpose(0, 1)
-    if output.ndim >= 3 and tuple(output.shape[:2]) == (trace.steps, trace.batch):
-        return output.flatten(2)
-    return output if output.ndim == 2 and output.shape[0] == trace.batch else None
+def _layouts(output: Tensor, steps: int, batch: int) -> Iterator[Tensor]:
+    """What ``output`` may be as ``[T, B, neurons]`` or ``[B, neurons]``, from its shape."""
+    if output.ndim >= 3 and tuple(output.shape[:2]) == (steps, batch):
+        yield output.flatten(2)
+    if output.ndim >= 3 and tuple(output.shape[:2]) == (batch, steps):
+        yield output.transpose(0, 1).flatten(2)
+    if output.ndim == 2 and output.shape[0] == batch:
+        yield output
+        if steps == 1:
+            yield output[None]
 
 
-def _compare(output: Tensor, rows: Sequence[Tensor | None], kind: str) -> str | None:
-    """The rule by which ``output`` shows a neuron's values ``rows`` (one per step), if it does."""
-    if output.ndim == 2:
-        last = rows[-1]
-        if kind == "membrane" and last is not None and _proportional(output, last):
-            return "last_membrane"
-        kept = [r for r in rows if r is not None]
-        if len(kept) == len(rows) and _proportional(output, torch.stack(kept).sum(0)):
-            return "spike_count" if kind == "spikes" else "mean_membrane"
-        return None
-    kept = [r for r in rows if r is not None]
-    if len(kept) < len(rows) or not _proportional(output, torch.stack(kept)):
-        return None
-    return "spike_count" if kind == "spikes" else ""
-
-
-def _proportional(output: Tensor, values: Tensor) -> bool:
-    """True if ``output`` is ``values`` times one positive constant."""
+def _proportional(output: Tensor, values: Tensor, bound: Tensor) -> bool:
+    """True if ``output`` is ``values``, each to within ``bound``, times one positive constant."""
     if output.shape != values.shape:
         return False
-    factor = output.flatten()[0] / values.flatten()[0]
-    return bool(factor > 0) and torch.allclose(output, factor * values, rtol=1e-6, atol=1e-9)
+    if not values.any():
+        return not bool(output.any())
+    largest = values.abs().argmax()
+    factor = output.flatten()[largest] / values.flatten()[largest]
+    return bool(factor > 0) and bool(((output / factor - values).abs() <= bound).all())
 
 
 def _unreadable(graph: Dataflow) -> str:
-    module, results = graph.trace.module, _results(graph)
-    shapes = ", ".join(str(list(r[0].node.meta["val"].shape)) for r in results) or "no tensor"
-    leaves = {s.path for reads in results for r in reads for s in graph.leaves(r)} - {INPUT}
+    module, reads = graph.trace.module, [read for r in _reads(graph).values() for read in r]
+    shapes = ", ".join(str(list(r.node.meta["val"].shape)) for r in reads) or "no tensor"
+    leaves = {source.path for read in reads for source in graph.leaves(read)} - {INPUT}
     made = f", made of what {' and '.join(sorted(leaves))} put out" if leaves else ""
-    lines = [located(r[0].node) for r in results if r[0].node.op == "call_function"]
+    nodes = sorted({n for read in reads for n in graph.slice(read)}, key=graph.position)
+    found = culprit(graph, nodes)
+    lines = [located(r.node) for r in reads if r.node.op == "call_function"]
+    reason = found[1] if found else lines[0] if lines else "a constant"
     return (
-        f"{module} returns {shapes}{made}: {lines[0] if lines else 'a constant'}; it must return "
-        "the spikes of one neuron layer, unpermuted: [T, B, C], [B, T, C] or their sum over time"
+        f"{module} returns {shapes}{made}: {reason}; it must return the spikes of one neuron "
+        "layer, unpermuted: [T, B, C], [B, T, C] or their sum over time"
     )

@@ -11,15 +11,11 @@ To the code the tensors seem to be on the module's own device.
 
 from __future__ import annotations
 
-import linecache
 import operator
-import sys
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
+import numpy as np
 import snntorch
 import torch
 from torch import Tensor, nn
@@ -29,16 +25,23 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from l2mu_compile import instrument
 from l2mu_compile.errors import ModelError
 from l2mu_compile.preserve import preserved
+from l2mu_compile.source_lines import calling_line
 
 META = torch.device("meta")
 
 _aten = torch.ops.aten
 # Without gradients these return what they are given.
 _SAME_VALUE = (_aten.detach.default, _aten.detach_.default, _aten.lift_fresh.default)
-_LOOKS = (_aten.item.default, _aten.is_nonzero.default, _aten._local_scalar_dense.default)
+_LOOKS = {
+    _aten.item.default: "item()",
+    _aten._local_scalar_dense.default: "item()",
+    _aten.is_nonzero.default: "bool()",
+}
+
+_INDEXED = (_aten.index.Tensor, _aten.index_put.default, _aten.index_put_.default)
+_DEPEND_ON_NUMBERS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 
 
 def record(module: nn.Module, samples: Tensor) -> tuple[Graph, dict[str, Tensor]]:
@@ -83,6 +86,8 @@ class _OwnDevice(TorchFunctionMode):
             return torch.tensor(*args[1:], **{"dtype": args[0].dtype, **options})
         if func is Tensor.tolist:
             raise TypeError("tolist() depends on the numbers in a tensor")
+        if func in (Tensor.__getitem__, Tensor.__setitem__):
+            args = (args[0], _seen_index(args[1]), *args[2:])
         return func(*args, **options)
 
 
@@ -132,11 +137,16 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if func in _INDEXED:
+            args = (args[0], self._without_masks(args[1]), *args[2:])
         read, options = map_aggregate((args, kwargs or {}), self._as_node)
         if func in _SAME_VALUE:
             return self._stand_in(args[0])
-        if func in _LOOKS and read[0].op == "get_attr" and not self._is_written(args[0]):
-            return func(self.constants[read[0].target])
+        if func in _LOOKS:
+            known = self._known(args[0])
+            if known is None:
+                raise TypeError(f"{_LOOKS[func]} depends on the numbers in a tensor")
+            return func(known)
         result = self._compute(func, args, kwargs or {})
         node = self._call(func, func.overloadpacket.__name__, read, options)
         node.meta["val"] = result
@@ -146,6 +156,25 @@ class _Recorder(TorchDispatchMode):
             if isinstance(part, Tensor):
                 self._bind(part, self._call(operator.getitem, "getitem", (node, index), {}))
         return result
+
+    def _known(self, tensor: Tensor) -> Tensor | None:
+        """The numbers of a constant that nothing has written to."""
+        node = self.node(tensor)
+        if node.op != "get_attr" or self._is_written(tensor):
+            return None
+        return self.constants[str(node.target)]
+
+    def _without_masks(self, indices: Any) -> list[Any]:
+        """Indices with constant masks as the places where they are true, whose number is known."""
+        found: list[Any] = []
+        for index in indices:
+            mask = isinstance(index, Tensor) and index.dtype == torch.bool
+            known = self._known(index) if mask else None
+            if known is None:
+                found.append(index)
+            else:
+                found += [self._stand_in(place) for place in known.nonzero(as_tuple=True)]
+        return found
 
     def _as_node(self, argument: Any) -> Any:
         return self.node(argument) if isinstance(argument, Tensor) else argument
@@ -167,14 +196,20 @@ class _Recorder(TorchDispatchMode):
             self._written |= {_storage(tensor) for tensor in tensors}
         if not tensors and any(a.name == "device" for a in func._schema.arguments):
             kwargs = {**kwargs, "device": META}
-        return func(*args, **kwargs)
+        try:
+            return func(*args, **kwargs)
+        except (NotImplementedError, RuntimeError) as failure:
+            if not set(func.tags) & _DEPEND_ON_NUMBERS:
+                raise
+            name = func.overloadpacket.__name__
+            raise TypeError(f"{name}() depends on the numbers in a tensor") from failure
 
     def _is_written(self, tensor: Tensor) -> bool:
         return _storage(self._stand_in(tensor)) in self._written
 
     def _call(self, func: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Node:
         node = self.graph.create_node("call_function", func, args, kwargs, name=name)
-        node.meta["source_line"] = _calling_line()
+        node.meta["source_line"] = calling_line(record.__code__)
         return node
 
     def _stand_in(self, tensor: Tensor) -> Tensor:
@@ -193,6 +228,15 @@ class _Recorder(TorchDispatchMode):
         return tensor
 
 
+def _seen_index(index: Any) -> Any:
+    """An index whose lists are tensors: torch would make these where no mode sees it."""
+    if isinstance(index, tuple):
+        return tuple(map(_seen_index, index))
+    if isinstance(index, (list, range, np.ndarray)):
+        return torch.tensor(np.asarray(index).tolist())
+    return index
+
+
 def _neuron_parameters(module: nn.Module) -> dict[str, Tensor]:
     names = ("alpha", "beta", "threshold", "graded_spikes_factor")
     return {
@@ -206,20 +250,3 @@ def _neuron_parameters(module: nn.Module) -> dict[str, Tensor]:
 
 def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
-
-
-def _calling_line() -> str:
-    """The innermost line outside torch, snnTorch and the instruments: ``model.py:12: x = f(x)``."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code is not record.__code__:
-        file, line = frame.f_code.co_filename, frame.f_lineno
-        if not _is_library(file):
-            return f"{Path(file).name}:{line}: {linecache.getline(file, line).strip()}"
-        frame = frame.f_back
-    return ""
-
-
-@cache
-def _is_library(file: str) -> bool:
-    folders = {Path(str(library.__file__)).parent for library in (torch, snntorch)}
-    return file in (__file__, instrument.__file__) or bool(folders & set(Path(file).parents))

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from torch.fx import Node
 from torch.fx.node import map_aggregate
 
-from l2mu_compile.affine import AffineMap, check_affine, check_sources, extract
+from l2mu_compile.affine import (
+    AffineMap,
+    Claim,
+    check_sources,
+    extract,
+    follows,
+    require_affine,
+)
 from l2mu_compile.dataflow import (
     CUBA_OUTPUTS,
     SAMPLES,
@@ -37,7 +44,8 @@ from l2mu_compile.trace import NeuronRecord, operation
 class Layer:
     """One step of a neuron: its dynamics, and its current as a bias and weights.
 
-    Weights are float32 ``[neurons, source neurons]`` by (source path, delay).
+    Weights are float32 ``[neurons, source neurons]`` by (source path, delay). ``members`` are the
+    paths of the neuron modules it holds, in order and all of one size, if it is made of several.
     """
 
     path: str
@@ -45,6 +53,7 @@ class Layer:
     neuron: Neuron
     bias: NDArray
     weights: dict[tuple[str, int], NDArray] = field(default_factory=dict)
+    members: tuple[str, ...] = ()
 
 
 def reroll(graph: Dataflow) -> list[Layer]:
@@ -52,26 +61,44 @@ def reroll(graph: Dataflow) -> list[Layer]:
 
     Raises `ModelError` naming the neuron, the step and the operation that is not one repeated step.
     """
-    records = graph.trace.neurons.values()
-    ordered = sorted(records, key=lambda r: graph.position(graph.calls[r.path][1]))
-    return [_one_step(graph, record) for record in ordered]
+    paths = sorted(graph.calls, key=lambda path: graph.position(graph.calls[path][1]))
+    odd = {path: _odd_steps(graph, path) for path in paths}
+    require_affine(graph, [claim for path in paths for claim in _claims(graph, path, odd[path])])
+    return [_one_step(graph, graph.trace.neurons[path], odd[path]) for path in paths]
 
 
-def _one_step(graph: Dataflow, record: NeuronRecord) -> Layer:
-    """Read step 1 of a neuron and prove that all its steps are alike."""
-    path, steps = record.path, len(graph.calls[record.path])
-    for step in range(steps):
-        _check_state(graph, path, step)
-    first, forms = extract(graph, path, 1), _Forms(graph)
+def _odd_steps(graph: Dataflow, path: str) -> list[int]:
+    """Steps 0 and 1, and all whose current is not plainly the computation of step 1."""
+    forms, steps = _Forms(graph), len(graph.calls[path])
     form = forms.of(graph.current(path, 1), 1)
-    for step in range(steps):
-        known = step > 0 and form is not None
-        if step == 1 or (known and forms.of(graph.current(path, step), step) == form):
-            continue
-        if 1 < step < steps - 1:
+    known = (form is not None and forms.of(graph.current(path, k), k) == form for k in range(steps))
+    return [k for k, alike in enumerate(known) if k < 2 or not alike]
+
+
+def _claims(graph: Dataflow, path: str, steps: list[int]) -> list[Claim]:
+    """What must be affine: the currents of these steps, and states unless plainly passed on."""
+    states = [
+        Claim(f"the {kind} of {path} before step {step}", read)
+        for step in range(len(graph.calls[path]))
+        for kind, read in _states(graph, path, step)
+        if not _is_passed_on(graph, Source(kind, path, step - 1), read)
+    ]
+    currents = [Claim(f"the current of {path} at step {k}", graph.current(path, k)) for k in steps]
+    return currents + states
+
+
+def _one_step(graph: Dataflow, record: NeuronRecord, odd: list[int]) -> Layer:
+    """Read step 1 of a neuron and prove that all its steps are alike."""
+    path, last = record.path, len(graph.calls[record.path]) - 1
+    for step in range(last + 1):
+        _check_state(graph, path, step)
+    first = extract(graph, path, 1)
+    for step in odd:
+        if 1 < step < last:
             check_sources(graph, path, step)
-            check_affine(graph, path, step, first)
-        else:
+            if follows(graph, path, step, first):
+                continue
+        if step != 1:
             _check_same(path, step, first, extract(graph, path, step))
     return _narrowed(record, first)
 
@@ -87,16 +114,24 @@ def _narrowed(record: NeuronRecord, current: AffineMap) -> Layer:
     return layer
 
 
+def _states(graph: Dataflow, path: str, step: int) -> list[tuple[str, Read]]:
+    """The states neuron ``path`` is given at ``step``, by kind."""
+    call = graph.calls[path][step]
+    nodes: Any = call.args[1:-1]
+    kinds = CUBA_OUTPUTS[-len(nodes) :]
+    return [(kind, Read(node, call)) for kind, node in zip(kinds, nodes, strict=True)]
+
+
+def _is_passed_on(graph: Dataflow, before: Source, read: Read) -> bool:
+    return graph.sources.get(read.node) == before and len(graph.slice(read)) == 1
+
+
 def _check_state(graph: Dataflow, path: str, step: int) -> None:
     """State must start at zero and pass from step to step untouched."""
-    call = graph.calls[path][step]
-    states = call.args[1:-1]
-    for kind, node in zip(CUBA_OUTPUTS[-len(states) :], states, strict=True):
-        assert isinstance(node, Node)
+    for kind, read in _states(graph, path, step):
         before = Source(kind, path, step - 1)
-        if graph.sources.get(node) == before and len(graph.slice(Read(node, call))) == 1:
+        if _is_passed_on(graph, before, read):
             continue
-        read = Read(node, call)
         values = graph.random(graph.leaves(read), step)
         found = graph.run(read, values)
         if step == 0 and bool(found.any()):
@@ -104,7 +139,7 @@ def _check_state(graph: Dataflow, path: str, step: int) -> None:
         if step == 0 or (before in values and torch.equal(found, values[before])):
             continue
         own = any(s.path == path for s in values)
-        reason = f"by {located(node)}" if own else "and does not continue the last step's"
+        reason = f"by {located(read.node)}" if own else "and does not continue the last step's"
         raise ModelError(
             f"the {kind} of {path} is changed between steps {step - 1} and {step} {reason}; "
             "only the neuron itself may change its state"

@@ -90,8 +90,8 @@ def neuron_record(path: str, module: Any, shape: tuple[int, ...]) -> NeuronRecor
     names = ("alpha", "beta", "threshold") if cuba else ("beta", "threshold")
     values = {name: _parameter(path, name, getattr(module, name), shape) for name in names}
     factor = module.graded_spikes_factor
-    if factor.numel() != 1 or not bool(torch.isfinite(factor).all()):
-        raise ModelError(f"{path}.graded_spikes_factor must be one finite number")
+    if factor.numel() != 1 or not bool(torch.isfinite(factor).all() and factor.all()):
+        raise ModelError(f"{path}.graded_spikes_factor must be one finite number, not zero")
     kind = CuBaLIF if cuba else LIF
     return NeuronRecord(path, shape, kind(**values, reset=_reset_rule(path, module)))
 
@@ -103,10 +103,16 @@ def _parameter(path: str, name: str, tensor: Tensor, shape: tuple[int, ...]) -> 
         raise ModelError(f"{path}.{name} holds values that are not finite")
     if name == "threshold":
         if (array <= 0).any():
-            raise ModelError(f"{path}.threshold must be positive, not {array.min():g}")
+            raise ModelError(
+                f"{path}.threshold must be positive, not {array.min():g}: "
+                "such a neuron spikes without input, which is not supported"
+            )
     elif (array < 0).any() or (array > 1).any():
         worst = array.min() if (array < 0).any() else array.max()
-        raise ModelError(f"{path}.{name} must be between 0 and 1, not {worst:g}")
+        raise ModelError(
+            f"{path}.{name} must be between 0 and 1, not {worst:g}; snnTorch clamps it in every "
+            f"step: clamp what is stored, {path}.{name}.data.clamp_(0, 1)"
+        )
     if array.size == 1:
         return array.reshape(())
     trimmed = array[0] if array.ndim == len(shape) + 1 and array.shape[0] == 1 else array

@@ -85,6 +85,7 @@ def _merge(layers: list[Layer], group: list[Layer]) -> list[Layer]:
         neuron=_joined_neuron(group),
         bias=np.concatenate([layer.bias for layer in group]),
         weights={(INPUT, 0): np.concatenate([layer.weights[INPUT, 0] for layer in group])},
+        members=tuple(paths),
     )
     first = min(i for i, layer in enumerate(layers) if layer.path in paths)
     result = []

@@ -230,10 +230,11 @@ class _Parser:
         names = (*SENSOR_ARRAYS, "low", "high", "fraction")
         options = self._read_options(head["rest"], names)
         (size,) = _dims(head["dims"])
+        arrays: dict[str, Any] = {name: self._array(options.get(name)) for name in SENSOR_ARRAYS}
         return Input(
             head["name"],
             size,
-            **{name: self._array(options.get(name)) for name in SENSOR_ARRAYS},
+            **arrays,
             **_numbers(options, ("low", "high"), float),
             **_numbers(options, ("fraction",), int),
         )

@@ -16,14 +16,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.fx import Graph, Node
+from torch.nn.parameter import is_lazy
 
 from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.instrument import Meter, uneven_updates
 from l2mu_compile.neurons import parameter_names
 from l2mu_compile.preserve import one_thread, only_own_instances, preserved, quiet
-from l2mu_compile.probing import find_layout, first_line, unused_size, zeros
+from l2mu_compile.probing import find_layout, unused_size, zeros
 from l2mu_compile.recording import record
 from l2mu_compile.snntorch_neurons import NeuronRecord, neuron_modules, neuron_record
+from l2mu_compile.source_lines import first_line
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +50,11 @@ class Trace:
     neurons: dict[str, NeuronRecord]
     window: int | None = None
     inputs_found: bool = False
+
+    def dtypes(self) -> dict[str, str]:
+        """The type of number of each neuron's current: ``float32``."""
+        updates = (node for node in self.graph.nodes if str(node.target).startswith("l2mu."))
+        return {str(node.args[-1]): _dtype(node.args[0].meta["val"]) for node in updates}
 
     def table(self) -> str:
         """The fx graph as text, one node per line, with the module line each node comes from."""
@@ -93,6 +100,9 @@ def trace(
     """
     if window is not None and window < 2:
         raise UsageError(f"window must be at least 2 steps, not {window}")
+    if inputs is not None and inputs < 1:
+        raise UsageError(f"inputs must be at least 1, not {inputs}")
+    _check_tensors(module)
     neurons = neuron_modules(module)
     with preserved(module), only_own_instances(module), quiet(), one_thread(), torch.no_grad():
         module.eval()
@@ -138,6 +148,22 @@ def source_line(node: Node) -> str:
     return str(node.meta.get("source_line", ""))
 
 
+def _check_tensors(module: nn.Module) -> None:
+    """Refuse a module whose tensors have no numbers yet, or numbers that are not plain ones."""
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if is_lazy(tensor):
+            reason = "is not initialized yet; run the module once on a window"
+        elif tensor.is_meta:
+            reason = "is on the meta device and holds no numbers; load the weights first"
+        elif tensor.is_complex() and isinstance(tensor, nn.Parameter):
+            reason = f"is {_dtype(tensor)}; a Network computes with real numbers"
+        elif tensor.layout != torch.strided or tensor.is_quantized:
+            reason = "is not a dense tensor; store it with .to_dense() or .dequantize()"
+        else:
+            continue
+        raise ModelError(f"{name} of {type(module).__name__} {reason}")
+
+
 def _recorded(module: nn.Module, shape: tuple[int, ...]) -> tuple[Graph, dict[str, Tensor]]:
     try:
         return record(module, zeros(module, shape))
@@ -159,6 +185,10 @@ def _check_finite(graph: Graph, tensors: dict[str, Tensor]) -> None:
                 raise ModelError(
                     f"{node.target} holds values that are not finite; the checkpoint is damaged"
                 )
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _keyword(item: tuple[str, Any]) -> str:

@@ -210,6 +210,39 @@ class Feedforward(nn.Module):
         return torch.stack(spk_rec, dim=0), torch.stack(mem_rec, dim=0)
 
 
+class Twist(nn.Module):
+    """Two layers in a plain loop, with functions in place of some of its parts.
+
+    ``current(net, spikes, x, step, past)`` is what the second layer receives (``past`` holds the
+    first layer's spikes of earlier steps), ``state(net, membrane, spikes, step)`` the first layer's
+    next membrane, ``result(spikes, membranes)`` what is returned of the second layer's.
+    """
+
+    def __init__(self, current=None, state=None, result=None):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(5, 12), nn.Linear(12, 4)
+        self.lif1, self.lif2 = leaky(threshold=0.5), leaky(0.7, threshold=0.3)
+        self.norm, self.drop = nn.BatchNorm1d(12), nn.Dropout(0.5)
+        nn.init.normal_(self.norm.running_mean)
+        nn.init.uniform_(self.norm.running_var, 0.5, 2.0)
+        self.current, self.state, self.result = current, state, result
+
+    def forward(self, x):
+        mem1, mem2 = self.lif1.reset_mem(), self.lif2.reset_mem()
+        past, spikes, membranes = [], [], []
+        for step in range(x.shape[0]):
+            spk, mem1 = self.lif1(self.fc1(x[step]), mem1)
+            if self.state:
+                mem1 = self.state(self, mem1, spk, step)
+            into = self.current(self, spk, x, step, past) if self.current else self.fc2(spk)
+            past.append(spk)
+            spk, mem2 = self.lif2(into, mem2)
+            spikes.append(spk)
+            membranes.append(mem2)
+        spikes, membranes = torch.stack(spikes), torch.stack(membranes)
+        return self.result(spikes, membranes) if self.result else spikes
+
+
 class Cell(nn.Module):
     """An L2MU cell with hidden-state neurons, as published: everything on ``self``."""
 

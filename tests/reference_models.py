@@ -1,7 +1,8 @@
 """The L2MU networks that checkpoints come from, written once more and plainly, with snnTorch.
 
 `RawNet` has the raw layout (parameters ``e_x`` … ``W_m``, buffers ``A`` and ``B``), `CellNet` the
-Lightning layout (bias-free linears, neurons that keep their state). Neither uses the package.
+Lightning layout (bias-free linears, neurons that keep their state). Neither uses the package. As
+in the published cells, the memory's neurons see currents ``[B, cells, order]``.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ def continuous(order: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def held(base_a: torch.Tensor, base_b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The published discretization: of transposed matrices, the result as it comes."""
+    """The published discretization: of transposed matrices, the result as it comes. Both are views
+    of one matrix, and are saved as such."""
     order = len(base_a)
     square = torch.zeros(order + 1, order + 1)
     square[:order, :order], square[order:, :order] = base_a, base_b
@@ -159,20 +161,21 @@ class RawNet(nn.Module):
         self.output_transformation.weight.data *= 2.0
         a, b = (torch.tensor(m, dtype=torch.float32) for m in continuous(shape.order))
         held_a, held_b = held(a.T / shape.theta, b.T / shape.theta)
-        self.register_buffer("A", held_a.contiguous())
-        self.register_buffer("B", held_b.contiguous())
+        self.register_buffer("A", held_a)
+        self.register_buffer("B", held_b)
         if options.trainable_theta:
             self.register_buffer("_base_A", a.T.contiguous())
             self.register_buffer("_base_B", b.T.contiguous())
             self.theta_inv = nn.Parameter(torch.tensor(1.0 / (0.6 * shape.theta)))
         self.spk_u = self.neuron("u", shape.cells)
-        self.spk_m = self.neuron("m", memory)
+        self.spk_m = self.neuron("m", shape.cells, shape.order)
         self.spk_h = self.neuron("h", shape.hidden)
         self.spk_output = self.neuron("output", shape.classes)
         self.eval()
 
-    def neuron(self, name: str, size: int) -> nn.Module:
-        shape = (size,) if self.options.per_neuron else ()
+    def neuron(self, name: str, *sizes: int) -> nn.Module:
+        """The neuron of a population; if ``per_neuron``, with parameters of its current's shape."""
+        shape = sizes if self.options.per_neuron else ()
         values = {
             "beta": torch.empty(shape).uniform_(0.5, 0.95),
             "threshold": torch.empty(shape).uniform_(0.2, 0.6),
@@ -202,8 +205,8 @@ class RawNet(nn.Module):
                 + F.linear(spk_m, self.e_m, self.bias_m)
             )
             cells = spk_m.view(batch, shape.cells, shape.order)
-            current = F.linear(cells, a) + F.linear(spk_u.unsqueeze(-1), b)
-            spk_m = m(current.reshape(batch, -1))
+            spk_m = m(F.linear(cells, a) + F.linear(spk_u.unsqueeze(-1), b))
+            spk_m = spk_m.reshape(batch, -1)
             spk_h = h(F.linear(x, self.W_x) + F.linear(spk_h, self.W_h) + F.linear(spk_m, self.W_m))
             outputs.append(out(self.output_transformation(spk_h)))
         return torch.stack(outputs)
@@ -249,7 +252,7 @@ class Cell(nn.Module):
             linear.weight.data = torch.randn(rows, columns) * 0.5
             self.add_module(name, linear)
         a, b = (torch.tensor(m, dtype=torch.float32) / shape.theta for m in continuous(shape.order))
-        self.A.weight.data, self.B.weight.data = (m.contiguous() for m in held(a.T, b.T))
+        self.A.weight.data, self.B.weight.data = held(a.T, b.T)
         self.output_transformation = nn.Linear(shape.hidden, shape.classes)
         self.output_transformation.weight.data *= 2.0
         for name in ("u", "h", "m", "output"):
@@ -323,6 +326,24 @@ class CellNet(nn.Module):
                 "params": params,
             },
         }
+
+
+def as_linears(state: dict) -> dict:
+    """A raw state_dict with its matrices as weights of bias-free linears, as published later."""
+    matrices = ("e_x", "e_h", "e_m", "W_x", "W_h", "W_m", "A", "B")
+    return {f"{key}.weight" if key in matrices else key: value for key, value in state.items()}
+
+
+def lightning(state: dict, hyper: dict) -> dict:
+    """What Lightning saves of a state_dict and its hyper-parameters, its own records apart."""
+    sizes = {"num_inputs": 6, "num_outputs": 3, "architecture": "L2MU"}
+    return {
+        "epoch": 7,
+        "pytorch-lightning_version": "2.4.0",
+        "state_dict": state,
+        "hparams_name": "kwargs",
+        "hyper_parameters": {**sizes, "params": hyper},
+    }
 
 
 def prefixed(state: dict, prefix: str) -> dict:

@@ -91,6 +91,12 @@ def test_network_texts(compiled, change, texts):
     assert any(text in line for text in texts), line
 
 
+def test_options_that_a_network_text_has_no_use_for(compiled):
+    text = compiled / "out/float/network.txt"
+    for option, value in (("--readout", "max_membrane"), ("--params", "p.json"), ("--inputs", "6")):
+        refused(2, f"{option} belongs to", arguments=("inspect", text, option, value))
+
+
 def test_network_files(compiled):
     refused(3, "none.txt: cannot read", arguments=("inspect", "none.txt"))
     Path("bytes.txt").write_bytes(b"\xff\xfe\x00")

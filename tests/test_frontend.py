@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import torch
 from reference_models import CellNet, Options, RawNet, samples, save_state
 
 from l2mu_compile.errors import ModelError, UsageError
-from l2mu_compile.frontend import BATCH, from_module, load_model, read_network
+from l2mu_compile.frontend import from_module, load_model, read_network
 from l2mu_compile.interpreter import run
+from l2mu_compile.original import BATCH
 from l2mu_compile.text import save_network
 
 MODULE = '''
@@ -107,7 +109,16 @@ def test_lightning_checkpoint(tmp_path):
     torch.save(CellNet(seed=2).checkpoint(), tmp_path / "last.ckpt")
     model = load_model(tmp_path / "last.ckpt")
     assert model.source.kind == "lightning"
+    assert model.notes == ()
     assert agreement(model, windows(40)) >= 0.95
+
+
+def test_notes_of_a_checkpoint(tmp_path):
+    content = CellNet(seed=2).checkpoint()
+    content["state_dict"]["loss_fn.weight"] = torch.ones(3)
+    torch.save(content, tmp_path / "last.ckpt")
+    model = load_model(tmp_path / "last.ckpt")
+    assert model.notes == ("ignored beside the model: 'loss_fn.weight'",)
 
 
 def test_network_text(checkpoint, tmp_path):
@@ -149,7 +160,7 @@ def test_readouts_of_modules_that_return_membranes(module):
     for rule in ("last_membrane", "max_membrane", "mean_membrane"):
         model = load_model(None, module=spec, readout=rule)
         assert model.network.readout.rule == rule
-        assert model.decide is None
+        assert agreement(model, windows(60)[:, :, :3].copy()) >= 0.95
 
 
 def test_what_modules_print_is_not_shown_when_traced(capsys):
@@ -170,6 +181,48 @@ def test_a_module_object():
 def test_nothing_to_load():
     with pytest.raises(UsageError, match="give a checkpoint"):
         load_model(None)
+
+
+def test_paths_may_be_text(checkpoint, tmp_path):
+    model = load_model(str(checkpoint))
+    assert model.network == load_model(checkpoint).network
+    save_network(model.network, tmp_path / "net.txt")
+    assert load_model(str(tmp_path / "net.txt")).network == model.network
+    single = RawNet(Options("single"))
+    save_state(single.state_dict(), tmp_path / "single.pt")
+    (tmp_path / "other.json").write_text(json.dumps(single.hyper_parameters()))
+    model = load_model(str(tmp_path / "single.pt"), str(tmp_path / "other.json"))
+    assert model.network.input.size == 6
+
+
+def test_a_network_text_may_be_renamed(checkpoint, tmp_path):
+    save_network(load_model(checkpoint).network, tmp_path / "net.txt")
+    assert load_model(tmp_path / "net.txt", name="an other").network.name == "an_other"
+    assert load_model(tmp_path / "net.txt").network.name == "my_net_1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"path": "net.pt", "inputs": 6}, "--inputs belongs to a --module"),
+        ({"path": "net.txt", "inputs": 6}, "--inputs belongs to a --module"),
+        ({"path": "net.txt", "readout": "max_membrane"}, "--readout belongs to a checkpoint or"),
+        ({"path": "net.txt", "params": "p.json"}, "--params belongs to a checkpoint"),
+        ({"path": None, "module": "a:b", "params": "p.json"}, "--params belongs to a checkpoint"),
+        ({"path": None, "module": "a", "inputs": 6}, "write package.module:factory"),
+    ],
+)
+def test_arguments_that_do_not_go_together(arguments, message):
+    with pytest.raises(UsageError, match=message):
+        load_model(**arguments)
+
+
+@pytest.mark.parametrize("kind", ["double", "half", "bfloat16"])
+def test_modules_of_other_precision_are_refused_by_neuron(kind):
+    message = r"lif1 of _Plain computes in b?float(16|64), .* convert it with module.float\(\)"
+    with pytest.raises(ModelError, match=message):
+        from_module(getattr(_Plain(), kind)(), inputs=4)
+    assert from_module(getattr(_Plain(), kind)().float(), inputs=4).network.input.size == 4
 
 
 @pytest.mark.parametrize(
@@ -233,6 +286,7 @@ class _Forgetful(torch.nn.Module):
 def test_decisions_do_not_depend_on_what_ran_before():
     x = np.random.default_rng(0).normal(size=(8, 20, 3)).astype(np.float32)
     model = from_module(_Forgetful(), inputs=3)
+    assert model.notes[0].startswith("forward carries state from window to window (seen at lif)")
     first = model.decide(x)
     np.testing.assert_array_equal(first, model.decide(x))
     np.testing.assert_array_equal(first, run(model.network, x).decisions)
@@ -317,7 +371,7 @@ def test_a_plain_loop_is_accepted():
     [
         (_LongDelay, "the current of lif2 at step 3 reads the spikes of lif1 at step 0"),
         (_Filter, "the current of lif1 at step 5 reads sample 0"),
-        (_Stops, "the current of lif1 at step 10"),
+        (_Stops, "step 10 of lif1 differs from step 1: its weights from x"),
         (_ScaledByLength, "computes something else for 40 steps"),
         (_ScaledByBatch, "computes something else for 40 steps"),
         (_SetsBeta, "lif1.beta is changed by forward"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -16,8 +18,12 @@ def test_shapes_decide_branches_but_values_may_not():
     def run(net, x):
         return Net().forward(x) if x.sum() > 0 else hard_coded(3)(net, x)
 
-    with pytest.raises(ModelError, match=r"Net.forward cannot be traced: .*values"):
+    with pytest.raises(ModelError) as caught:
         trace(Net(run=run), 3)
+    message = str(caught.value)
+    assert message.startswith("Net.forward cannot be traced: bool() depends on the numbers in a ")
+    assert "(test_recording.py:" in message and "if x.sum() > 0 else" in message
+    assert "control flow may depend on shapes, not on values" in message
 
 
 def through(change):
@@ -56,15 +62,35 @@ LOOKS = {
 }
 
 
-@pytest.mark.parametrize("change", LOOKS.values(), ids=LOOKS)
-def test_code_that_looks_at_numbers_is_refused(change):
+@pytest.mark.parametrize("name", LOOKS)
+def test_code_that_looks_at_numbers_is_refused_by_line(name):
+    net = Net(run=through(LOOKS[name]))
+    net.register_buffer("number", torch.zeros(()))
     with pytest.raises(
         ModelError, match=r"Net.forward cannot be traced: .*not on values"
     ) as caught:
-        net = Net(run=through(change))
-        net.register_buffer("number", torch.zeros(()))
         trace(net, 3)
-    assert "\n" not in str(caught.value)
+    message = str(caught.value)
+    assert "\n" not in message
+    own = "return current + net.number.item()" if name == "written" else f'"{name}": lambda net, c:'
+    assert re.search(rf"\(test_recording\.py:\d+: {re.escape(own)}", message), message
+
+
+SAYS = {
+    "item": "item()",
+    "float": "item()",
+    "branch": "bool()",
+    "tolist": "tolist()",
+    "equal": "equal()",
+    "nonzero": "nonzero()",
+    "mask": "index()",
+}
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_what_looks_at_numbers_is_named(name):
+    with pytest.raises(ModelError, match=re.escape(f"{SAYS[name]} depends on the numbers in a")):
+        trace(Net(run=through(LOOKS[name])), 3)
 
 
 def added_out(net, current):
@@ -119,3 +145,14 @@ def test_a_constant_current_however_it_is_made(change):
         bias = net.fc.bias.detach().numpy() + 0.5
         np.testing.assert_array_equal(network.population("a").bias, bias.astype(np.float32))
         assert bool((net.seen == 1).all())
+
+
+def test_a_mask_that_forward_writes_to_is_not_taken_for_a_constant():
+    def masked(net, current):
+        net.mask.view(2, 3)[0] = current[:1, :3] > 0
+        return current[:, net.mask].sum(1, keepdim=True) + current
+
+    net = Net(run=through(masked))
+    net.register_buffer("mask", torch.ones(6, dtype=torch.bool))
+    with pytest.raises(ModelError, match=r"index\(\) depends on the numbers in a tensor"):
+        trace(net, 3)

@@ -62,7 +62,11 @@ REFUSED = [
     (lambda: snntorch.LeakyParallel(3, 6), "spk_a is a LeakyParallel"),
     (lambda: OwnNeuron(0.9), "spk_a is a OwnNeuron"),
     (lambda: snntorch.Leaky(0.9, spike_grad=noisy), "spk_a has a spike_grad"),
-    (lambda: snntorch.Leaky(1.5), "spk_a.beta must be between 0 and 1, not 1.5"),
+    (
+        lambda: snntorch.Leaky(1.5),
+        r"spk_a.beta must be .* not 1.5; snnTorch .* store.* spk_a.beta.data.clamp_\(0, 1\)$",
+    ),
+    (lambda: snntorch.Leaky(0.9, graded_spikes_factor=0.0), "graded_spikes_factor must be .* not"),
     (lambda: snntorch.Leaky(-0.5), "spk_a.beta must be between 0 and 1, not -0.5"),
     (lambda: snntorch.Synaptic(2.0, 0.5), "spk_a.alpha must be between 0 and 1, not 2"),
     (lambda: snntorch.Leaky(0.9, threshold=0.0), "spk_a.threshold must be positive, not 0"),

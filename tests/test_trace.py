@@ -14,7 +14,7 @@ from models import Net
 from snntorch import SpikingNeuron, utils
 from torch import nn
 
-from l2mu_compile.errors import ModelError
+from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.neurons import LIF
 from l2mu_compile.trace import Trace, source_line, trace
 
@@ -52,6 +52,66 @@ def test_refuses_weights_that_are_not_finite(value):
     module.fc.weight.data[1, 2] = value
     with pytest.raises(ModelError, match=r"fc\.weight holds values that are not finite"):
         trace(module)
+
+
+UNREADABLE = {
+    "lazy": (lambda net: setattr(net, "fc", nn.LazyLinear(6)), "fc.weight of Net is not init.*run"),
+    "meta": (
+        lambda net: net.to("meta"),
+        "fc.weight of Net is on the meta device.*load the",
+    ),
+    "complex": (
+        lambda net: net.fc.register_parameter("bias", nn.Parameter(torch.zeros(6) * 1j)),
+        "fc.bias of Net is complex64",
+    ),
+    "sparse": (
+        lambda net: net.register_buffer("mask", torch.eye(3).to_sparse()),
+        r"mask of Net is not a dense tensor; store it with .to_dense\(\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("change, message", UNREADABLE.values(), ids=UNREADABLE)
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_refuses_tensors_without_plain_numbers(change, message):
+    module = Net()
+    change(module)
+    with pytest.raises(ModelError, match=message):
+        trace(module, 3)
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_a_lazy_module_that_has_run_is_like_any_other():
+    module = Net()
+    module.fc = nn.LazyLinear(6)
+    module(torch.rand(2, 2, 3))
+    assert trace(module).inputs == 3
+
+
+def test_the_type_of_numbers_is_that_of_the_currents():
+    assert trace(Net()).dtypes() == {"spk_a": "float32", "spk_out": "float32"}
+    assert set(trace(Net().double()).dtypes().values()) == {"float64"}
+
+
+def test_samples_are_float32_if_any_parameter_is():
+    class Scaled(Net):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(3, dtype=torch.float64))
+
+        def forward(self, x):
+            return super().forward(x * self.scale.to(x.dtype))
+
+    module = Scaled()
+    assert next(module.parameters()).dtype == torch.float64
+    assert set(trace(module, 3).dtypes().values()) == {"float32"}
+
+
+def test_failures_name_the_line():
+    with pytest.raises(
+        ModelError, match=r"fails on .*division by zero \(test_trace.py:\d+: .*1 / 0"
+    ):
+        trace(Net(run=lambda net, x: 1 / 0))
 
 
 class Stateful(Net):
@@ -107,6 +167,11 @@ def test_the_module_comes_back_after_a_refusal():
     with pytest.raises(ModelError, match="division by zero"):
         trace(module)
     assert "forward" not in module.spk_a.__dict__ and module.training
+
+
+def test_the_number_of_inputs_is_positive():
+    with pytest.raises(UsageError, match="inputs must be at least 1, not 0"):
+        trace(Net(), 0)
 
 
 def test_quiet(caplog, capfd):

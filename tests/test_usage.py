@@ -37,6 +37,11 @@ USAGE = {
         "--quantize int8 and --passes: name quantize among the passes instead",
     ),
     "no model": (["inspect"], "give a checkpoint"),
+    "inputs of a file": (["compile", "NET", "--inputs", "6"], "--inputs belongs to a --module"),
+    "parameters of a module": (
+        ["compile", "--module", "a:b", "--params", "p.json"],
+        "--params belongs to a checkpoint",
+    ),
     "unknown option": (["inspect", "NET", "--frobnicate"], "No such option: --frobnicate"),
     "unknown command": (["comp"], "No such command 'comp'"),
     "unknown numbers": (["compile", "NET", "--quantize", "int4"], "'--quantize'"),
