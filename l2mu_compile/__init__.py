@@ -22,7 +22,8 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "checkpoint": ("load_checkpoint", "save_checkpoint"),
-    "compiler": ("Job", "compile_model", "load_host_model", "verify_output"),
+    "compiled": ("load_host_model", "verify_output"),
+    "compiler": ("Job", "compile_model"),
     "errors": ("L2MUError", "MismatchError", "ModelError", "ToolchainError", "UsageError"),
     "frontend": ("Model", "from_module", "load_model"),
     "interpreter": ("Run", "run"),

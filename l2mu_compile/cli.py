@@ -1,17 +1,12 @@
 """The command line: ``l2mu-compile inspect | compile | verify | opt | passes | targets``.
 
-Exit codes: 0 ok, 1 internal error, 2 usage, 3 unsupported or invalid model, 4 verification
-mismatch, 5 budget exceeded, 6 toolchain missing.
+How it ends, and with which exit codes, is in `l2mu_compile.exits`.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import os
 import sys
-import traceback
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -20,8 +15,10 @@ from rich.markup import escape
 
 from l2mu_compile import __version__
 from l2mu_compile.display import (
+    amount,
     bars,
     err,
+    network_json,
     out,
     show_entries,
     show_network,
@@ -29,13 +26,24 @@ from l2mu_compile.display import (
     show_report,
     show_rows,
 )
-from l2mu_compile.errors import L2MUError, UsageError
+from l2mu_compile.errors import ModelError, UsageError, reason
+from l2mu_compile.exits import EXIT_CODES, exit_code
+from l2mu_compile.options import (
+    AsJson,
+    Inputs,
+    ModuleSpec,
+    Numbers,
+    Params,
+    ReadoutRule,
+    Source,
+    Verbose,
+    command_line,
+    numbers,
+    printer,
+)
+from l2mu_compile.paths import printable
 
-EXIT_CODES = """Exit codes: 0 ok, 1 internal error, 2 usage, 3 unsupported or invalid model,
-4 verification mismatch, 5 budget exceeded, 6 toolchain missing."""
-
-INTERRUPTED = 130
-CommandLineError: Any = typer.BadParameter.__base__  # click's UsageError, wherever typer keeps it
+# ruff: noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
 
 app = typer.Typer(
     name="l2mu-compile",
@@ -46,49 +54,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-
-
-class Numbers(str, Enum):
-    """What the compiled code computes with."""
-
-    int8 = "int8"
-    none = "none"
-
-
-Source = Annotated[
-    Optional[Path],  # noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
-    typer.Argument(metavar="CKPT", help="Checkpoint (.pt .ckpt .safetensors) or network (.txt)."),
-]
-Params = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option(
-        metavar="FILE", help="JSON or YAML file of hyper-parameters, for checkpoints without."
-    ),
-]
-ModuleSpec = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(
-        "--module", metavar="PKG:NAME", help="Any torch module instead: package.module:factory."
-    ),
-]
-Inputs = Annotated[
-    Optional[int],  # noqa: UP045
-    typer.Option(metavar="N", min=1, help="Channels of a --module; found by trial if not given."),
-]
-ReadoutRule = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(
-        "--readout",
-        metavar="RULE",
-        help="For modules that return membranes: last_membrane, max_membrane or mean_membrane.",
-    ),
-]
-AsJson = Annotated[
-    bool, typer.Option("--json", metavar="", help="Print JSON for machines, errors too.")
-]
-Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", metavar="", help="Show every command that is run.")
-]
 
 
 def _version(value: bool) -> None:
@@ -125,7 +90,7 @@ def inspect(
         progress.say("loading")
         model = load_model(ckpt, params, module, inputs, readout)
     if as_json:
-        _print_json({**_network_json(model.network), "notes": model.notes})
+        _print_json({**network_json(model.network), "notes": model.notes})
         return
     show_network(model.network)
     for note in model.notes:
@@ -139,8 +104,16 @@ def inspect(
 def compile(
     ckpt: Source = None,
     target: Annotated[
-        str, typer.Option(metavar="NAME", help="One of those `l2mu-compile targets` lists.")
-    ] = "host",
+        Optional[str],
+        typer.Option(
+            metavar="NAME",
+            help="One of those `l2mu-compile targets` lists; the board's, else host.",
+        ),
+    ] = None,
+    board: Annotated[
+        Optional[str],
+        typer.Option(metavar="NAME", help="One of those `l2mu-compile boards` lists."),
+    ] = None,
     output: Annotated[
         Path,
         typer.Option(
@@ -152,11 +125,23 @@ def compile(
     inputs: Inputs = None,
     readout: ReadoutRule = None,
     artifact: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        Optional[list[str]],
         typer.Option(metavar="NAME", help="A package to make as well; may be given several times."),
     ] = None,
+    mcpu: Annotated[
+        Optional[str],
+        typer.Option(metavar="CPU", help="Another processor than the target's: cortex-m35p."),
+    ] = None,
+    mattr: Annotated[
+        Optional[str],
+        typer.Option(metavar="LIST", help="Processor features to add or leave out: +fp64,-dsp."),
+    ] = None,
+    float_abi: Annotated[
+        Optional[str],
+        typer.Option(metavar="ABI", help="Of a microcontroller's code: soft, softfp or hard."),
+    ] = None,
     java_package: Annotated[
-        Optional[str],  # noqa: UP045
+        Optional[str],
         typer.Option(
             metavar="NAME", help="Package of the Java class (aar, java); l2mu.NAME if not given."
         ),
@@ -165,36 +150,36 @@ def compile(
         Numbers, typer.Option(metavar="int8|none", help="int8, or none for float32.")
     ] = Numbers.none,
     calibrate: Annotated[
-        Optional[Path],  # noqa: UP045
+        Optional[Path],
         typer.Option(
             metavar="FILE", help="Windows to measure ranges and rates on: .npz with x [N, T, I]."
         ),
     ] = None,
     passes: Annotated[
-        Optional[str],  # noqa: UP045
+        Optional[str],
         typer.Option(metavar="LIST", help="Passes instead of the default ones: a,b{option=1}."),
     ] = None,
     name: Annotated[
-        Optional[str],  # noqa: UP045
+        Optional[str],
         typer.Option(
             metavar="NAME",
             help="Prefix of everything generated; the checkpoint's name if not given.",
         ),
     ] = None,
     input_scale: Annotated[
-        Optional[str],  # noqa: UP045
+        Optional[str],
         typer.Option(
             metavar="NUMBERS", help="Samples are raw counts: the model sees scale * count + offset."
         ),
     ] = None,
     input_offset: Annotated[
-        Optional[str],  # noqa: UP045
+        Optional[str],
         typer.Option(
             metavar="NUMBERS", help="One number, or one for each channel, separated by commas."
         ),
     ] = None,
     print_after: Annotated[
-        Optional[str],  # noqa: UP045
+        Optional[str],
         typer.Option(metavar="PASS|all", help="Print the network after a pass (on stderr)."),
     ] = None,
     no_verify_passes: Annotated[
@@ -206,15 +191,17 @@ def compile(
 ) -> None:
     """Compile a model: sources, binaries, the network's text and a report, all in one directory."""
     from l2mu_compile.compiler import Job, compile_model
-    from l2mu_compile.frontend import load_model
     from l2mu_compile.output import check_output
     from l2mu_compile.pipeline import default_pipeline, parse_pipeline
+    from l2mu_compile.targets.boards import chosen_target
     from l2mu_compile.targets.packaging.java_names import check_package
-    from l2mu_compile.targets.registry import get_target
+    from l2mu_compile.targets.refine import refined
     from l2mu_compile.targets.toolchain import CommandLog
     from l2mu_compile.windows import load_windows
 
-    record = get_target(target)
+    if passes is not None and quantize is Numbers.int8:
+        raise UsageError("--quantize int8 and --passes: name quantize among the passes instead")
+    record = refined(chosen_target(target, board), mcpu, mattr, float_abi)
     check_output(output)
     if java_package is not None:
         check_package(java_package)
@@ -228,28 +215,23 @@ def compile(
     )
     with bars(as_json) as progress:
         progress.say("loading")
-        if module is not None and inputs is None and windows is not None:
-            inputs = windows.x.shape[2]
-        model = load_model(ckpt, params, module, inputs, readout, name)
-        model = model.with_input(_numbers("scale", input_scale), _numbers("offset", input_offset))
+        model = _load(windows, ckpt, params, module, inputs, readout, name)
+        model = model.with_input(numbers("scale", input_scale), numbers("offset", input_offset))
         job = Job(
             target=record,
             passes=pipeline,
             windows=windows,
+            board=board,
             artifacts=tuple(artifact or ()),
             java_package=java_package,
-            command=_command(),
-            observer=_printer(print_after, pipeline),
+            command=command_line(),
+            observer=printer(print_after, pipeline),
             check_passes=not no_verify_passes,
             log=CommandLog(_say if verbose else None),
             progress_of=progress.phase,
         )
-        progress.say(f"compiling for {record.name}")
         report = compile_model(model, job, output)
-    if as_json:
-        print(report.to_json(), end="")
-    else:
-        show_report(report, str(output))
+    _print_report(report, output, as_json)
 
 
 @app.command(epilog="Example: l2mu-compile verify out/har --data heldout.npz")
@@ -260,32 +242,35 @@ def verify(
         typer.Option(metavar="FILE", help="Windows: .npz with x [N, T, I] and, if known, y [N]."),
     ],
     checkpoint: Annotated[
-        Optional[Path],  # noqa: UP045
+        Optional[Path],
         typer.Option(
             metavar="FILE", help="Compare decisions with this PyTorch model, not the float network."
         ),
     ] = None,
     params: Params = None,
+    module: ModuleSpec = None,
+    inputs: Inputs = None,
+    readout: ReadoutRule = None,
     windows: Annotated[
-        Optional[int],  # noqa: UP045
+        Optional[int],
         typer.Option(metavar="N", min=1, help="Use only this many windows, evenly spread."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run compiled code on windows, against the interpreter bit for bit and the float model."""
-    from l2mu_compile.compiler import verify_output
-    from l2mu_compile.frontend import load_model
+    from l2mu_compile.compiled import verify_output
     from l2mu_compile.windows import load_windows
 
+    given = checkpoint is not None or module is not None
+    for option, value in (("params", params), ("inputs", inputs), ("readout", readout)):
+        if value is not None and not given:
+            raise UsageError(f"--{option}: is about a model; give --checkpoint or --module too")
     chosen = load_windows(data).first(windows)
     with bars(as_json) as progress:
         progress.say("loading")
-        decide = load_model(checkpoint, params).decide if checkpoint else None
-        report = verify_output(directory, chosen, decide, progress.phase("verifying"))
-    if as_json:
-        print(report.to_json(), end="")
-    else:
-        show_report(report, str(directory))
+        model = _load(chosen, checkpoint, params, module, inputs, readout) if given else None
+        report = verify_output(directory, chosen, model, progress.phase)
+    _print_report(report, directory, as_json)
 
 
 @app.command(epilog='Example: l2mu-compile opt network.txt -p "remove-dead,fold-threshold"')
@@ -298,7 +283,7 @@ def opt(
         typer.Option("--passes", "-p", metavar="LIST", help="Passes to apply: a,b{option=1}."),
     ],
     output: Annotated[
-        Optional[Path],  # noqa: UP045
+        Optional[Path],
         typer.Option(
             "--output",
             "-o",
@@ -307,11 +292,11 @@ def opt(
         ),
     ] = None,
     target: Annotated[
-        Optional[str],  # noqa: UP045
+        Optional[str],
         typer.Option(metavar="NAME", help="For passes that choose by target."),
     ] = None,
     calibrate: Annotated[
-        Optional[Path],  # noqa: UP045
+        Optional[Path],
         typer.Option(metavar="FILE", help="Windows for passes that measure."),
     ] = None,
     as_json: AsJson = False,
@@ -324,19 +309,30 @@ def opt(
     from l2mu_compile.text import to_text
     from l2mu_compile.windows import load_windows
 
-    context = Context(
-        target=get_target(target) if target else None,
-        samples=load_windows(calibrate).x if calibrate else None,
-        note=show_note,
-    )
+    record = get_target(target) if target else None
     if output is not None and output.suffix != ".txt":
         raise UsageError(f"--output {output}: a network's text ends in .txt")
     pipeline = parse_pipeline(passes)
-    result = run_passes(read_network(network), pipeline, context)
+    windows = load_windows(calibrate) if calibrate else None
+    source = read_network(network)
+    if windows is not None:
+        windows.require_fit(source)
+    notes: list[str] = []
+    with bars(as_json) as progress:
+        context = Context(
+            target=record,
+            samples=None if windows is None else windows.x,
+            samples_from="" if windows is None else windows.source,
+            note=notes.append,
+            progress=progress.phase("calibrating"),
+        )
+        result = run_passes(source, pipeline, context)
+    for note in notes:
+        show_note(note)
     if output is not None:
         _save(result, output)
     if as_json:
-        _print_json(_network_json(result))
+        _print_json(network_json(result))
     elif output is None:
         print(to_text(result), end="")
 
@@ -387,43 +383,57 @@ def targets(as_json: AsJson = False) -> None:
     )
 
 
+@app.command(epilog="Example: l2mu-compile boards --json")
+def boards(as_json: AsJson = False) -> None:
+    """List the boards, with their target, memory and clock."""
+    from l2mu_compile.targets.boards import BOARDS
+
+    rows: list[dict[str, Any]] = [
+        {
+            "name": b.name,
+            "description": b.description,
+            "target": b.target,
+            "flash_bytes": None if b.memory is None else b.memory.flash.size,
+            "ram_bytes": b.ram_bytes,
+            "clock_hz": b.clock_hz,
+        }
+        for b in BOARDS.values()
+    ]
+    if as_json:
+        _print_json(rows)
+        return
+    shown = [(*list(r.values())[:3], *map(amount, list(r.values())[3:5])) for r in rows]
+    show_rows(
+        ("board", "description", "target", "flash", "RAM", "clock"),
+        [(*s, f"{r['clock_hz'] // 10**6} MHz") for s, r in zip(shown, rows, strict=True)],
+    )
+
+
 def main() -> None:
-    """Entry point: run, and turn every failure into one line and an exit code."""
+    """Entry point."""
+    sys.exit(exit_code(lambda: app(standalone_mode=False, prog_name="l2mu-compile")))
+
+
+def _load(
+    windows: Any, path: Path | None, params: Any, module: Any, inputs: Any, *rest: Any
+) -> Any:
+    """A model; a module whose channels are not given must have those of ``windows``."""
+    from l2mu_compile.frontend import load_model
+
+    if module is None or inputs is not None or windows is None:
+        return load_model(path, params, module, inputs, *rest)
+    channels = windows.x.shape[2]
     try:
-        code = app(standalone_mode=False, prog_name="l2mu-compile")
-        sys.exit(_fail("interrupted", INTERRUPTED) if code == INTERRUPTED else code)
-    except L2MUError as error:
-        sys.exit(_fail(str(error), error.exit_code))
-    except CommandLineError as error:
-        sys.exit(_fail_usage(error))
-    except (KeyboardInterrupt, typer.Abort):
-        sys.exit(_fail("interrupted", INTERRUPTED))
-    except Exception as error:
-        if os.environ.get("L2MU_DEBUG"):
-            traceback.print_exc()
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{Path(where.filename).name}:{where.lineno}"
-        text = f"internal error at {place}: {type(error).__name__}: {error} (L2MU_DEBUG=1 for more)"
-        sys.exit(_fail(text, 1))
+        return load_model(path, params, module, channels, *rest)
+    except ModelError as error:
+        raise ModelError(f"{error} (with {channels} channels, as {windows.source} has)") from error
 
 
-def _fail(text: str, code: int) -> int:
-    """Say what went wrong in one line, whatever a file's names and messages hold."""
-    text = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
-    if "--json" in sys.argv:
-        print(json.dumps({"error": {"message": text, "exit_code": code}}))
+def _print_report(report: Any, where: Path, as_json: bool) -> None:
+    if as_json:
+        print(report.to_json(), end="")
     else:
-        err.print(f"[red]error:[/] {escape(text)}", soft_wrap=True)
-    return code
-
-
-def _fail_usage(error: Any) -> int:
-    """An argument that the command line itself refuses; without any, the help was shown."""
-    text = error.format_message()
-    if not text:
-        return UsageError.exit_code
-    command = error.ctx.command_path if error.ctx else "l2mu-compile"
-    return _fail(f"{text.rstrip('.')} (see {command} --help)", UsageError.exit_code)
+        show_report(report, printable(str(where)))
 
 
 def _say(line: str) -> None:
@@ -436,89 +446,11 @@ def _save(network: Any, path: Path) -> None:
     try:
         save_network(network, path)
     except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
+        raise UsageError(f"{path}: cannot be written: {reason(error)}") from None
 
 
 def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
-
-
-def _network_json(network: Any) -> dict[str, Any]:
-    from l2mu_compile.neurons import parameter_names
-
-    return {
-        "name": network.name,
-        "stage": network.stage,
-        "window": network.window,
-        "inputs": network.input.size,
-        "classes": network.classes,
-        "readout": {"population": network.readout.population, "rule": network.readout.rule},
-        "parameter_bytes": network.parameter_bytes(),
-        "populations": [
-            {
-                "name": p.name,
-                "shape": list(p.shape),
-                "neuron": p.neuron.kind,
-                "reset": p.neuron.reset,
-                "rate": p.rate,
-                **{n: getattr(p.neuron, n).tolist() for n in parameter_names(p.neuron)},
-            }
-            for p in network.populations
-        ],
-        "projections": [
-            {
-                "source": p.source,
-                "target": p.target,
-                "delay": p.delay,
-                "blocks": p.blocks,
-                "shape": list(p.weight.shape),
-                "synapses": p.synapses,
-                "bytes": p.weight.nbytes,
-                "kernel": p.kernel,
-            }
-            for p in network.projections
-        ],
-    }
-
-
-def _numbers(name: str, text: str | None) -> list[float] | None:
-    if text is None:
-        return None
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = [math.nan]
-    if not all(map(math.isfinite, numbers)):
-        raise UsageError(f"--input-{name} {text}: write numbers separated by commas")
-    return numbers
-
-
-def _printer(wanted: str | None, pipeline: Any) -> Any:
-    """An observer that prints networks after the wanted pass."""
-    if wanted is None:
-        return None
-    names = [p.name for p in pipeline]
-    if wanted != "all" and wanted not in names:
-        raise UsageError(f"--print-after {wanted}: not among the passes {', '.join(names)}")
-    from l2mu_compile.text import to_text
-
-    def show(item: Any, _before: Any, after: Any) -> None:
-        if wanted in ("all", item.name):
-            print(f"# after {item}\n{to_text(after)}", file=sys.stderr)
-
-    return show
-
-
-def _command() -> tuple[str, ...]:
-    """This command as typed, with paths cut to names so that outputs do not depend on places."""
-    return ("l2mu-compile", *map(_placeless, sys.argv[1:]))
-
-
-def _placeless(argument: str) -> str:
-    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", "")
-    if equals:
-        return f"{option}={_placeless(value)}"
-    return Path(argument).name if os.sep in argument else argument
 
 
 if __name__ == "__main__":

@@ -3,42 +3,45 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from collections.abc import Callable, Sequence
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from l2mu_compile import __version__
-from l2mu_compile.differential import Comparison, compare
-from l2mu_compile.errors import MismatchError, ModelError, UsageError
-from l2mu_compile.frontend import Decide, Model, on_counts, read_network
-from l2mu_compile.interpreter import Progress, check_samples, run
+from l2mu_compile.compiled import (
+    FLOAT_FILE,
+    NETWORK_FILE,
+    REPORT_FILE,
+    Check,
+    ProgressOf,
+    no_progress,
+    require_exact,
+)
+from l2mu_compile.errors import ModelError, UsageError
+from l2mu_compile.frontend import Model
+from l2mu_compile.interpreter import run
 from l2mu_compile.network import Network
-from l2mu_compile.output import files_below, whole_directory, write_whole
+from l2mu_compile.output import files_below, whole_directory
 from l2mu_compile.passbase import Context, Pass
+from l2mu_compile.paths import StrPath, printable
 from l2mu_compile.pipeline import Observer, run_passes
 from l2mu_compile.program import Program, lower
 from l2mu_compile.report import (
     Artifact,
-    Difference,
     PackagedLibrary,
     PopulationReport,
     ProjectionReport,
     Report,
-    Verification,
-    load_report,
+    WindowsFrom,
 )
 from l2mu_compile.targets.artifacts import chosen_packages
-from l2mu_compile.targets.build import build, measured_footprint, open_device, runs_here
-from l2mu_compile.targets.devices import Device, EmulatedModel, HostModel
+from l2mu_compile.targets.build import build, measured_footprint, runs_here
 from l2mu_compile.targets.emit_c import state_bytes
-from l2mu_compile.targets.product import Product, Window, image_path
+from l2mu_compile.targets.product import Product, Window
 from l2mu_compile.targets.record import Target
-from l2mu_compile.targets.registry import get_target
+from l2mu_compile.targets.room import require_room
 from l2mu_compile.targets.toolchain import CommandLog
 from l2mu_compile.text import save_network
 from l2mu_compile.windows import Windows
@@ -46,12 +49,12 @@ from l2mu_compile.windows import Windows
 SELF_CHECK_WINDOWS = 4
 SELF_CHECK_STEPS = 50
 VALIDATION_WINDOWS = 8
+SELF_CHECK_SAMPLES = 1 << 24  # numbers in one window
 
-NETWORK_FILE, FLOAT_FILE, REPORT_FILE = "network.txt", "float/network.txt", "report.json"
-
-
-def _no_progress(_what: str) -> Progress | None:
-    return None
+_ORIGINS: dict[WindowsFrom, str] = {
+    "calibration": "The first calibration window.",
+    "random": "Random numbers (no calibration data was given).",
+}
 
 
 @dataclass(frozen=True)
@@ -59,95 +62,65 @@ class Job:
     """How to compile: everything besides the model and where the output goes.
 
     ``windows`` calibrate and are what the fresh code is checked on; random ones serve without.
-    ``artifacts`` are packages to make besides what is always built, ``java_package`` is where those
-    for Java put their class. ``command`` goes into the report. ``progress_of(what)`` gives a
-    progress callback for a phase.
+    ``board`` names the one that ``target`` was made for. ``artifacts`` are packages to make besides
+    what is always built, ``java_package`` is where those for Java put their class. ``command`` goes
+    into the report. ``progress_of(what)`` gives a progress callback for a phase.
     """
 
     target: Target
     passes: tuple[Pass, ...]
     windows: Windows | None = None
+    board: str | None = None
     artifacts: tuple[str, ...] = ()
     java_package: str | None = None
     command: tuple[str, ...] = ()
     observer: Observer | None = None
     check_passes: bool = True
     log: CommandLog = field(default_factory=CommandLog)
-    progress_of: Callable[[str], Progress | None] = _no_progress
+    progress_of: ProgressOf = no_progress
 
 
-def compile_model(model: Model, job: Job, output: Path) -> Report:
+def compile_model(model: Model, job: Job, output: StrPath) -> Report:
     """Compile ``model`` into the directory ``output`` and check the result on a few windows.
 
     ``output`` appears whole or not at all. Raises `ModelError` if the model cannot be compiled,
-    `MismatchError` if the fresh code is not bit-exact, `ToolchainError` if it cannot be built.
+    `BudgetError` if it does not fit the target's memory, `MismatchError` if the fresh code is not
+    bit-exact, `ToolchainError` if it cannot be built, `UsageError` if ``output`` cannot be written.
     """
     packages = chosen_packages(job.target, job.artifacts)
-    windows, origin = _self_check_windows(model.network, job.windows)
-    compilation = _Compilation(model, job, windows, origin, list(model.notes))
+    notes = list(model.notes)
     if job.windows is not None:
-        compilation.notes.extend(model.validate(job.windows.first(VALIDATION_WINDOWS).x))
+        job.windows.require_fit(model.network)
+        notes += model.validate(job.windows.first(VALIDATION_WINDOWS).x)
+    windows, origin = _self_check_windows(model.network, job.windows)
+    compilation = _Compilation(model, job, windows, origin, notes)
     network = compilation.network(job.target, job.observer)
     program = lower(network)
-    with whole_directory(output) as folder, tempfile.TemporaryDirectory() as scratch:
+    require_room(program, job.target, job.board or job.target.name, network.quantized)
+    with whole_directory(output) as folder:
         _write_networks(folder, model.network, network, program)
-        product = compilation.product(network, job.target, folder, Path(scratch))
+        product = compilation.product(network, job.target, folder, folder.with_name("objects"))
+        if progress := job.progress_of("building"):
+            progress(0, 0)
         build(product)
-        report = _describe(model, job, network, program, folder, compilation.notes)
+        report = _describe(model, job, network, program, folder)
         if "firmware" in job.target.artifacts:
             decision = int(run(network, windows.x[:1]).decisions[0])
             report = report.model_copy(update={"firmware_decision": decision})
         check = compilation.check_of(network, job.target, product.image)
-        report = check.on(windows, report, job.progress_of("checking"))
-        _require_exact(report.verify)
+        report = check.on(windows, origin, report, job.progress_of)
+        require_exact(report.verify)
         for package in packages:
             package.make(replace(product, report=report))
-        last = {"artifacts": _artifacts(folder), "notes": compilation.notes}
-        report = report.model_copy(update=last | {"libraries": compilation.libraries})
+        report = report.model_copy(
+            update={
+                "artifacts": _artifacts(folder),
+                "libraries": compilation.libraries,
+                "notes": compilation.notes,
+            }
+        )
         (folder / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
     return report
-
-
-def verify_output(
-    folder: Path,
-    windows: Windows,
-    decide: Decide | None = None,
-    progress: Progress | None = None,
-) -> Report:
-    """Run ``windows`` through a compiled directory and write the outcome into its report.
-
-    Decisions are compared with ``decide`` (the PyTorch model) if given, else with the traced float
-    network kept in the directory. Raises `ModelError` if the directory is not what the compiler
-    wrote, `MismatchError` after writing the report if the code is not bit-exact.
-    """
-    report = load_report(folder / REPORT_FILE)
-    _require_untouched(folder, report)
-    network = read_network(folder / NETWORK_FILE)
-    original = read_network(folder / FLOAT_FILE)
-    target = get_target(report.target)
-    if decide is not None:
-        decide = on_counts(decide, original.input)
-    program = lower(network)
-    image = image_path(program, target, folder)
-    check = _Check(network, program, target, image, original, decide)
-    report = check.on(windows, report, progress)
-    write_whole(folder / REPORT_FILE, report.to_json())
-    _require_exact(report.verify)
-    return report
-
-
-def load_host_model(folder: Path) -> HostModel:
-    """The library of a directory compiled for this machine, callable on NumPy windows.
-
-    Raises `UsageError` if ``folder`` was compiled for another machine, `ModelError` if it is not
-    what the compiler wrote.
-    """
-    report = load_report(folder / REPORT_FILE)
-    program, target = lower(read_network(folder / NETWORK_FILE)), get_target(report.target)
-    device = open_device(program, target, image_path(program, target, folder))
-    if not isinstance(device, HostModel):
-        raise UsageError(f"{folder} was compiled for {report.target}, not for this machine")
-    return device
 
 
 @dataclass(frozen=True)
@@ -161,15 +134,20 @@ class _Compilation:
     model: Model
     job: Job
     windows: Windows
-    origin: str
+    origin: WindowsFrom
     notes: list[str]
     libraries: list[PackagedLibrary] = field(default_factory=list)
 
     def network(self, target: Target, observer: Observer | None = None) -> Network:
         """The model after the passes, for ``target``."""
         job = self.job
-        x = None if job.windows is None else job.windows.x
-        context = Context(target, x, self.note, job.progress_of("calibrating"))
+        context = Context(
+            target=target,
+            samples=None if job.windows is None else job.windows.x,
+            samples_from="" if job.windows is None else job.windows.source,
+            note=self.note,
+            progress=job.progress_of("calibrating"),
+        )
         network = run_passes(self.model.network, job.passes, context, observer, job.check_passes)
         if network.stage != "planned":
             raise UsageError(f"the passes end with a {network.stage} network; end with plan-memory")
@@ -184,13 +162,13 @@ class _Compilation:
 
         def for_target(other: Target) -> Product:
             folder = scratch / other.name
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             return self.product(self.network(other), other, folder / "output", folder)
 
         return Product(
             program=program,
             target=target,
-            window=Window(self.windows.x[0], self.origin),
+            window=Window(self.windows.x[0], _ORIGINS[self.origin]),
             stamp=_stamp(self.model, self.job, target, program),
             output=output,
             scratch=scratch,
@@ -206,10 +184,10 @@ class _Compilation:
         if text not in self.notes:
             self.notes.append(text)
 
-    def check_of(self, network: Network, target: Target, image: Path) -> _Check:
+    def check_of(self, network: Network, target: Target, image: Path) -> Check:
         """What compares ``image``, built from ``network``."""
         model = self.model
-        return _Check(network, lower(network), target, image, model.network, model.decide)
+        return Check(network, lower(network), target, image, model.network, model.decide)
 
     def _packaged(
         self, network: Network, target: Target, library: Path, name: str
@@ -219,100 +197,27 @@ class _Compilation:
         entry = PackagedLibrary(path=name, target=target.name, bytes=len(content), sha256=digest)
         if runs_here(target):
             check = self.check_of(network, target, library)
-            measured = check.measure(self.windows, None, self.job.progress_of(f"checking {name}"))
-            _require_exact(measured["verify"])
+            measured = check.measure(self.windows, self.origin, None, self.job.progress_of)
+            require_exact(measured["verify"])
             known = PackagedLibrary.model_fields
             entry = entry.model_copy(update={k: v for k, v in measured.items() if k in known})
         self.libraries.append(entry)
         return entry
 
 
-@dataclass(frozen=True)
-class _Check:
-    """Built code against the interpreter and the float model."""
-
-    network: Network
-    program: Program
-    target: Target
-    image: Path
-    original: Network
-    decide: Decide | None
-
-    def on(self, windows: Windows, report: Report, progress: Progress | None) -> Report:
-        """``report`` with what was measured on ``windows``."""
-        measured = self.measure(windows, report.firmware_decision, progress)
-        return report.model_copy(update=measured)
-
-    def measure(
-        self, windows: Windows, firmware_decision: int | None, progress: Progress | None
-    ) -> dict[str, Any]:
-        """Fields of a report, by name."""
-        x = check_samples(self.network, windows.x)
-        labels = windows.y
-        if labels is not None and (labels.min() < 0 or labels.max() >= self.network.classes):
-            raise ModelError(f"labels y must be between 0 and {self.network.classes - 1}")
-        device = open_device(self.program, self.target, self.image)
-        result = compare(self.network, self.program, device, x, progress)
-        difference = result.first_difference or _firmware_difference(device, firmware_decision)
-        wanted = self.decide(x) if self.decide else run(self.original, x).decisions
-        per_step = result.windows * result.steps
-        measured: dict[str, Any] = {
-            "synaptic_operations_per_step": result.operations / per_step,
-            "spike_rates": {
-                p.name: result.spike_totals[p.name] / (p.size * per_step)
-                for p in self.network.populations
-            },
-            "verify": Verification(
-                windows=result.windows,
-                steps=result.steps,
-                ran_on=self.target.name,
-                bit_exact=difference is None,
-                first_difference=difference,
-                float_model="pytorch" if self.decide else "network",
-                decision_agreement_with_float=_mean_equal(result.decisions, wanted),
-                accuracy_float=None if labels is None else _mean_equal(wanted, labels),
-                accuracy_compiled=None if labels is None else _mean_equal(result.decisions, labels),
-            ),
-        }
-        if isinstance(device, EmulatedModel):
-            measured |= _instruction_counts(device, result)
-        return measured
-
-
-def _firmware_difference(device: Device, expected: int | None) -> Difference | None:
-    """Run the image from reset: its decision on its own window must be the interpreter's."""
-    if not isinstance(device, EmulatedModel) or expected is None:
-        return None
-    actual = device.run_firmware()
-    if actual == expected:
-        return None
-    return Difference(
-        window=0,
-        step=0,
-        quantity="firmware decision",
-        neuron=0,
-        expected=expected,
-        actual=actual,
-    )
-
-
-def _instruction_counts(device: EmulatedModel, result: Comparison) -> dict[str, float]:
-    counts = np.array(device.step_instructions)
-    return {
-        "instructions_per_step_mean": float(counts.mean()),
-        "instructions_per_step_max": int(counts.max()),
-        "instructions_per_window_mean": float(counts.sum() / result.windows),
-        "stack_bytes": device.stack_bytes(),
-    }
-
-
-def _self_check_windows(network: Network, windows: Windows | None) -> tuple[Windows, str]:
+def _self_check_windows(network: Network, windows: Windows | None) -> tuple[Windows, WindowsFrom]:
     if windows is not None:
-        return windows.first(SELF_CHECK_WINDOWS), "The first calibration window."
+        return windows.first(SELF_CHECK_WINDOWS), "calibration"
     steps = network.window or SELF_CHECK_STEPS
-    shape = (SELF_CHECK_WINDOWS, steps, network.input.size)
-    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    return Windows(x), "Random numbers (no calibration data was given)."
+    if steps * network.input.size > SELF_CHECK_SAMPLES:
+        raise ModelError(
+            f"network {network.name}: its window of {steps} steps is too long to check with random "
+            "numbers; give --calibrate"
+        )
+    x = np.random.default_rng(0).normal(size=(SELF_CHECK_WINDOWS, steps, network.input.size))
+    largest = np.finfo(np.float32).max
+    raw = np.clip(network.input.raw(x), -largest, largest)
+    return Windows(raw.astype(np.float32), source="random windows"), "random"
 
 
 def _write_networks(folder: Path, original: Network, network: Network, program: Program) -> None:
@@ -331,23 +236,16 @@ def _stamp(model: Model, job: Job, target: Target, program: Program) -> tuple[st
         f"passes: {', '.join(map(str, job.passes))}",
         f"command: {' '.join(job.command)}",
     ]
-    return tuple(_printable(line) for line in lines)
+    return tuple(_comment(line) for line in lines)
 
 
-def _printable(line: str) -> str:
+def _comment(line: str) -> str:
     """Safe inside a C comment, whatever a file was called."""
-    clean = "".join(c if c.isprintable() else "?" for c in line)
-    return clean.replace("*/", "* /").replace("/*", "/ *").replace("\\", "/").replace("??", "? ?")
+    clean = printable(line).replace("*/", "* /").replace("/*", "/ *").replace("\\", "/")
+    return re.sub(r"\?(?=\?)", "? ", clean)
 
 
-def _describe(
-    model: Model,
-    job: Job,
-    network: Network,
-    program: Program,
-    folder: Path,
-    notes: Sequence[str],
-) -> Report:
+def _describe(model: Model, job: Job, network: Network, program: Program, folder: Path) -> Report:
     size = measured_footprint(program, job.target, folder)
     return Report(
         tool=f"l2mu-compile {__version__}",
@@ -356,7 +254,8 @@ def _describe(
         target=job.target.name,
         numbers="int8" if network.quantized else "float32",
         passes=[str(p) for p in job.passes],
-        notes=list(notes),
+        board=job.board,
+        cpu=job.target.cpu,
         flash_bytes=size.flash,
         ram_bytes=size.ram,
         weights_bytes=program.data_bytes,
@@ -383,25 +282,3 @@ def _describe(
 
 def _artifacts(folder: Path) -> list[Artifact]:
     return [Artifact(path=n, bytes=b, sha256=d) for n, b, d in files_below(folder)]
-
-
-def _require_untouched(folder: Path, report: Report) -> None:
-    found = {name: digest for name, _, digest in files_below(folder)}
-    for artifact in report.artifacts:
-        if found.get(artifact.path) != artifact.sha256:
-            state = "has changed" if artifact.path in found else "is missing"
-            raise ModelError(f"{folder / artifact.path}: {state} since it was compiled")
-
-
-def _require_exact(check: Verification | None) -> None:
-    if check is None or check.first_difference is None:
-        return
-    d = check.first_difference
-    raise MismatchError(
-        f"not bit-exact on {check.ran_on}: window {d.window}, step {d.step}, "
-        f"{d.quantity}[{d.neuron}] is {d.actual:g}, the interpreter says {d.expected:g}"
-    )
-
-
-def _mean_equal(a: NDArray, b: NDArray) -> float:
-    return float((a == b).mean())

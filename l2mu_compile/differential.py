@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,15 +13,22 @@ from l2mu_compile.interpreter import Progress, Run, run
 from l2mu_compile.network import Buffer, Network
 from l2mu_compile.program import Program
 from l2mu_compile.report import Difference
-from l2mu_compile.targets.devices import Device
+from l2mu_compile.targets.devices import Device, EmulatedModel
+from l2mu_compile.workers import cores, in_parts
 
 DTYPES = {"float": "<f4", "int32_t": "<i4", "int64_t": "<i8", "uint16_t": "<u2"}
-CHUNK = 64
+
+# Windows of a part are interpreted together: few enough that several parts keep every core busy and
+# that what is recorded of them (one value per neuron and step) stays within bounds.
+PART_WINDOWS, PART_VALUES, PARTS_PER_CORE = 64, 1 << 24, 4
 
 
 @dataclass
 class Comparison:
-    """The outcome over all windows; ``decisions`` are the device's, int64 ``[B]``."""
+    """The outcome over all windows; ``decisions`` are the device's, int64 ``[B]``.
+
+    ``instructions`` int64 ``[B, T]`` and ``stack_bytes`` are None where the device cannot tell.
+    """
 
     decisions: NDArray
     first_difference: Difference | None
@@ -27,46 +36,105 @@ class Comparison:
     operations: int
     windows: int
     steps: int
+    instructions: NDArray | None
+    stack_bytes: int | None
+
+
+@dataclass(frozen=True)
+class _Window:
+    """What one window did on the device."""
+
+    decision: int
+    difference: Difference | None
+    instructions: list[int]
+
+
+@dataclass(frozen=True)
+class _Totals:
+    """What the windows of one part did together."""
+
+    spikes: dict[str, int]
+    operations: int
+    stack_bytes: int | None
 
 
 def compare(
     network: Network,
     program: Program,
-    device: Device,
+    open_device: Callable[[], Device],
     samples: NDArray,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Run float32 windows ``[B, T, inputs]`` on ``device`` and in the interpreter.
+    """Run float32 windows ``[B, T, inputs]`` on devices and in the interpreter.
 
     After each step the device's whole persistent state is read and compared bit for bit (which NaN
     a NaN is depends on the processor, and is not compared); after each window the decision. All
-    windows are run, the first difference is kept.
+    windows are run, the first difference is kept. The work is done on all cores; every part of it
+    opens its own device, and the outcome does not depend on how many there are.
     """
-    decisions, difference = [], None
     buffers = _in_order_of_update(network, program)
-    totals = dict.fromkeys((p.name for p in network.populations), 0)
-    operations = 0
-    for start in range(0, len(samples), CHUNK):
-        chunk = np.ascontiguousarray(samples[start : start + CHUNK], dtype=np.float32)
-        expected = run(network, chunk, record=("membranes", "spikes"))
-        operations += expected.operations
-        for name, count in expected.spike_totals.items():
-            totals[name] += count
-        for i, window in enumerate(chunk):
-            states, decision = _run_window(device, window)
-            decisions.append(decision)
-            if difference is None:
-                difference = _difference(buffers, states, expected, i, start + i)
-                difference = difference or _decision(expected, i, start + i, decision)
+    parts = _parts(network, samples)
+
+    def work(part: slice) -> Iterator[_Window | _Totals]:
+        return _compare_part(network, buffers, open_device(), samples[part], part.start)
+
+    windows: list[list[_Window]] = [[] for _ in parts]
+    totals: list[_Totals] = []
+    with closing(in_parts(work, parts)) as results:
+        for part, result in results:
+            if isinstance(result, _Totals):
+                totals.append(result)
+                continue
+            windows[part].append(result)
             if progress:
-                progress(start + i + 1, len(samples))
+                progress(sum(map(len, windows)), len(samples))
+    return _merged([w for part in windows for w in part], totals, samples.shape[1])
+
+
+def _parts(network: Network, samples: NDArray) -> list[slice]:
+    """Runs of windows, one after the other."""
+    count, steps, _ = samples.shape
+    values = steps * sum(p.size for p in network.populations)
+    size = min(PART_WINDOWS, -(-count // (cores() * PARTS_PER_CORE)), PART_VALUES // values)
+    size = max(size, 1)
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _compare_part(
+    network: Network, buffers: list[Buffer], device: Device, samples: NDArray, first: int
+) -> Iterator[_Window | _Totals]:
+    """Run ``samples``, the windows from number ``first`` on."""
+    samples = np.ascontiguousarray(samples, dtype=np.float32)
+    expected = run(network, samples, record=("membranes", "spikes"))
+    emulated = device if isinstance(device, EmulatedModel) else None
+    found = False
+    for i, window in enumerate(samples):
+        counted = len(emulated.step_instructions) if emulated else 0
+        states, decision = _run_window(device, window)
+        difference = None
+        if not found:
+            difference = _difference(buffers, states, expected, i, first + i)
+            difference = difference or _decision(expected, i, first + i, decision)
+            found = difference is not None
+        yield _Window(
+            decision, difference, emulated.step_instructions[counted:] if emulated else []
+        )
+    stack = emulated.stack_bytes() if emulated else None
+    yield _Totals(expected.spike_totals, expected.operations, stack)
+
+
+def _merged(windows: list[_Window], totals: list[_Totals], steps: int) -> Comparison:
+    stacks = [t.stack_bytes for t in totals if t.stack_bytes is not None]
+    instructions = [w.instructions for w in windows]
     return Comparison(
-        np.array(decisions, dtype=np.int64),
-        difference,
-        totals,
-        operations,
-        len(samples),
-        samples.shape[1],
+        decisions=np.array([w.decision for w in windows], dtype=np.int64),
+        first_difference=next((w.difference for w in windows if w.difference), None),
+        spike_totals={name: sum(t.spikes[name] for t in totals) for name in totals[0].spikes},
+        operations=sum(t.operations for t in totals),
+        windows=len(windows),
+        steps=steps,
+        instructions=np.array(instructions, dtype=np.int64) if all(instructions) else None,
+        stack_bytes=max(stacks, default=None),
     )
 
 

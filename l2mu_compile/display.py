@@ -1,43 +1,72 @@
-"""What a person sees in the terminal: tables and progress bars."""
+"""What is shown in the terminal: tables and progress bars for a person, networks as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 from l2mu_compile.interpreter import Progress as Callback
 from l2mu_compile.network import Network, Projection
 from l2mu_compile.neurons import parameter_names
-from l2mu_compile.report import PackagedLibrary, Report
+from l2mu_compile.report import PackagedLibrary, Report, Verification
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
 class Bars:
-    """Progress bars on standard error, one for each phase; silent where nobody looks."""
+    """One line on standard error that says what is being done; silent where nobody looks."""
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
+        self._task: TaskID | None = None
 
     def phase(self, what: str) -> Callback | None:
-        """A callback ``(done, total)`` that moves the bar called ``what``."""
-        bars = self._progress
-        if bars is None:
+        """A callback ``(done, total)`` that shows how far ``what`` is; total 0: nobody knows."""
+        if self._progress is None:
             return None
-        task = bars.add_task(what, total=None, visible=False)
-        return lambda done, total: bars.update(task, completed=done, total=total, visible=True)
+        task: TaskID | None = None
+
+        def show(done: int, total: int) -> None:
+            nonlocal task
+            if task is None:
+                task = self._begin(what)
+            self._shown.update(task, completed=done, total=total or None)
+
+        return show
 
     def say(self, what: str) -> None:
         """Name a phase that cannot tell how far it is."""
         if self._progress is not None:
-            self._progress.add_task(what, total=None)
+            self._begin(what)
+
+    @property
+    def _shown(self) -> Progress:
+        assert self._progress is not None
+        return self._progress
+
+    def _begin(self, what: str) -> TaskID:
+        if self._task is not None:
+            self._shown.remove_task(self._task)
+        self._task = self._shown.add_task(what, total=None)
+        return self._task
 
 
 @contextmanager
@@ -46,9 +75,16 @@ def bars(quiet: bool) -> Iterator[Bars]:
     if quiet or not err.is_terminal:
         yield Bars(None)
         return
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), _Count()
     with Progress(*columns, TimeElapsedColumn(), console=err, transient=True) as progress:
         yield Bars(progress)
+
+
+class _Count(ProgressColumn):
+    """``17/60``, or nothing where it is not known how much there is."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.total is None else f"{task.completed:.0f}/{task.total:.0f}")
 
 
 def show_network(network: Network) -> None:
@@ -65,6 +101,43 @@ def show_network(network: Network) -> None:
     synapses = sum(p.synapses for p in network.projections)
     neurons = sum(p.size for p in network.populations)
     out.print(f"{neurons} neurons, {synapses} synapses, {network.parameter_bytes()} bytes")
+
+
+def network_json(network: Network) -> dict[str, Any]:
+    """A network for ``--json``: everything but its weights."""
+    return {
+        "name": network.name,
+        "stage": network.stage,
+        "window": network.window,
+        "inputs": network.input.size,
+        "classes": network.classes,
+        "readout": {"population": network.readout.population, "rule": network.readout.rule},
+        "parameter_bytes": network.parameter_bytes(),
+        "populations": [
+            {
+                "name": p.name,
+                "shape": list(p.shape),
+                "neuron": p.neuron.kind,
+                "reset": p.neuron.reset,
+                "rate": p.rate,
+                **{n: getattr(p.neuron, n).tolist() for n in parameter_names(p.neuron)},
+            }
+            for p in network.populations
+        ],
+        "projections": [
+            {
+                "source": p.source,
+                "target": p.target,
+                "delay": p.delay,
+                "blocks": p.blocks,
+                "shape": list(p.weight.shape),
+                "synapses": p.synapses,
+                "bytes": p.weight.nbytes,
+                "kernel": p.kernel,
+            }
+            for p in network.projections
+        ],
+    }
 
 
 def _population_table(network: Network) -> Table:
@@ -101,9 +174,7 @@ def show_report(report: Report, where: str) -> None:
     """The few lines a compile or verify ends with."""
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row("target", f"{report.target}, {report.numbers}")
-    table.add_row("flash", f"{report.flash_bytes} bytes, {report.weights_bytes} of them weights")
-    stack = "" if report.stack_bytes is None else f", stack {report.stack_bytes} bytes"
-    table.add_row("RAM", f"{report.ram_bytes} bytes, {report.state_bytes} of them state{stack}")
+    _add_memory(table, report)
     if report.instructions_per_step_mean is not None:
         table.add_row(
             "instructions",
@@ -114,13 +185,28 @@ def show_report(report: Report, where: str) -> None:
     table.add_row("synaptic ops", f"{report.synaptic_operations_per_step:.0f} per step")
     rates = "  ".join(f"{name} {100 * r:.1f} %" for name, r in report.spike_rates.items())
     table.add_row("spike rates", rates)
-    _add_verification(table, report)
+    if report.verify is not None:
+        _add_verification(table, report.verify)
     for library in report.libraries:
         table.add_row("packaged", _checked(library))
-    out.print(f"[bold]{escape(where)}[/]")
+    out.print(f"[bold]{escape(where)}[/]", soft_wrap=True)
     out.print(table)
     for note in report.notes:
         show_note(note)
+    if report.verify is not None and report.numbers == "float32":
+        _note_other_decisions(report.verify)
+
+
+def _add_memory(table: Table, report: Report) -> None:
+    """Flash and RAM of firmware; of a library, which has neither to itself, its own bytes."""
+    weights = f"{report.weights_bytes} of them weights"
+    stack = "" if report.stack_bytes is None else f", stack {report.stack_bytes} bytes"
+    if report.firmware_decision is None:
+        table.add_row("library", f"{report.flash_bytes} bytes of code and constants, {weights}")
+        table.add_row("state", f"{report.state_bytes} bytes for each stream of samples{stack}")
+        return
+    table.add_row("flash", f"{report.flash_bytes} bytes, {weights}")
+    table.add_row("RAM", f"{report.ram_bytes} bytes, {report.state_bytes} of them state{stack}")
 
 
 def _checked(library: PackagedLibrary) -> str:
@@ -129,25 +215,49 @@ def _checked(library: PackagedLibrary) -> str:
     return f"[green]bit-exact[/]: {escape(library.path)}"
 
 
+def amount(size: int | None) -> str:
+    """Bytes in the largest unit that gives a whole number: ``amount(2**18)`` is ``"256 KiB"``."""
+    if size is None:
+        return ""
+    units = ("bytes", "KiB", "MiB", "GiB")
+    power = max(p for p in range(len(units)) if size % 1024**p == 0)
+    return f"{size // 1024**power} {units[power]}"
+
+
 def show_note(text: str) -> None:
     """Something worth knowing, on standard error."""
     err.print(f"[yellow]note:[/] {escape(text)}", soft_wrap=True)
 
 
-def _add_verification(table: Table, report: Report) -> None:
-    check = report.verify
-    if check is None:
-        return
+_WINDOWS_FROM = {
+    "random": "on random windows",
+    "calibration": "on calibration data",
+    "given": "on the data given",
+}
+
+
+def _add_verification(table: Table, check: Verification) -> None:
     verdict = "[green]bit-exact[/]" if check.bit_exact else "[red]NOT bit-exact[/]"
     table.add_row("verified", f"{verdict}: {check.windows} windows x {check.steps} steps")
-    reference = "PyTorch model" if check.float_model == "pytorch" else "float network"
-    agreement = f"{100 * check.decision_agreement_with_float:.2f} % of decisions as the {reference}"
-    table.add_row("agreement", agreement)
+    share = f"{100 * check.decision_agreement_with_float:.2f} % of decisions as the"
+    where = _WINDOWS_FROM[check.windows_from]
+    table.add_row("agreement", f"{share} {_float_model(check)}, {where}")
     if check.accuracy_compiled is not None and check.accuracy_float is not None:
-        table.add_row(
-            "accuracy",
-            f"{100 * check.accuracy_compiled:.2f} %, float {100 * check.accuracy_float:.2f} %",
+        compiled, original = 100 * check.accuracy_compiled, 100 * check.accuracy_float
+        table.add_row("accuracy", f"{compiled:.2f} %, float {original:.2f} %, {where}")
+
+
+def _note_other_decisions(check: Verification) -> None:
+    """The same numbers in another order may decide otherwise; nobody should have to guess."""
+    if check.decisions_unlike_float:
+        show_note(
+            f"decisions differ from the {_float_model(check)} on {check.decisions_unlike_float} "
+            f"of {check.windows} windows"
         )
+
+
+def _float_model(check: Verification) -> str:
+    return "PyTorch model" if check.float_model == "pytorch" else "float network"
 
 
 def show_entries(entries: list[tuple[str, str]]) -> None:
@@ -179,7 +289,8 @@ def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
         right = name in ("synapses", "bytes", "delay", "rate")
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
+        whole = name == columns[0]
+        table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=whole)
     return table
 
 

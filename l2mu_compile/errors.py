@@ -37,3 +37,8 @@ class ToolchainError(L2MUError):
     """A compiler or emulator is missing or failed."""
 
     exit_code = 6
+
+
+def reason(error: Exception) -> str:
+    """Why, in a few words: what the system says of an `OSError`, else the error's own text."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

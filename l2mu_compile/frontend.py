@@ -7,7 +7,6 @@ import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from l2mu_compile.errors import L2MUError, ModelError, UsageError
 from l2mu_compile.network import Input, Network, identifier
+from l2mu_compile.paths import StrPath, printable
 from l2mu_compile.report import Source
 from l2mu_compile.text import load_network
 from l2mu_compile.verify import verify
@@ -77,6 +77,10 @@ class Model:
         for name, values in (("scale", entry.scale), ("offset", entry.offset)):
             if values is not None and values.shape not in ((), (size,)):
                 raise UsageError(f"--input-{name}: {values.size} numbers for {size} channels")
+            if values is not None and not np.isfinite(values).all():
+                raise UsageError(f"--input-{name}: a number too large for float32")
+        if entry.scale is not None and not entry.scale.all():
+            raise UsageError("--input-scale: 0 (in float32) would make all samples look the same")
         return replace(self, network=self.network.replace(input=entry))
 
 
@@ -92,8 +96,8 @@ def seen(x: NDArray, entry: Input) -> NDArray:
 
 
 def load_model(
-    path: str | PathLike[str] | None,
-    params: str | PathLike[str] | None = None,
+    path: StrPath | None,
+    params: StrPath | None = None,
     module: str | None = None,
     inputs: int | None = None,
     readout: str | None = None,
@@ -110,7 +114,8 @@ def load_model(
     Raises `UsageError` for arguments that do not go together, `ModelError` for a file or module
     that is missing, damaged or not supported: one line that names it.
     """
-    path, params = (p if p is None else Path(p) for p in (path, params))
+    path = None if path is None else Path(path)
+    params = None if params is None else Path(params)
     if module is not None:
         _refuse("--params", params, "a checkpoint; a --module holds its own parameters")
         return _from_module(module, path, inputs, readout, name)
@@ -123,11 +128,12 @@ def load_model(
         network = read_network(path)
         if name is not None:
             network = network.replace(name=identifier(name, fallback="l2mu"))
-        return Model(network, Source(kind="network", name=path.name, sha256=_sha256(path)))
+        source = Source(kind="network", name=printable(path.name), sha256=_sha256(path))
+        return Model(network, source)
     from l2mu_compile.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(path, params)
-    source = Source(kind=checkpoint.layout, name=path.name, sha256=checkpoint.digest)
+    source = Source(kind=checkpoint.layout, name=printable(path.name), sha256=checkpoint.digest)
     channels = checkpoint.model.config.inputs
     try:
         model = _trace(checkpoint.model, channels, readout, name or path.stem, source)
@@ -141,8 +147,9 @@ def _refuse(option: str, value: object, place: str) -> None:
         raise UsageError(f"{option} belongs to {place}")
 
 
-def read_network(path: Path) -> Network:
+def read_network(path: StrPath) -> Network:
     """A network's text form, verified. Raises `ModelError` naming the file."""
+    path = Path(path)
     try:
         network = load_network(path)
         verify(network)
@@ -184,7 +191,7 @@ def _from_module(
     if path is not None:
         digest = _sha256(path)
         _load_state(module, path)
-    source = Source(kind="module", name=spec, sha256=digest)
+    source = Source(kind="module", name=printable(spec), sha256=digest)
     return _trace(module, inputs, readout, name or spec.rpartition(":")[2], source)
 
 
@@ -265,7 +272,8 @@ def _require_float32(traced: Trace) -> None:
 def _per_channel(values: list[float] | None) -> NDArray | None:
     if values is None:
         return None
-    array = np.asarray(values, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        array = np.asarray(values, dtype=np.float32)
     return array[0] if array.size == 1 else array
 
 

@@ -31,6 +31,7 @@ from l2mu_compile.values import Value, frozen_array
 
 STAGES = ("traced", "folded", "quantized", "planned")
 READOUT_RULES = ("spike_count", "last_membrane", "max_membrane", "mean_membrane")
+SENSOR_ARRAYS = ("scale", "offset", "unit", "center")
 CTYPE_BYTES = {"float": 4, "int32_t": 4, "int64_t": 8, "uint16_t": 2, "int16_t": 2}
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}\Z")
 
@@ -40,22 +41,33 @@ class Input(Value):
     """Sensor channels, ``size`` of them.
 
     ``scale`` and ``offset`` (float32 ``[size]`` or scalar, or None) turn a raw sample into what the
-    weights expect: ``scale · sample + offset``. ``low`` and ``high`` are the smallest and largest
-    sample seen in calibration. In a quantized network a sample is stored as an int16 of
-    ``sample · 2^fraction``.
+    weights expect: ``scale · sample + offset``. Once these are folded into the weights, ``unit``
+    and ``center`` keep what raw samples are like: ``unit · x + center`` for x in the model's units.
+    ``low`` and ``high`` are the smallest and largest raw sample seen in calibration. In a quantized
+    network a sample is stored as an int16 of ``sample · 2^fraction``.
     """
 
     name: str
     size: int
     scale: NDArray | None = None
     offset: NDArray | None = None
+    unit: NDArray | None = None
+    center: NDArray | None = None
     low: float | None = None
     high: float | None = None
     fraction: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("scale", "offset"):
+        for name in SENSOR_ARRAYS:
             _freeze(self, name, parameter_array)
+
+    def raw(self, samples: NDArray) -> NDArray:
+        """Raw samples, float64 ``[..., size]``, of ``samples`` in the model's units."""
+        raw = np.asarray(samples, dtype=np.float64)
+        raw = raw if self.offset is None else raw - self.offset
+        raw = raw if self.scale is None else raw / self.scale
+        raw = raw if self.unit is None else raw * self.unit
+        return raw if self.center is None else raw + self.center
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,7 +289,7 @@ class Network:
     def tensors(self) -> dict[str, NDArray]:
         """Every array that is not a scalar, by its name in the text form (``u.beta``, ``u.x``)."""
         named: dict[str, NDArray] = {}
-        for name in ("scale", "offset"):
+        for name in SENSOR_ARRAYS:
             named |= _array_entry(f"{self.input.name}.{name}", getattr(self.input, name))
         for population in self.populations:
             for name in parameter_names(population.neuron):
@@ -296,7 +308,8 @@ class Network:
             for name in parameter_names(p.neuron)
             if getattr(p.neuron, name).ndim == 0
         )
-        return scalars + sum(array.nbytes for array in self.tensors().values())
+        sensor = tuple(f"{self.input.name}.{name}" for name in SENSOR_ARRAYS)
+        return scalars + sum(a.nbytes for name, a in self.tensors().items() if name not in sensor)
 
 
 def with_neuron(population: Population, **parameters: Any) -> Population:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import glob
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from l2mu_compile.errors import UsageError
+from l2mu_compile.errors import UsageError, reason
+from l2mu_compile.paths import StrPath
 
 MARKER = "report.json"
+UNUSABLE = '\0\t\n\r\\%"'  # zig misreads them in its dependency files and output names
+_TEMPORARY = "l2mu-tmp-"  # in the name of everything that is only there while we work
 
 
 def check_output(path: Path) -> None:
@@ -23,9 +28,17 @@ def check_output(path: Path) -> None:
     """
     if path.name in ("", ".."):
         raise UsageError(f"{path}: give -o the name of a directory")
-    if path.is_symlink() or (path.exists() and not path.is_dir()):
-        raise UsageError(f"{path}: is not a directory; give -o a new name")
-    if path.is_dir() and (foreign := _foreign_file(path)):
+    if found := sorted(set(str(path.absolute())) & set(UNUSABLE)):
+        raise UsageError(f"{path}: the C compiler cannot write to names with {found[0]!r} in them")
+    try:
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
+            raise UsageError(f"{path}: is not a directory; give -o a new name")
+        if path.is_mount():
+            raise UsageError(f"{path}: is a mount point; give -o a name below it")
+        foreign = _foreign_file(path) if path.is_dir() else None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be written: {reason(error)}") from None
+    if foreign:
         raise UsageError(
             f"{path}: holds files this tool did not write ({foreign}); give -o a new name"
         )
@@ -36,32 +49,99 @@ def _foreign_file(path: Path) -> str | None:
     try:
         listed = json.loads((path / MARKER).read_text(encoding="utf-8"))["artifacts"]
         known = {MARKER, *(artifact["path"] for artifact in listed)}
-    except (OSError, ValueError, KeyError, TypeError):
+        known |= {parent.as_posix() for name in known for parent in Path(name).parents}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         known = set()
-    known |= {parent.as_posix() for name in known for parent in Path(name).parents}
-    found = sorted(entry.relative_to(path).as_posix() for entry in path.rglob("*"))
-    return next((name for name in found if name not in known), None)
+    found = (entry.relative_to(path) for entry in path.rglob("*"))
+    foreign = (f for f in found if f.as_posix() not in known and _TEMPORARY not in f.name)
+    return next(map(str, foreign), None)
 
 
 @contextmanager
-def whole_directory(path: Path) -> Iterator[Path]:
+def whole_directory(path: StrPath) -> Iterator[Path]:
     """A fresh directory to fill, moved to ``path`` when the block ends without an error.
 
-    Until then an earlier ``path`` stays untouched; on an error the new one is removed.
+    Until then an earlier ``path`` stays untouched; on an error the new one is removed. A sibling of
+    the fresh directory may hold what is needed meanwhile, and goes too. All this lies in a hidden
+    directory beside ``path`` that is locked while in use; one that a killed process left is not,
+    and the next run removes it. Raises `UsageError` for whatever cannot be written.
     """
+    path = Path(path)
     check_output(path)
     try:
-        path.absolute().parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.absolute().parent))
+        with _parents_of(path):
+            _remove_left_over(path)
+            with _work_directory(path) as work:
+                fresh = work / "new"
+                fresh.mkdir()
+                yield fresh
+                _swap(fresh, path, work / "old")
     except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
+        raise UsageError(f"{path}: cannot be written: {reason(error)}") from None
+
+
+@contextmanager
+def _parents_of(path: Path) -> Iterator[None]:
+    """Make the directories that ``path`` lies in; those made go again on an error."""
+    missing = [parent for parent in path.absolute().parents if not parent.exists()]
     try:
-        fresh = work / "new"
-        fresh.mkdir()
-        yield fresh
-        _swap(fresh, path, work / "old")
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for parent in missing:
+                parent.rmdir()
+        raise
+
+
+@contextmanager
+def _work_directory(path: Path) -> Iterator[Path]:
+    """A locked directory beside ``path``, removed at the end."""
+    work = Path(tempfile.mkdtemp(prefix=f".{path.name}.{_TEMPORARY}", dir=path.absolute().parent))
+    handle = os.open(work, os.O_RDONLY)
+    try:
+        _lock(handle, wait=True)
+        yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
+        os.close(handle)
+
+
+def _remove_left_over(path: Path) -> None:
+    """Remove work directories of ``path`` whose process is gone, and with it their lock.
+
+    One that was killed between taking an earlier output away and putting the new one in its place
+    has the earlier one put back. A directory still empty may be about to be locked, and stays.
+    """
+    for work in path.absolute().parent.glob(f".{glob.escape(path.name)}.{_TEMPORARY}*"):
+        if not work.is_symlink() and (work / "new").is_dir():
+            with suppress(OSError):  # somebody else's, or just removed by another run
+                _remove_unless_locked(work, path)
+
+
+def _remove_unless_locked(work: Path, path: Path) -> None:
+    handle = os.open(work, os.O_RDONLY)
+    try:
+        if _lock(handle, wait=False):
+            if (work / "old").is_dir() and not path.exists():
+                (work / "old").replace(path)
+            shutil.rmtree(work, ignore_errors=True)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, wait: bool) -> bool:
+    """Lock an open directory for as long as this process has it open; False if that cannot be."""
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def _swap(fresh: Path, path: Path, old: Path) -> None:
@@ -78,26 +158,41 @@ def _swap(fresh: Path, path: Path, old: Path) -> None:
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Replace one file's content, so that a reader sees the old content or the new."""
-    data = content.encode() if isinstance(content, str) else content
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
+    write_together({path: content})
+
+
+def write_together(contents: Mapping[Path, str | bytes]) -> None:
+    """Replace files once all of the new content is on disk; on an error every file stays."""
+    written: dict[Path, Path] = {}
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
+        for path, content in contents.items():
+            start = f".{path.name}.{_TEMPORARY}"
+            handle, name = tempfile.mkstemp(prefix=start, dir=path.absolute().parent)
+            written[path] = Path(name)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+            Path(name).chmod(0o644)
+        for path, fresh in written.items():
+            fresh.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        for fresh in written.values():
+            fresh.unlink(missing_ok=True)
         raise
 
 
 def files_below(folder: Path) -> list[tuple[str, int, str]]:
     """(relative path, bytes, SHA-256) of every file below ``folder``, sorted."""
     return [
-        (
-            path.relative_to(folder).as_posix(),
-            path.stat().st_size,
-            hashlib.sha256(path.read_bytes()).hexdigest(),
-        )
+        (path.relative_to(folder).as_posix(), path.stat().st_size, file_digest(path))
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     ]
+
+
+def file_digest(path: Path) -> str:
+    """A file's SHA-256, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -37,12 +37,14 @@ class Context:
     """What a pass may look at besides the network.
 
     ``target``: capabilities of the device, as data; None when no target was named. ``samples``:
-    calibration windows, float32 ``[B, T, inputs]``, or None. ``note`` takes a line for the user
-    and the report; ``progress(done, total)`` is for passes that take seconds.
+    calibration windows, float32 ``[B, T, inputs]``, or None; ``samples_from`` names their file for
+    messages. ``note`` takes a line for the user and the report; ``progress(done, total)`` is for
+    passes that take seconds.
     """
 
     target: Target | None = None
     samples: NDArray | None = None
+    samples_from: str = "calibration windows"
     note: Callable[[str], None] = field(default=_silent)
     progress: Progress | None = None
 

@@ -12,7 +12,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from l2mu_compile.errors import ModelError
+from l2mu_compile.errors import ModelError, reason
+from l2mu_compile.paths import StrPath, file_bytes
+
+MAX_FILE_BYTES = 16 << 20
+
+
+WindowsFrom = Literal["random", "calibration", "given"]
 
 
 class _Strict(BaseModel):
@@ -69,11 +75,18 @@ class Verification(_Strict):
 
     windows: int
     steps: int
+    windows_from: WindowsFrom = Field(
+        description="random numbers (agreement says nothing about real data), calibration data, "
+        "or data given for verification"
+    )
     ran_on: str
     bit_exact: bool
     first_difference: Difference | None = None
     float_model: str = Field(description="'pytorch', or 'network' for the traced float network")
-    decision_agreement_with_float: float
+    decision_agreement_with_float: float = Field(description="share of equal decisions")
+    decisions_unlike_float: int = Field(
+        description="windows that the float model decides otherwise"
+    )
     accuracy_float: float | None = Field(None, description="None where labels are not known")
     accuracy_compiled: float | None = None
 
@@ -100,6 +113,8 @@ class Report(_Strict):
     command: list[str]
     source: Source
     target: str
+    board: str | None = Field(None, description="the board whose memory was used, if one was named")
+    cpu: str = Field("", description="processor and features, as zig spells them")
     numbers: str = Field(description="'float32' or 'int8'")
     passes: list[str]
     notes: list[str] = []
@@ -127,18 +142,21 @@ class Report(_Strict):
         return self.model_dump_json(indent=2) + "\n"
 
 
-def load_report(path: Path) -> Report:
+def load_report(path: StrPath) -> Report:
     """Read a report. Raises `ModelError` naming the file and the field that is wrong."""
+    path = Path(path)
     try:
+        if file_bytes(path) > MAX_FILE_BYTES:
+            raise ModelError(f"{path}: larger than {MAX_FILE_BYTES} bytes, not a report")
         return Report.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path}: cannot read the report: {error}") from None
+        raise ModelError(f"{path}: cannot read the report: {reason(error)}") from None
     except ValidationError as error:
         problems = error.errors()
         versions = [p for p in problems if p["loc"] == ("format_version",)]
         first = (versions or problems)[0]
-        field = ".".join(map(str, first["loc"]))
-        raise ModelError(f"{path}: {field}: {first['msg']}") from None
+        place = ": ".join(filter(None, (str(path), ".".join(map(str, first["loc"])))))
+        raise ModelError(f"{place}: {first['msg']}") from None
 
 
 def schema() -> str:

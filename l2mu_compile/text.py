@@ -3,7 +3,7 @@
 ::
 
     network NAME stage=STAGE window=STEPS
-      input      NAME : f32[SIZE] [scale=V] [offset=V] [low=F] [high=F] [fraction=N]
+      input      NAME : f32[SIZE] [scale=V] [offset=V] [unit=V center=V] [low=F high=F] [fraction=N]
       population NAME : KIND[N] or KIND[CELLS,ORDER]  PARAMETER=V ... reset=RULE [bias=V] ...
       projection SOURCE -> TARGET : dense[R,C] @W [delay=1] [shift=V] [kernel=NAME]
       projection SOURCE -> TARGET : blocks[R,C]xCOUNT @W ...          one block, repeated
@@ -30,12 +30,21 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from l2mu_compile.errors import ModelError
-from l2mu_compile.network import Buffer, Input, Network, Population, Projection, Readout
+from l2mu_compile.errors import ModelError, reason
+from l2mu_compile.network import (
+    SENSOR_ARRAYS,
+    Buffer,
+    Input,
+    Network,
+    Population,
+    Projection,
+    Readout,
+)
 from l2mu_compile.neurons import NEURONS, parameter_names
-from l2mu_compile.output import write_whole
+from l2mu_compile.output import write_together
+from l2mu_compile.paths import StrPath, file_bytes
 
-MAX_TEXT_BYTES = 16 << 20
+MAX_TEXT_BYTES, MAX_TENSOR_BYTES = 16 << 20, 1 << 30
 LINE_KINDS = ("network", "input", "population", "projection", "readout", "buffer")
 _HEAD = re.compile(r"(?P<name>\S+) : (?P<type>[A-Za-z_0-9]+)\[(?P<dims>[0-9,]+)\](?P<rest>.*)")
 _ARROW = re.compile(
@@ -68,26 +77,34 @@ def parse(text: str, tensors: Mapping[str, NDArray]) -> Network:
     return _Parser(tensors).parse(text)
 
 
-def save_network(network: Network, path: Path) -> None:
-    """Write ``path`` and its sidecar ``path`` with suffix ``.safetensors``, each whole."""
-    write_whole(path.with_suffix(".safetensors"), tensor_bytes(network))
-    write_whole(path, to_text(network))
+def save_network(network: Network, path: StrPath) -> None:
+    """Write ``path`` and its sidecar ``path`` with suffix ``.safetensors``, both or none."""
+    path = Path(path)
+    sidecar = path.with_suffix(".safetensors")
+    write_together({sidecar: tensor_bytes(network), path: to_text(network)})
 
 
-def load_network(path: Path) -> Network:
+def load_network(path: StrPath) -> Network:
     """Read what `save_network` wrote. Raises `ModelError` if either file is unreadable."""
+    path = Path(path)
     try:
-        if path.stat().st_size > MAX_TEXT_BYTES:
+        if file_bytes(path) > MAX_TEXT_BYTES:
             raise ModelError(f"{path}: larger than {MAX_TEXT_BYTES} bytes, not a network text")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path}: cannot read network text: {error}") from None
+        raise ModelError(f"{path}: cannot read network text: {reason(error)}") from None
     sidecar = path.with_suffix(".safetensors")
     try:
-        tensors = load_file(sidecar) if sidecar.exists() else {}
+        tensors = _read_tensors(sidecar) if sidecar.exists() else {}
     except (OSError, SafetensorError, ValueError, TypeError, AttributeError) as error:
-        raise ModelError(f"{sidecar}: cannot read weights: {error}") from None
+        raise ModelError(f"{sidecar}: cannot read weights: {reason(error)}") from None
     return parse(text, tensors)
+
+
+def _read_tensors(path: Path) -> dict[str, NDArray]:
+    if file_bytes(path) > MAX_TENSOR_BYTES:
+        raise ModelError(f"{path}: larger than {MAX_TENSOR_BYTES} bytes")
+    return load_file(path)
 
 
 def tensor_bytes(network: Network) -> bytes:
@@ -210,13 +227,14 @@ class _Parser:
             self._fail(f"an input has one size, not [{head['dims']}]")
         if head["type"] != "f32":
             self._fail(f"input type must be f32, not {head['type']}")
-        options = self._read_options(head["rest"], ("scale", "offset", "low", "high", "fraction"))
+        names = (*SENSOR_ARRAYS, "low", "high", "fraction")
+        options = self._read_options(head["rest"], names)
         (size,) = _dims(head["dims"])
+        arrays: dict[str, Any] = {name: self._array(options.get(name)) for name in SENSOR_ARRAYS}
         return Input(
             head["name"],
             size,
-            scale=self._array(options.get("scale")),
-            offset=self._array(options.get("offset")),
+            **arrays,
             **_numbers(options, ("low", "high"), float),
             **_numbers(options, ("fraction",), int),
         )

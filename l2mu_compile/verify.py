@@ -19,6 +19,7 @@ from l2mu_compile.network import (
     IDENTIFIER,
     READOUT_RULES,
     RESERVED,
+    SENSOR_ARRAYS,
     STAGES,
     Input,
     Network,
@@ -154,6 +155,8 @@ def _finite(network: Network) -> Problems:
             value = getattr(node, field, None)
             if value is not None and not np.isfinite(value):
                 yield node.name, f"{field} is not finite"
+    if network.input.scale is not None and not network.input.scale.all():
+        yield network.input.name, "scale is 0, which would make every sample the same"
 
 
 def _parameter_ranges(network: Network) -> Problems:
@@ -258,7 +261,7 @@ def _buffers(network: Network) -> Problems:
 
 
 def _sensor(network: Network) -> list[tuple[str, NDArray]]:
-    pairs = [("scale", network.input.scale), ("offset", network.input.offset)]
+    pairs = [(name, getattr(network.input, name)) for name in SENSOR_ARRAYS]
     return [(name, array) for name, array in pairs if array is not None]
 
 

@@ -10,33 +10,54 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from l2mu_compile.errors import ModelError
+from l2mu_compile.errors import ModelError, reason
+from l2mu_compile.interpreter import check_samples
+from l2mu_compile.network import Network
+from l2mu_compile.paths import StrPath, file_bytes
 
 MAX_FILE_BYTES = 1 << 32
 
 
 @dataclass(frozen=True)
 class Windows:
-    """``x`` float32 ``[N, T, I]``; ``y`` int64 ``[N]`` class labels, or None if unknown."""
+    """``x`` float32 ``[N, T, I]``; ``y`` int64 ``[N]`` class labels, or None if unknown.
+
+    ``source`` is where they come from, for messages.
+    """
 
     x: NDArray
     y: NDArray | None = None
+    source: str = "windows"
 
     def first(self, count: int | None) -> Windows:
         """At most ``count`` windows, evenly spread over these."""
         if count is None or count >= len(self.x):
             return self
         chosen = np.unique(np.linspace(0, len(self.x) - 1, count).astype(int))
-        return Windows(self.x[chosen], None if self.y is None else self.y[chosen])
+        return Windows(self.x[chosen], None if self.y is None else self.y[chosen], self.source)
+
+    def require_fit(self, network: Network) -> None:
+        """Raise `ModelError`, naming the source, if ``network`` cannot run or score these."""
+        try:
+            check_samples(network, self.x)
+        except ModelError as error:
+            raise ModelError(f"{self.source}: {error}") from None
+        if self.y is None:
+            return
+        for index in np.flatnonzero((self.y < 0) | (self.y >= network.classes)):
+            raise ModelError(
+                f"{self.source}: label y[{index}] is {self.y[index]}; "
+                f"those of network {network.name} are between 0 and {network.classes - 1}"
+            )
 
 
-def load_windows(path: Path) -> Windows:
+def load_windows(path: StrPath) -> Windows:
     """Read windows. Raises `ModelError` naming the file, the array and what is wrong with it."""
+    path = Path(path)
     try:
         arrays = _read_arrays(path)
     except Exception as error:
-        reason = getattr(error, "strerror", None) or error or type(error).__name__
-        raise ModelError(f"{path}: cannot read windows: {reason}") from None
+        raise ModelError(f"{path}: cannot read windows: {reason(error)}") from None
     if "x" not in arrays:
         raise ModelError(f"{path}: no array 'x' (found: {', '.join(arrays) or 'none'})")
     x, y = arrays["x"], arrays.get("y")
@@ -51,11 +72,14 @@ def load_windows(path: Path) -> Windows:
     if not np.isfinite(x).all():
         window = int(np.argwhere(~np.isfinite(x))[0, 0])
         raise ModelError(f"{path}: x holds NaN or infinity (window {window})")
-    return Windows(x, None if y is None else y.astype(np.int64))
+    if y is not None:
+        y = np.minimum(y, np.iinfo(np.int64).max).astype(np.int64)
+    return Windows(x, y, str(path))
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray]:
     """The arrays ``x`` and ``y``, after checking that each is as large as its header says."""
+    file_bytes(path)
     with zipfile.ZipFile(path) as archive:
         names = {name.removesuffix(".npy"): name for name in archive.namelist()}
         wanted = {key: names[key] for key in ("x", "y") if key in names}

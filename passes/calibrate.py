@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from l2mu_compile.errors import UsageError
+from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.interpreter import check_samples, run
 from l2mu_compile.network import Network, Population
 from l2mu_compile.passbase import Context, Pass
@@ -41,6 +41,12 @@ class Calibrate(Pass):
         if not finite.size:
             raise UsageError("calibrate: no finite number in the calibration windows")
         measured = _measure(network, samples, context)
+        for name, values in measured.items():
+            if not np.isfinite([values["low"], values["high"]]).all():
+                raise ModelError(
+                    f"{context.samples_from}: drives membranes of {name} beyond float32; "
+                    "are its samples in the model's units (--input-scale)?"
+                )
         calibrated = network.replace(
             input=replace(network.input, low=float(finite.min()), high=float(finite.max()))
         ).map_populations(lambda p: replace(p, **measured[p.name]))

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from l2mu_compile.network import Network, Population, Projection
+from l2mu_compile.network import Input, Network, Population, Projection
 from l2mu_compile.passbase import Context, Pass
 
 
@@ -15,8 +15,9 @@ from l2mu_compile.passbase import Context, Pass
 class FoldInput(Pass):
     """Requires a traced network; folds the input's scale and offset; lossy by float32 rounding.
 
-    Weights W from the input become ``W · scale`` and their targets' biases grow by ``W · offset``.
-    Without scale and offset only the stage changes, exactly.
+    Weights W from the input become ``W · scale`` and their targets' biases grow by ``W · offset``;
+    the input keeps ``unit`` and ``center`` of raw samples. Without scale and offset
+    only the stage changes, exactly.
     """
 
     name: ClassVar[str] = "fold-input"
@@ -49,8 +50,26 @@ class FoldInput(Pass):
         return (
             network.map_populations(biased)
             .map_projections(scaled)
-            .replace(input=replace(entry, scale=None, offset=None), stage="folded")
+            .replace(input=_folded(entry, scale, offset), stage="folded")
         )
+
+
+def _folded(entry: Input, scale: np.ndarray, offset: np.ndarray) -> Input:
+    """``entry`` without scale and offset, but with what they say of raw samples."""
+    unit = 1.0 / scale.astype(np.float64)
+    return replace(
+        entry,
+        scale=None,
+        offset=None,
+        unit=None if entry.scale is None else _scalar_if_equal(unit),
+        center=None if entry.offset is None else _scalar_if_equal(-offset * unit),
+    )
+
+
+def _scalar_if_equal(values: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        numbers = values.astype(np.float32)
+    return numbers[0] if (numbers == numbers[0]).all() else numbers
 
 
 def _scale_columns(p: Projection, scale: np.ndarray) -> Projection:

@@ -27,9 +27,9 @@ class Quantize(Pass):
     synapses, bias and threshold, and nothing is ever requantized. S_j is the largest that keeps its
     weights within ±127 and its threshold within ``threshold_limit``; neurons that share a block
     share a scale. Decays become Q15. Samples become int16 with the largest power-of-two scale that
-    leaves ``headroom`` above the calibrated range (above ±``input_range`` when there was no
-    calibration); their weights get a further power of two per neuron, undone by a shift.
-    Membranes saturate to ``membrane_bits``.
+    leaves ``headroom`` above the calibrated range (when there was no calibration, above
+    ±``input_range`` in the model's units, whatever raw samples that is); their weights get a
+    further power of two per neuron, undone by a shift. Membranes saturate to ``membrane_bits``.
     """
 
     name: ClassVar[str] = "quantize"
@@ -80,11 +80,14 @@ class Quantize(Pass):
     def _fraction(self, network: Network, context: Context) -> int:
         entry = network.input
         if entry.low is None or entry.high is None:
+            edges = np.repeat([[-self.input_range], [self.input_range]], entry.size, axis=1)
+            largest = float(np.abs(entry.raw(edges)).max())
+            differs = largest != self.input_range
+            raw = f" in the model's units, ±{largest:g} raw," if differs else ""
             context.note(
-                f"quantize: no calibration data; samples are assumed within ±{self.input_range:g} "
-                "and clipped beyond (give --calibrate, or quantize{input_range=...})"
+                f"quantize: no calibration data; samples are assumed within ±{self.input_range:g}"
+                f"{raw} and clipped beyond (give --calibrate, or quantize{{input_range=...}})"
             )
-            largest = self.input_range
         else:
             largest = max(abs(entry.low), abs(entry.high)) * self.headroom or 1.0
         return int(np.clip(np.floor(np.log2(SAMPLE_LIMIT / largest)), -16, 24))

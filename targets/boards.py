@@ -61,8 +61,7 @@ def _micro(
 
 
 def _qemu(name: str, target: str, clock: int, memory: Memory) -> Board:
-    core = get_target(target).description.split(" (")[0]
-    text = f"Arm {name.upper().replace('-', ' ')}, as QEMU has it: {core}"
+    text = f"Arm {name.upper().replace('-', ' ')} in QEMU"
     return Board(name, text, target, clock, memory.ram.size, memory, qemu=name)
 
 
@@ -184,6 +183,19 @@ BOARDS: dict[str, Board] = {
         ),
     )
 }
+
+
+def chosen_target(target: str | None, board: str | None) -> Target:
+    """The target that a target's name, a board's name, or both mean; the host without either.
+
+    Raises `UsageError` for unknown names and for a board with another processor than the target.
+    """
+    if board is None:
+        return get_target(target or "host")
+    chosen = get_board(board)
+    if target is not None and get_target(target).name != chosen.target:
+        raise UsageError(f"board '{board}' has a {chosen.target}: leave out --target {target}")
+    return chosen.applied()
 
 
 def get_board(name: str) -> Board:

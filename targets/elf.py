@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from elftools.common.exceptions import ELFError
 from elftools.elf.constants import P_FLAGS, SH_FLAGS
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
@@ -19,6 +19,8 @@ STACK_SECTION = ".stack"
 
 _ARCHIVE_MAGIC = b"!<arch>\n"
 _MEMBER_HEADER_BYTES = 60
+
+Found = TypeVar("Found")
 
 
 class Symbol(NamedTuple):
@@ -52,6 +54,22 @@ class Footprint:
     sections: dict[str, int]
 
 
+def _of_elf_files(read: Callable[[Path], Found]) -> Callable[[Path], Found]:
+    """``read``, with whatever a damaged file makes of it as a ToolchainError."""
+
+    @wraps(read)
+    def checked(path: Path) -> Found:
+        try:
+            return read(path)
+        except ToolchainError:
+            raise
+        except Exception as error:
+            raise ToolchainError(f"{path} is not an ELF file that can be read: {error}") from error
+
+    return checked
+
+
+@_of_elf_files
 def footprint(path: Path) -> Footprint:
     """The footprint of an ELF file, or the sum over the objects of a static archive.
 
@@ -73,6 +91,7 @@ def footprint(path: Path) -> Footprint:
     return Footprint(flash, ram, stack, dict(sorted(sections.items())))
 
 
+@_of_elf_files
 def symbols(path: Path) -> dict[str, Symbol]:
     """Functions and variables defined in an ELF file, by name; raises ToolchainError as above."""
     found: dict[str, Symbol] = {}
@@ -91,6 +110,7 @@ def symbols(path: Path) -> dict[str, Symbol]:
     return found
 
 
+@_of_elf_files
 def segments(path: Path) -> list[tuple[int, int, bytes]]:
     """Loadable contents as (address in flash, address when running, bytes); ToolchainError."""
     return [
@@ -101,6 +121,7 @@ def segments(path: Path) -> list[tuple[int, int, bytes]]:
     ]
 
 
+@_of_elf_files
 def extents(path: Path) -> list[Extent]:
     """The memory that loadable contents take when running, in order of address; ToolchainError."""
     found = [
@@ -117,6 +138,7 @@ def extents(path: Path) -> list[Extent]:
     return sorted(found)
 
 
+@_of_elf_files
 def relocated(path: Path) -> list[tuple[int, int]]:
     """Words of a shared library to fill in when it lies at address 0: (address, value).
 
@@ -136,6 +158,7 @@ def _relative_words(elf: Any, path: Path) -> Iterator[tuple[int, int]]:
                 yield int(relocation["r_offset"]), int(relocation["r_addend"])
 
 
+@_of_elf_files
 def entry_point(path: Path) -> int:
     """The address where an ELF file starts to run; raises ToolchainError as above."""
     return int(next(_elf_files(path))["e_entry"])
@@ -154,10 +177,7 @@ def _elf_files(path: Path) -> Iterator[Any]:
         raise ToolchainError(f"cannot read {path}: {error.strerror}") from error
     parts = _members(content) if content.startswith(_ARCHIVE_MAGIC) else [content]
     for part in parts:
-        try:
-            yield ELFFile(io.BytesIO(part))
-        except ELFError as error:
-            raise ToolchainError(f"{path} is not an ELF file: {error}") from error
+        yield ELFFile(io.BytesIO(part))
 
 
 def _members(archive: bytes) -> Iterator[bytes]:

@@ -15,7 +15,7 @@ from typing import Any
 import unicorn
 from unicorn import unicorn_const
 
-from l2mu_compile.errors import L2MUError, UsageError
+from l2mu_compile.errors import MismatchError, UsageError
 from l2mu_compile.targets.elf import (
     Symbol,
     entry_point,
@@ -41,7 +41,7 @@ _READ_EXECUTE = unicorn_const.UC_PROT_READ | unicorn_const.UC_PROT_EXEC
 _READ_WRITE = unicorn_const.UC_PROT_READ | unicorn_const.UC_PROT_WRITE
 
 
-class EmulationError(L2MUError):
+class EmulationError(MismatchError):
     """Emulated code faulted, ran away, or was asked for something it does not have."""
 
 

@@ -8,9 +8,7 @@ use and given to unicorn's C interface.
 from __future__ import annotations
 
 import ctypes
-import tempfile
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,12 @@ from unicorn import unicorn_const
 
 from l2mu_compile.errors import ToolchainError
 from l2mu_compile.targets.host import HOST
-from l2mu_compile.targets.toolchain import RUNTIME_DIR, compile_objects, shared_library
+from l2mu_compile.targets.toolchain import (
+    RUNTIME_DIR,
+    compile_objects,
+    shared_library,
+    temporary_directory,
+)
 
 _IT_LONGEST = 4
 _FIRST_32_BIT_PREFIX = 0b11101
@@ -119,8 +122,7 @@ def _it_block(halfwords: np.ndarray, start: int) -> list[int]:
 
 @cache
 def _hook_library() -> ctypes.CDLL:
-    with tempfile.TemporaryDirectory(prefix="l2mu-compile-") as directory:
-        place = Path(directory)
+    with temporary_directory() as place:
         objects = compile_objects(HOST, [RUNTIME_DIR / "count_instructions.c"], [], place)
         library = shared_library(HOST, objects, place / "count_instructions.so")
         return ctypes.CDLL(str(library))

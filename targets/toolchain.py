@@ -7,17 +7,19 @@ target changes is in its record. Outputs are byte for byte the same wherever the
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from l2mu_compile.errors import ToolchainError
+from l2mu_compile.errors import BudgetError, ToolchainError, reason
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.zig import zig_command, zig_environment
 
@@ -45,6 +47,19 @@ COMPILE_FLAGS = (
 )
 
 _ERROR_LINES = 8
+_OVERFLOW = re.compile(r"will not fit in region '(FLASH|RAM)': overflowed by ([0-9]+) bytes")
+
+
+class CommandFailed(ToolchainError):
+    """A tool ended with an error; ``output`` is all that it wrote."""
+
+    def __init__(self, command: Sequence[str], code: int, output: str) -> None:
+        lines = output.splitlines() or ["(no output)"]
+        first = next((i for i, line in enumerate(lines) if "error" in line), 0)
+        shown = "\n  ".join(lines[first : first + _ERROR_LINES])
+        ending = f"ended with code {code}" if code > 0 else f"was ended by signal {-code}"
+        super().__init__(f"compiler {ending}\n  {shown}\n  command: {shlex.join(command)}")
+        self.output = output
 
 
 @dataclass
@@ -78,7 +93,7 @@ def compile_objects(
     """Compile C files to ``build_dir/<stem>.o``, one zig process each, as many as there are cores.
 
     Raises ToolchainError if two sources have one stem, if zig is missing or if a file does not
-    compile (all files are tried; the first failing one in the given order is reported).
+    compile (the first of those in the given order is reported).
     """
     log = log or CommandLog()
     objects = [build_dir / f"{source.stem}.o" for source in sources]
@@ -124,11 +139,11 @@ def shared_library(
         raise ToolchainError(f"target '{target.name}' has no shared libraries")
     _make_directory(output.parent)
     log = log or CommandLog()
-    with tempfile.TemporaryDirectory(prefix="l2mu-compile-") as directory:
-        versions = Path(directory) / "exports.map"
+    with temporary_directory() as directory:
+        versions = directory / "exports.map"
         names = " ".join(f"{name};" for name in exports)
         versions.write_text(f"{{ global: {names} local: *; }};\n", encoding="ascii")
-        runtime = compile_objects(target, [RUNTIME_DIR / "memory.c"], [], Path(directory), log)
+        runtime = compile_objects(target, [RUNTIME_DIR / "memory.c"], [], directory, log)
         command = [
             *_linker(target),
             # compiler-rt has what the processor lacks, such as division; its debug information
@@ -158,7 +173,7 @@ def link_firmware(
 
     Without ``linker_script`` the target's own is written beside the output, with suffix ``.ld``.
     What ``main`` does not reach is left out, but for the functions and variables in ``keep``.
-    Raises ToolchainError, also where the image does not fit the target's memory.
+    Raises ToolchainError, and BudgetError where the image does not fit the target's memory.
     """
     _require(target, "firmware")
     _make_directory(output.parent)
@@ -175,8 +190,22 @@ def link_firmware(
         *runtime,
         *("-o", str(output)),
     ]
-    run_command(command, log or CommandLog())
+    try:
+        run_command(command, log or CommandLog())
+    except CommandFailed as error:
+        _refuse_overflow(target, error.output)
+        raise
     return output
+
+
+@contextmanager
+def temporary_directory() -> Iterator[Path]:
+    """A directory that goes when the block ends; ToolchainError where files cannot be written."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="l2mu-compile-") as name:
+            yield Path(name)
+    except OSError as error:
+        raise ToolchainError(f"cannot write temporary files: {reason(error)}") from error
 
 
 def write_linker_script(target: Target, path: Path) -> Path:
@@ -240,9 +269,12 @@ def _make_directory(path: Path) -> None:
 
 
 def _run_all(commands: Sequence[list[str]], log: CommandLog) -> None:
-    with ThreadPoolExecutor(max_workers=_cores()) as pool:
+    pool = ThreadPoolExecutor(max_workers=_cores())
+    try:
         for future in [pool.submit(run_command, command, log) for command in commands]:
             future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _cores() -> int:
@@ -261,11 +293,20 @@ def run_command(command: Sequence[str], log: CommandLog) -> None:
     output = (done.stderr + done.stdout).strip()
     log.say(output)
     if done.returncode != 0:
-        raise ToolchainError(_failure(command, done.returncode, output))
+        raise CommandFailed(command, done.returncode, output)
 
 
-def _failure(command: Sequence[str], code: int, output: str) -> str:
-    lines = output.splitlines() or ["(no output)"]
-    first = next((i for i, line in enumerate(lines) if "error" in line), 0)
-    shown = "\n  ".join(lines[first : first + _ERROR_LINES])
-    return f"compiler ended with code {code}\n  {shown}\n  command: {shlex.join(command)}"
+def _refuse_overflow(target: Target, output: str) -> None:
+    """Raise BudgetError if the linker says that a region of the target's memory is too small."""
+    excess: dict[str, int] = {}
+    for region, count in _OVERFLOW.findall(output):
+        excess[region] = max(excess.get(region, 0), int(count))
+    if not excess or target.memory is None:
+        return
+    region, count = max(excess.items(), key=lambda item: item[1])
+    size = (target.memory.flash if region == "FLASH" else target.memory.ram).size
+    name = region if region == "RAM" else region.lower()
+    raise BudgetError(
+        f"the firmware needs {count} bytes more than the {size} bytes of {name} of {target.name}; "
+        "make the network smaller"
+    )

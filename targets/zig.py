@@ -11,7 +11,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from l2mu_compile.errors import ToolchainError
+from l2mu_compile.errors import ToolchainError, reason
 
 _CACHE_VARIABLES = ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")
 
@@ -34,12 +34,33 @@ def zig_command() -> tuple[str, ...]:
 
 
 def zig_environment() -> dict[str, str]:
-    """This process's environment, with zig's cache directories set where they were not."""
+    """This process's environment, with zig's cache directories set where they were not.
+
+    Raises ToolchainError for one that was set and cannot be written: zig might hang.
+    """
     environment = dict(os.environ)
     for variable in _CACHE_VARIABLES:
-        if not environment.get(variable):
+        if environment.get(variable):
+            _require_cache(variable, environment[variable])
+        else:
             environment[variable] = str(_cache_directory())
     return environment
+
+
+@cache
+def _require_cache(variable: str, directory: str) -> None:
+    try:
+        _try_to_write(Path(directory))
+    except OSError as error:
+        raise ToolchainError(
+            f"{variable}={directory}: the C compiler's cache cannot be written: {reason(error)}"
+        ) from error
+
+
+def _try_to_write(directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=directory):
+        return
 
 
 @cache
@@ -47,10 +68,19 @@ def _cache_directory() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
     directory = Path(base) / "l2mu-compile" / "zig"
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            return directory
+        _try_to_write(directory)
     except OSError:
+        return _temporary_cache()
+    return directory
+
+
+def _temporary_cache() -> Path:
+    try:
         temporary = Path(tempfile.mkdtemp(prefix="l2mu-compile-zig-"))
-        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-        return temporary
+    except OSError as error:
+        text = (
+            f"no directory for the C compiler's cache: {reason(error)} (set ZIG_GLOBAL_CACHE_DIR)"
+        )
+        raise ToolchainError(text) from error
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    return temporary

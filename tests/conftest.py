@@ -8,7 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from command_line import ok
 from hypothesis import HealthCheck, settings
+from reference_models import RawNet, save_state
+from refusals import WINDOWS, write_windows
 
 from l2mu_compile.program import Program
 from l2mu_compile.targets.devices import HostModel
@@ -143,3 +146,21 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return known[name, int8]
 
     return get
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory of the test's own to work in, on a terminal 80 columns wide."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a checkpoint, windows, and host code for it in ``out``."""
+    folder = tmp_path_factory.mktemp("compiled")
+    save_state(RawNet().state_dict(), folder / "net.pt")
+    write_windows(folder / WINDOWS)
+    ok("compile", folder / "net.pt", "-o", folder / "out")
+    return folder

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from l2mu_compile.network import (
     READOUT_RULES,
+    SENSOR_ARRAYS,
     Input,
     Network,
     Population,
@@ -29,7 +30,7 @@ from l2mu_compile.targets.registry import get_target
 from l2mu_compile.text import digest, parse, to_text
 from l2mu_compile.verify import verify
 
-PARAMETERS = ("alpha", "beta", "threshold", "bias", "shift", "scale", "offset")
+PARAMETERS = ("alpha", "beta", "threshold", "bias", "shift", *SENSOR_ARRAYS)
 AWKWARD_SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33)
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 

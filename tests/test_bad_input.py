@@ -1,44 +1,18 @@
-"""Bad input through the command line: the right exit code, one line that says what and where, no
-traceback, and nothing left behind."""
+"""Bad models through the command line."""
 
 from __future__ import annotations
 
-import os
 import pickle
-import shutil
 import struct
-import subprocess
 import sys
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from command_line import Result, run
 from reference_models import CellNet, Options, RawNet, save_state
-
-from l2mu_compile.report import load_report
-from l2mu_compile.targets import zig
-from l2mu_compile.text import load_network
-
-CALIBRATE = "windows.npz"
-
-
-def refused(code: int, *texts: str, arguments: tuple[str | Path, ...]) -> str:
-    """Run; it must end with ``code`` and one line that holds all ``texts``."""
-    before = sorted(Path.cwd().rglob("*"))
-    result = run(*arguments)
-    assert result.code == code, result.err
-    assert result.err.count("\n") == 1, result.err
-    assert result.err.startswith("error: ")
-    assert "Traceback" not in result.err
-    assert result.out == ""
-    for text in texts:
-        assert text in result.err
-    assert sorted(Path.cwd().rglob("*")) == before, "something was left behind"
-    return result.err
+from refusals import refused, refused_alone, state
 
 
 @pytest.fixture(autouse=True)
@@ -47,26 +21,6 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     return tmp_path
-
-
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory) -> Path:
-    """A folder with a network, its windows and host code for it."""
-    folder = tmp_path_factory.mktemp("compiled")
-    save_state(RawNet().state_dict(), folder / "net.pt")
-    write_windows(folder / CALIBRATE)
-    result = run("compile", folder / "net.pt", "-o", folder / "out")
-    assert result.code == 0, result.err
-    return folder
-
-
-def write_windows(path: Path, steps: int = 12, channels: int = 6, **changes) -> None:
-    arrays = {"x": np.random.default_rng(0).normal(size=(5, steps, channels)).astype("f4")}
-    np.savez(path, **{**arrays, "y": np.arange(5) % 3, **changes})
-
-
-def state(**options) -> dict:
-    return dict(RawNet(Options(**options)).state_dict())
 
 
 # ---- models ----
@@ -333,6 +287,11 @@ class Fails(net()):
         raise OSError("no sensor\\x1b[2J\\nfound")
 
 
+class Leaves(net()):
+    def middle(self, x):
+        sys.exit(0)
+
+
 def raises():
     raise ValueError("two\\nlines")
 
@@ -396,399 +355,12 @@ def test_state_dict_that_does_not_fit_the_module(modules):
     refused(3, "net.pt: does not fit the module", "fc.weight", arguments=arguments)
 
 
-# ---- windows ----
-
-
-def raw_npz(header: str, payload: bytes = b"", name: str = "x.npy") -> None:
-    """An .npz whose array ``x`` has this .npy header."""
-    text = header.encode().ljust(117) + b"\n"
-    data = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + payload
-    with zipfile.ZipFile(CALIBRATE, "w") as archive:
-        archive.writestr(name, data)
-
-
-def header(shape: str, dtype: str = "'<f4'") -> str:
-    return f"{{'descr': {dtype}, 'fortran_order': False, 'shape': {shape}, }}"
-
-
-BAD_WINDOWS = {
-    "missing": (lambda: None, "No such file"),
-    "not a zip": (lambda: Path(CALIBRATE).write_text("x"), "not a zip file"),
-    "no x": (lambda: np.savez(CALIBRATE, z=np.ones(3)), "no array 'x'"),
-    "flat": (lambda: write_windows(CALIBRATE, x=np.ones((5, 6))), "x is float64 [5, 6]; expected"),
-    "none": (lambda: write_windows(CALIBRATE, x=np.ones((0, 9, 6))), "expected numbers"),
-    "text": (lambda: write_windows(CALIBRATE, x=np.full((5, 9, 6), "a")), "expected numbers"),
-    "complex": (lambda: write_windows(CALIBRATE, x=np.ones((5, 9, 6), "c8")), "expected numbers"),
-    "objects": (
-        lambda: write_windows(CALIBRATE, x=np.full((5, 9, 6), None)),
-        "not what it holds",
-    ),
-    "NaN": (
-        lambda: write_windows(CALIBRATE, x=np.full((5, 9, 6), np.nan)),
-        "x holds NaN or infinity (window 0)",
-    ),
-    "infinity": (
-        lambda: write_windows(CALIBRATE, x=np.stack([np.ones((9, 6)), np.full((9, 6), 1e300)])),
-        "y is",
-    ),
-    "channels": (lambda: write_windows(CALIBRATE, channels=5), "reads [windows, steps, 6]"),
-    "labels of another length": (lambda: write_windows(CALIBRATE, y=np.arange(4)), "expected int"),
-    "real labels": (lambda: write_windows(CALIBRATE, y=np.ones(5)), "y is float64 [5]"),
-    "labels too high": (lambda: write_windows(CALIBRATE, y=np.full(5, 3)), "between 0 and 2"),
-    "labels below 0": (lambda: write_windows(CALIBRATE, y=np.full(5, -1)), "between 0 and 2"),
-    "claims much": (lambda: raw_npz(header("(1000000, 1000000, 6)")), "not what it holds"),
-    "claims overflow": (lambda: raw_npz(header(f"({2**62}, 4, 6)")), "not what it holds"),
-    "claims below 0": (lambda: raw_npz(header("(-1, -1, 6)"), bytes(24)), "cannot read windows"),
-    "pickled": (lambda: raw_npz(header("(1, 1, 6)", "'|O'"), bytes(48)), "not what it holds"),
-    "deep header": (lambda: raw_npz("(" * 9000), "cannot read windows"),
-    "code in header": (
-        lambda: raw_npz("__import__('os').mkdir('ran')"),
-        "cannot read windows",
-    ),
-    "no header": (
-        lambda: zipfile.ZipFile(CALIBRATE, "w").writestr("x.npy", b"short"),
-        "cannot read windows",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", BAD_WINDOWS)
-def test_windows(compiled, case):
-    make, text = BAD_WINDOWS[case]
-    make()
-    arguments = ("verify", compiled / "out", "--data", CALIBRATE)
-    refused(3, text, arguments=arguments)
-
-
-@pytest.mark.parametrize("case", ["channels", "labels too high", "NaN"])
-def test_compile_refuses_windows_too(compiled, case):
-    make, text = BAD_WINDOWS[case]
-    make()
-    arguments = ("compile", compiled / "net.pt", "--calibrate", CALIBRATE, "-o", "out")
-    refused(3, text, arguments=arguments)
-    assert not Path("out").exists()
-
-
-def test_encrypted_npz():
-    write_windows(CALIBRATE)
-    data = bytearray(Path(CALIBRATE).read_bytes())
-    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        place = -1
-        while (place := data.find(mark, place + 1)) >= 0:
-            data[place + offset] |= 1
-    Path(CALIBRATE).write_bytes(data)
-    torch.save(state(), "net.pt")
-    arguments = ("compile", "net.pt", "--calibrate", CALIBRATE)
-    refused(3, f"{CALIBRATE}: cannot read windows", arguments=arguments)
-
-
-# ---- output directories ----
-
-
-def test_output_with_foreign_files(compiled):
-    Path("home").mkdir()
-    Path("home/letter").write_text("dear")
-    arguments = ("compile", compiled / "net.pt", "-o", "home")
-    refused(2, "home: holds files this tool did not write", arguments=arguments)
-    assert Path("home/letter").read_text() == "dear"
-
-
-def test_output_that_is_a_file(compiled):
-    Path("file").write_text("text")
-    for place, text in (
-        ("file", "is not a directory"),
-        ("file/out", "cannot be written"),
-        ("/proc/nothing/out", "cannot be written"),
-        (".", "give -o the name of a directory"),
-        ("..", "give -o the name of a directory"),
-    ):
-        refused(2, text, arguments=("compile", compiled / "net.pt", "-o", place))
-    assert Path("file").read_text() == "text"
-
-
-def test_output_that_is_a_link(compiled):
-    Path("real").mkdir()
-    Path("link").symlink_to("real")
-    refused(2, "is not a directory", arguments=("compile", compiled / "net.pt", "-o", "link"))
-
-
-def test_failure_keeps_the_earlier_output(compiled):
-    shutil.copytree(compiled / "out", "out")
-    torch.save(state() | {"e_z": torch.ones(2)}, "net.pt")
-    before = {p: p.read_bytes() for p in Path("out").rglob("*") if p.is_file()}
-    refused(3, "e_z", arguments=("compile", "net.pt", "-o", "out"))
-    assert {p: p.read_bytes() for p in Path("out").rglob("*") if p.is_file()} == before
-
-
-def test_internal_errors_are_one_line_too(compiled, monkeypatch):
-    def broken(*_):
-        raise KeyError("a\nb")
-
-    monkeypatch.setattr("l2mu_compile.compiler.lower", broken)
-    arguments = ("compile", compiled / "net.pt", "-o", "out")
-    refused(1, "internal error at ", "KeyError", "L2MU_DEBUG=1", arguments=arguments)
-
-
-def test_interruption(compiled, monkeypatch):
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("l2mu_compile.compiler.build", interrupted)
-    arguments = ("compile", compiled / "net.pt", "-o", "out")
-    refused(130, "interrupted", arguments=arguments)
-
-
-# ---- toolchain ----
-
-
-def test_missing_compiler(compiled, monkeypatch):
-    monkeypatch.setattr(zig, "find_spec", lambda name: None)
-    zig.zig_command.cache_clear()
-    try:
-        arguments = ("compile", compiled / "net.pt", "-o", "out")
-        refused(6, "no C compiler: install zig", arguments=arguments)
-    finally:
-        zig.zig_command.cache_clear()
-
-
-def test_failing_compiler(compiled, monkeypatch):
-    broken = (sys.executable, "-c", "print('main.c:1: error: no\\n  memory'); raise SystemExit(1)")
-    monkeypatch.setattr("l2mu_compile.targets.toolchain.zig_command", lambda: broken)
-    arguments = ("compile", compiled / "net.pt", "-o", "out")
-    refused(6, "compiler ended with code 1", "error: no memory", arguments=arguments)
-
-
-# ---- compiled directories ----
-
-
-@pytest.fixture
-def copy(compiled):
-    shutil.copytree(compiled / "out", "out")
-    return Path("out")
-
-
-def verify(folder, compiled):
-    return ("verify", folder, "--data", compiled / CALIBRATE)
-
-
-def test_verify_something_else(compiled, here):
-    Path("dir").mkdir()
-    refused(3, "report.json: cannot read the report", arguments=verify("dir", compiled))
-    refused(3, "report.json: cannot read the report", arguments=verify("nowhere", compiled))
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("{", "Invalid JSON"),
-        ("{}", "Field required"),
-        ('{"format_version": "x"}', "format_version: Input should be 1"),
-    ],
-)
-def test_bad_report(compiled, copy, text, reason):
-    (copy / "report.json").write_text(text)
-    refused(3, "report.json: ", reason, arguments=verify(copy, compiled))
-
-
-def test_report_of_an_unknown_target(compiled, copy):
-    report = load_report(copy / "report.json").model_copy(update={"target": "cortex-m99"})
-    (copy / "report.json").write_text(report.to_json())
-    refused(2, "unknown target 'cortex-m99'", arguments=verify(copy, compiled))
-
-
-def test_changed_files(compiled, copy):
-    source = next(copy.glob("src/*.c"))
-    source.write_text(source.read_text() + " ")
-    refused(3, f"{source}: has changed since", arguments=verify(copy, compiled))
-    source.unlink()
-    refused(3, f"{source}: is missing since", arguments=verify(copy, compiled))
-
-
-@pytest.mark.parametrize(
-    ("change", "texts"),
-    [
-        (lambda t: t.replace("network net", "network 1net"), ["'1net'", "identifier"]),
-        (lambda t: t.replace("lif[5]", "lif[6]"), ["u.x: weights map 6 to 5 neurons"]),
-        (lambda t: t.replace("lif[5]", "owl[5]"), ["unknown neuron 'owl'; known:"]),
-        (lambda t: t + "  planet earth\n", ["unknown line kind 'planet'"]),
-        (lambda t: t.replace("dense[7,7] @h.h.last#", "dense[7,7] @h.h.last#f"), ["digest"]),
-        (lambda t: t.replace("@h.h.last", "@nothing"), ["'nothing'", "not in"]),
-        (lambda t: t.replace("spike_count", "vote"), ["vote"]),
-        (lambda t: t.replace("delay=1", "delay=7"), ["delay"]),
-        (lambda t: t.replace("delay=1", "dalay=1"), ["unexpected 'dalay=1'"]),
-        (lambda t: "", ["no 'network' line"]),
-        (lambda t: t + t, ["second 'network'"]),
-        (lambda t: "\n".join(t.splitlines()[:-1]), ["expected one 'readout' line, found 0"]),
-    ],
-)
-def test_network_texts(compiled, change, texts):
-    shutil.copy(compiled / "out/float/network.safetensors", "net.safetensors")
-    text = (compiled / "out/float/network.txt").read_text()
-    assert change(text) != text
-    Path("net.txt").write_text(change(text))
-    for arguments in (("inspect", "net.txt"), ("opt", "net.txt", "-p", "remove-dead")):
-        refused(3, "net.txt: ", arguments=arguments)
-    line = refused(3, "net.txt: ", arguments=("inspect", "net.txt"))
-    assert any(text in line for text in texts), line
-
-
-def test_options_that_a_network_text_has_no_use_for(compiled):
-    text = compiled / "out/float/network.txt"
-    for option, value in (("--readout", "max_membrane"), ("--params", "p.json"), ("--inputs", "6")):
-        refused(2, f"{option} belongs to", arguments=("inspect", text, option, value))
-
-
-def test_network_files(compiled):
-    refused(3, "none.txt: cannot read", arguments=("inspect", "none.txt"))
-    Path("bytes.txt").write_bytes(b"\xff\xfe\x00")
-    refused(3, "bytes.txt: cannot read", arguments=("inspect", "bytes.txt"))
-    shutil.copy(compiled / "out/float/network.txt", "net.txt")
-    refused(3, "net.txt: ", "not in the .safetensors sidecar", arguments=("inspect", "net.txt"))
-    Path("net.safetensors").write_bytes(b"junk")
-    refused(3, "net.safetensors: cannot read weights", arguments=("inspect", "net.txt"))
-
-
-def tamper(copy, source):
-    """Put another model's library in the directory, with a report that says it belongs there."""
-    library = next((copy / "lib").glob("libnet.so"))
-    fresh = library.with_suffix(".new")
-    shutil.copy(next((source / "lib").glob("libnet.so")), fresh)
-    fresh.replace(library)
-    own, other = (load_report(folder / "report.json") for folder in (copy, source))
-    digests = {a.path: a for a in other.artifacts}
-    name = library.relative_to(copy).as_posix()
-    artifacts = [digests[name] if a.path == name else a for a in own.artifacts]
-    report = own.model_copy(update={"artifacts": artifacts})
-    (copy / "report.json").write_text(report.to_json())
-
-
-@pytest.fixture(scope="module")
-def other(tmp_path_factory) -> Path:
-    """Host code of a network of the same shape with other weights."""
-    folder = tmp_path_factory.mktemp("other")
-    save_state(RawNet(Options(seed=8)).state_dict(), folder / "net.pt")
-    assert run("compile", folder / "net.pt", "-o", folder / "out").code == 0
-    return folder / "out"
-
-
-def test_wrong_code_is_a_mismatch(compiled, copy, other):
-    tamper(copy, other)
-    result = run(*verify(copy, compiled))
-    assert result.code == 4
-    assert result.err.count("\n") == 1
-    assert result.err.startswith("error: not bit-exact on host: window 0, step 0, ")
-    check = load_report(copy / "report.json").verify
-    assert check is not None
-    assert not check.bit_exact
-    assert check.first_difference is not None
-    assert check.first_difference.expected != check.first_difference.actual
-
-
-def test_mismatch_as_json(compiled, copy, other):
-    tamper(copy, other)
-    result = run(*verify(copy, compiled), "--json")
-    assert result.code == 4
-    assert result.json["error"]["exit_code"] == 4
-
-
-# ---- usage ----
-
-USAGE = {
-    "unknown target": (["compile", "NET", "--target", "cortex-m44"], "did you mean 'cortex-m4'?"),
-    "unknown pass": (["compile", "NET", "--passes", "quantise"], "did you mean 'quantize'?"),
-    "unknown pass option": (
-        ["compile", "NET", "--passes", "quantize{gain=2}"],
-        "pass quantize: unexpected 'gain=2'; its options: headroom",
-    ),
-    "bad pass value": (
-        ["compile", "NET", "--passes", "calibrate{windows=many}"],
-        "pass calibrate: windows=many",
-    ),
-    "unreadable pipeline": (["compile", "NET", "--passes", "a b"], "cannot read"),
-    "unfinished pipeline": (["compile", "NET", "--passes", "remove-dead"], "end with plan-memory"),
-    "print after nothing": (["compile", "NET", "--print-after", "x"], "--print-after x: not among"),
-    "scale": (["compile", "NET", "--input-scale", "big"], "--input-scale big: write numbers"),
-    "infinite": (["compile", "NET", "--input-offset", "1,inf"], "--input-offset 1,inf: write"),
-    "two scales": (["compile", "NET", "--input-scale", "1,2"], "--input-scale: 2 numbers for 6"),
-    "no model": (["inspect"], "give a checkpoint"),
-    "inputs of a file": (["compile", "NET", "--inputs", "6"], "--inputs belongs to a --module"),
-    "parameters of a module": (
-        ["compile", "--module", "a:b", "--params", "p.json"],
-        "--params belongs to a checkpoint",
-    ),
-    "unknown option": (["inspect", "NET", "--frobnicate"], "No such option: --frobnicate"),
-    "unknown command": (["comp"], "No such command 'comp'"),
-    "unknown numbers": (["compile", "NET", "--quantize", "int4"], "'--quantize'"),
-    "no data": (["verify", "NET"], "Missing option '--data'"),
-    "no windows": (["verify", "NET", "--data", "x", "--windows", "0"], "'--windows'"),
-    "text to a checkpoint": (["opt", "NET", "-p", "remove-dead", "-o", "a.pt"], "ends in .txt"),
-    "opt target": (["opt", "NET", "-p", "remove-dead", "--target", "z80"], "unknown target 'z80'"),
-}
-
-
-@pytest.mark.parametrize("case", USAGE)
-def test_usage(compiled, case):
-    arguments, text = USAGE[case]
-    arguments = tuple(compiled / "net.pt" if a == "NET" else a for a in arguments)
-    refused(2, text, arguments=arguments)
-
-
-def test_usage_errors_name_the_help():
-    refused(2, "(see l2mu-compile verify --help)", arguments=("verify",))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code"),
-    [
-        (("inspect", "none.pt"), 3),
-        (("compile", "none.pt", "--target", "none"), 2),
-        (("compile", "none.pt", "--bogus"), 2),
-        (("verify", "none", "--data", "none.npz"), 3),
-        (("opt", "none.txt", "-p", "none"), 2),
-    ],
-)
-def test_errors_as_json(arguments, code):
-    result = run(*arguments, "--json")
-    assert result.code == code
-    assert result.err == ""
-    error = result.json["error"]
-    assert error["exit_code"] == code
-    assert error["message"]
-
-
-# ---- real processes ----
-
-
-def spawn(*arguments, **environment):
-    command = [sys.executable, "-m", "l2mu_compile.cli", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
-    return Result(done.returncode, done.stdout, done.stderr)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "text"),
-    [
-        (("inspect", "net.pt"), 3, "error: net.pt: key 'W_x' holds NaN or infinity\n"),
-        (("inspect", "net.pt", "--what"), 2, "error: No such option: --what"),
-        (("compile", "net.pt", "--target", "none"), 2, "error: unknown target 'none'"),
-    ],
-)
-def test_processes(arguments, code, text):
+def test_in_a_process_of_its_own():
     torch.save(BAD_STATES["NaN"][0](), "net.pt")
-    result = spawn(*arguments)
-    assert (result.code, result.out) == (code, "")
-    assert result.err.startswith(text)
-    assert result.err.count("\n") == 1
+    text = "error: net.pt: key 'W_x' holds NaN or infinity\n"
+    assert refused_alone(3, arguments=("inspect", "net.pt")) == text
 
 
-def test_traceback_on_request(compiled, monkeypatch):
-    monkeypatch.setenv("L2MU_DEBUG", "1")
-    monkeypatch.setattr("l2mu_compile.compiler.lower", lambda *_: 1 / 0)
-    result = run("compile", compiled / "net.pt", "-o", "out")
-    assert result.code == 1
-    assert "Traceback" in result.err
-
-
-def test_good_network_loads_again(compiled):
-    """The texts above are refused for what was changed in them, not as they are."""
-    assert load_network(compiled / "out/float/network.txt").name == "net"
+def test_module_that_ends_the_process(modules):
+    arguments = ("inspect", "--module", f"{modules}:Leaves", "--inputs", 3)
+    refused(3, "code of the module called sys.exit(0)", arguments=arguments)

@@ -10,7 +10,7 @@ from conftest import HostCompiler
 from networks import f32, l2mu, late_reader, planned, samples
 from numpy.typing import NDArray
 
-from l2mu_compile.differential import CHUNK, compare
+from l2mu_compile.differential import PART_WINDOWS, compare
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import Network
 from l2mu_compile.program import Program, lower
@@ -39,16 +39,16 @@ def data(program: Program, name: str) -> NDArray:
 def test_right_code_agrees(host: HostCompiler, quantized: bool) -> None:
     network = planned(l2mu(), quantized)
     program, model = compiled(host, network)
-    x = samples(network, windows=CHUNK + 3, steps=6)
+    x = samples(network, windows=PART_WINDOWS + 3, steps=6)
     told: list[tuple[int, int]] = []
-    found = compare(network, program, model, x, lambda *at: told.append(at))
+    found = compare(network, program, lambda: model, x, lambda *at: told.append(at))
     expected = run(network, x)
     assert found.first_difference is None
     assert found.decisions.tolist() == expected.decisions.tolist()
     assert found.spike_totals == expected.spike_totals
     assert found.operations == expected.operations
-    assert (found.windows, found.steps) == (CHUNK + 3, 6)
-    assert told[-1] == (CHUNK + 3, CHUNK + 3)
+    assert (found.windows, found.steps) == (PART_WINDOWS + 3, 6)
+    assert told[-1] == (PART_WINDOWS + 3, PART_WINDOWS + 3)
 
 
 @pytest.mark.parametrize("quantized", QUANTIZED)
@@ -68,7 +68,7 @@ def test_a_wrong_constant_is_found_where_it_acts(
     values = data(program, constant)
     values[element] += 1
     model = host.model(with_data(program, constant, values))
-    difference = compare(network, program, model, samples(network)).first_difference
+    difference = compare(network, program, lambda: model, samples(network)).first_difference
     assert difference is not None
     assert (difference.window, difference.step) == (0, 0)
     assert (difference.quantity, difference.neuron) == (quantity, neuron)
@@ -83,7 +83,7 @@ def test_a_wrong_synapse_is_found_in_the_first_step_it_carries_a_spike(host: Hos
     model = host.model(with_data(program, "b_from_a_last", values))
     x = f32(np.zeros((2, 5, 2)))
     x[1, 2, 0] = 2  # a[0] spikes in step 2 of window 1; b hears of it a step later
-    difference = compare(network, program, model, x).first_difference
+    difference = compare(network, program, lambda: model, x).first_difference
     assert difference is not None
     assert (difference.window, difference.step) == (1, 3)
     assert (difference.quantity, difference.neuron) == ("b_membrane", 0)
@@ -95,7 +95,7 @@ def test_a_wrong_threshold_is_found_in_the_spikes(host: HostCompiler) -> None:
     program = lower(network)
     model = host.model(with_data(program, "a_threshold", f32([0.5])))
     x = f32([[[0.75, 0], [0, 0]]])
-    difference = compare(network, program, model, x).first_difference
+    difference = compare(network, program, lambda: model, x).first_difference
     assert difference is not None
     assert (difference.quantity, difference.step) == ("a_spikes", 0)
     assert (difference.expected, difference.actual) == (0, 1)
@@ -105,7 +105,7 @@ def test_only_the_first_difference_is_kept_but_every_window_is_run(host: HostCom
     network = planned(l2mu())
     program = lower(network)
     model = host.model(with_data(program, "enc_bias", data(program, "enc_bias") + f32(1)))
-    found = compare(network, program, model, samples(network, windows=5))
+    found = compare(network, program, lambda: model, samples(network, windows=5))
     assert found.first_difference is not None
     assert found.first_difference.window == 0
     assert found.decisions.shape == (5,)
@@ -138,7 +138,7 @@ def test_the_sign_of_a_zero_is_a_difference(host: HostCompiler) -> None:
     network = planned(late_reader())
     program, model = compiled(host, network)
     minus_zero = Tampered(model, place(program, "b_membrane") + 4, f32(-0.0).tobytes())
-    difference = compare(network, program, minus_zero, SILENCE).first_difference
+    difference = compare(network, program, lambda: minus_zero, SILENCE).first_difference
     assert difference is not None
     assert (difference.quantity, difference.neuron) == ("b_membrane", 1)
 
@@ -151,9 +151,9 @@ def test_one_not_a_number_is_as_good_as_another(host: HostCompiler) -> None:
     at = place(program, "a_membrane")
     # a reads both channels, so both of its membranes are NaN: of which sign is left open.
     other = Tampered(model, at, np.uint32([0xFFC00001, 0x7FC00002]).tobytes())
-    assert compare(network, program, other, x).first_difference is None
+    assert compare(network, program, lambda: other, x).first_difference is None
     number = Tampered(model, at, f32([1]).tobytes())
-    assert compare(network, program, number, x).first_difference is not None
+    assert compare(network, program, lambda: number, x).first_difference is not None
 
 
 def test_a_spike_list_is_compared_up_to_its_count(host: HostCompiler) -> None:
@@ -161,9 +161,9 @@ def test_a_spike_list_is_compared_up_to_its_count(host: HostCompiler) -> None:
     program, model = compiled(host, network)
     at = place(program, "a_spikes")
     beyond = Tampered(model, at + 2, b"\x07\x00")
-    assert compare(network, program, beyond, SILENCE).first_difference is None
+    assert compare(network, program, lambda: beyond, SILENCE).first_difference is None
     count = Tampered(model, at, b"\x01\x00")
-    difference = compare(network, program, count, SILENCE).first_difference
+    difference = compare(network, program, lambda: count, SILENCE).first_difference
     assert difference is not None
     assert difference.quantity == "a_spikes"
 
@@ -172,7 +172,7 @@ def test_a_wrong_score_is_found_at_the_end_of_the_window(host: HostCompiler) -> 
     network = planned(late_reader())
     program, model = compiled(host, network)
     wrong = Tampered(model, place(program, "score"), b"\x05\x00\x00\x00")
-    difference = compare(network, program, wrong, SILENCE).first_difference
+    difference = compare(network, program, lambda: wrong, SILENCE).first_difference
     assert difference is not None
     assert (difference.quantity, difference.step, difference.actual) == ("score", 2, 5)
 
@@ -180,8 +180,8 @@ def test_a_wrong_score_is_found_at_the_end_of_the_window(host: HostCompiler) -> 
 def test_causes_are_reported_before_their_effects(host: HostCompiler) -> None:
     network = planned(l2mu())
     program = lower(network)
-    wrong = with_data(program, "enc_bias", data(program, "enc_bias") + f32(5))
-    difference = compare(network, program, host.model(wrong), samples(network)).first_difference
+    wrong = host.model(with_data(program, "enc_bias", data(program, "enc_bias") + f32(5)))
+    difference = compare(network, program, lambda: wrong, samples(network)).first_difference
     assert difference is not None
     assert difference.quantity == "enc_membrane"
 
@@ -189,7 +189,7 @@ def test_causes_are_reported_before_their_effects(host: HostCompiler) -> None:
 def test_a_wrong_decision_is_a_difference(host: HostCompiler) -> None:
     network = planned(l2mu())
     program, model = compiled(host, network)
-    found = compare(network, program, Tampered(model, decision=1), samples(network))
+    found = compare(network, program, lambda: Tampered(model, decision=1), samples(network))
     difference = found.first_difference
     assert difference is not None
     assert (difference.quantity, difference.window, difference.step) == ("decision", 0, 11)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from command_line import ok
 
-from l2mu_compile.compiler import load_host_model
+from l2mu_compile.compiled import load_host_model
 from l2mu_compile.frontend import Model, load_model
 from l2mu_compile.interpreter import run
 from l2mu_compile.report import Report

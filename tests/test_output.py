@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from l2mu_compile.errors import UsageError
-from l2mu_compile.output import check_output, files_below, whole_directory, write_whole
+from l2mu_compile.output import (
+    check_output,
+    file_digest,
+    files_below,
+    whole_directory,
+    write_together,
+    write_whole,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +75,56 @@ def test_interrupted_swap_puts_back_what_was_there(monkeypatch):
     assert Path("out/report.json").read_text() == REPORT
 
 
+def left_over(name: str, *parts: str) -> Path:
+    work = Path(name)
+    for part in parts:
+        (work / part).mkdir(parents=True)
+        (work / part / "report.json").write_text(part)
+    return work
+
+
+def test_left_over_directories_go():
+    """Of this output only, and only what has the form of ours."""
+    left_over(".out.l2mu-tmp-dead", "new")
+    left_over(".out.l2mu-tmp-old", "new", "old")
+    kept = [
+        left_over(".other.l2mu-tmp-dead", "new"),
+        left_over(".out.l2mu-tmp-other", "data"),
+        left_over(".out", "new"),
+        left_over("place", "new"),
+    ]
+    Path(".out.l2mu-tmp-link").symlink_to("place")
+    Path("out").mkdir()
+    with whole_directory(Path("out")) as folder:
+        (folder / "report.json").write_text("new")
+    found = {path.name for path in Path().iterdir()}
+    assert found == {"out", ".out.l2mu-tmp-link", *(path.name for path in kept)}
+
+
+def test_a_directory_in_use_is_left_alone():
+    with whole_directory(Path("out")) as first:
+        with whole_directory(Path("out")) as second:
+            (second / "report.json").write_text(REPORT)
+        assert first.is_dir()
+        (first / "report.json").write_text("first")
+    assert names() == ["out", "out/report.json"]
+    assert Path("out/report.json").read_text() == "first"
+
+
+def test_output_taken_away_by_a_killed_run_is_put_back():
+    left_over(".out.l2mu-tmp-dead", "new", "old")
+    with pytest.raises(ZeroDivisionError), whole_directory(Path("out")):
+        assert Path("out/report.json").read_text() == "old"
+        raise ZeroDivisionError
+    assert names() == ["out", "out/report.json"]
+
+
+def test_siblings_of_the_fresh_directory_go():
+    with whole_directory(Path("out")) as folder:
+        folder.with_name("objects").mkdir()
+    assert names() == ["out"]
+
+
 def test_own_files_go():
     Path("out").mkdir()
     Path("out/report.json").write_text(REPORT)
@@ -87,7 +144,10 @@ def test_free_places():
         check_output(Path(name))
 
 
-@pytest.mark.parametrize("report", ["", "{}", "[]", REPORT])
+@pytest.mark.parametrize(
+    "report",
+    ["", "{}", "[]", "[" * 9999, '{"artifacts": [{"path": 5}]}', "{'artifacts': 5}", REPORT],
+)
 def test_a_report_does_not_make_other_files_ours(report):
     Path("project").mkdir()
     Path("project/report.json").write_text(report)
@@ -103,6 +163,10 @@ def test_a_report_does_not_make_other_files_ours(report):
         ("link", "is not a directory"),
         ("loose", "is not a directory"),
         ("foreign", "holds files this tool did not write"),
+        ("/proc", "is a mount point; give -o a name below it"),
+        ("x" * 300, "cannot be written: File name too long"),
+        ("a\0b", "cannot write to names with"),
+        ("100%", "the C compiler cannot write to names with '%' in them"),
         (".", "give -o the name of a directory"),
         ("foreign/..", "give -o the name of a directory"),
     ],
@@ -119,7 +183,23 @@ def test_places_that_are_not_free(name, reason):
     assert names() == before
 
 
-@pytest.mark.parametrize("name", ["file/out", "/proc/nothing/out", "/proc/out"])
+def test_parents_made_for_nothing_go_again():
+    Path("a").mkdir()
+    with pytest.raises(ZeroDivisionError), whole_directory(Path("a/b/c/out")):
+        raise ZeroDivisionError
+    assert names() == ["a"]
+
+
+def test_errors_in_the_block_name_the_output():
+    with (
+        pytest.raises(UsageError, match=r"^out: cannot be written: No space left on device$"),
+        whole_directory("out"),
+    ):
+        Path("/dev/full").write_text("x")
+    assert names() == []
+
+
+@pytest.mark.parametrize("name", ["file/out", "file/a/out", "/proc/nothing/out", "/proc/out"])
 def test_places_that_cannot_be_written(name):
     Path("file").touch()
     with pytest.raises(UsageError, match="cannot be written"), whole_directory(Path(name)):
@@ -149,10 +229,28 @@ def test_write_whole_leaves_no_litter(monkeypatch):
     assert Path("text").read_text() == "old"
 
 
+def test_write_together_replaces_all_or_nothing():
+    Path("a").write_text("old")
+    write_together({Path("a"): "new", Path("b"): b"new"})
+    assert [Path(name).read_text() for name in names()] == ["new", "new"]
+    with pytest.raises(FileNotFoundError):
+        write_together({Path("a"): "newer", Path("none/b"): "newer"})
+    assert names() == ["a", "b"]
+    assert Path("a").read_text() == "new"
+
+
+def test_temporary_files_of_ours_are_not_foreign():
+    """A process killed while it replaced a file leaves one."""
+    Path("out").mkdir()
+    Path("out/report.json").write_text(REPORT)
+    Path("out/.report.json.l2mu-tmp-dead").touch()
+    check_output(Path("out"))
+
+
 def test_files_below():
     Path("d/e").mkdir(parents=True)
     for name, text in (("d/z", "zz"), ("d/e/a", "")):
         Path(name).write_text(text)
     found = files_below(Path("d"))
     assert [(name, size) for name, size, _ in found] == [("e/a", 0), ("z", 2)]
-    assert found[1][2] == hashlib.sha256(b"zz").hexdigest()
+    assert found[1][2] == file_digest(Path("d/z")) == hashlib.sha256(b"zz").hexdigest()

@@ -34,6 +34,7 @@ FULL = {
     "verify": {
         "windows": 1,
         "steps": 2,
+        "windows_from": "random",
         "ran_on": "host",
         "bit_exact": False,
         "first_difference": {
@@ -46,6 +47,7 @@ FULL = {
         },
         "float_model": "network",
         "decision_agreement_with_float": 1.0,
+        "decisions_unlike_float": 0,
     },
 }
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pytest
 from networks import applied, assert_becomes, f32, feed_forward, l2mu, samples
 
 from l2mu_compile.interpreter import run
@@ -30,12 +32,14 @@ def test_scale_and_offset_become_weights_and_bias() -> None:
         """,
         """
         network n stage=folded window=none
-          input      x : f32[2]
+          input      x : f32[2] unit=@x.unit center=@x.center
           population h : lif[2] beta=0.5 threshold=1.0 reset=subtract bias=@h.bias
           population out : lif[1] beta=0.5 threshold=1.0 reset=subtract
           projection x -> h : dense[2,2] @h.x
           projection h -> out : dense[1,2] @out.h
           readout    out : spike_count
+        x.unit = [0.5, 0.25]
+        x.center = [-0.5, -0.25]
         h.bias = [3.5, 0.0]
         h.x = [[2.0, 8.0], [6.0, -12.0]]
         out.h = [[1.0, 1.0]]
@@ -57,10 +61,11 @@ def test_a_shared_block_becomes_distinct_ones_where_channels_differ() -> None:
         """,
         """
         network n stage=folded window=none
-          input      x : f32[2]
+          input      x : f32[2] unit=@x.unit
           population h : lif[4] beta=0.5 threshold=1.0 reset=subtract
           projection x -> h : blocks[2,2,1] @h.x
           readout    h : spike_count
+        x.unit = [0.5, 0.25]
         h.x = [[[2.0], [6.0]], [[4.0], [12.0]]]
         """,
     )
@@ -69,6 +74,20 @@ def test_a_shared_block_becomes_distinct_ones_where_channels_differ() -> None:
 def test_without_scale_and_offset_only_the_stage_changes() -> None:
     network = feed_forward()
     assert applied(FoldInput(), network) == network.replace(stage="folded")
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset"),
+    [(None, None), (-0.5, None), (None, 3.0), (0.25, -8.0), ([0.5, -0.25], [1.0, 2.0])],
+)
+def test_raw_samples_stay_known(scale: Any, offset: Any) -> None:
+    entry = Input("x", 2, scale=scale and f32(scale), offset=offset and f32(offset))
+    network = feed_forward().replace(input=entry)
+    x = np.array([[1.0, -4.0], [0.0, 2.5]])
+    raw = entry.raw(x)
+    converted = raw if entry.scale is None else raw * entry.scale
+    assert np.array_equal(converted if entry.offset is None else converted + entry.offset, x)
+    assert np.array_equal(applied(FoldInput(), network).input.raw(x), raw)
 
 
 def test_a_population_without_offset_current_gets_no_bias() -> None:

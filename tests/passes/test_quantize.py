@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -177,8 +178,8 @@ def test_any_network_becomes_a_valid_integer_one(network: Network, reach: float)
     network = folded(network.replace(input=replace(network.input, low=-reach, high=reach)))
     quantized = applied(Quantize(), network)
     assert quantized.quantized
-    arrays = quantized.tensors().values()
-    assert not any(np.issubdtype(array.dtype, np.floating) for array in arrays)
+    computed = {n: a for n, a in quantized.tensors().items() if not n.startswith("x.")}
+    assert not any(np.issubdtype(array.dtype, np.floating) for array in computed.values())
 
 
 def test_options_bound_thresholds_and_membranes() -> None:
@@ -187,6 +188,29 @@ def test_options_bound_thresholds_and_membranes() -> None:
     quantized = applied(Quantize(threshold_limit=500, membrane_bits=20), network)
     assert quantized.population("h").neuron.threshold == 500
     assert {p.membrane_bits for p in quantized.populations} == {20}
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset", "fraction"),
+    [
+        (None, None, 10),  # ±16 in int16
+        (2.0**-10, None, 0),  # ±2^14 counts
+        (-(2.0**-10), None, 0),
+        (2.0**-10, 16.0, -1),  # from -2^15 to 0 counts
+        ([2.0**-10, 2.0**-4], [0.0, 0.0], 0),  # the channel with the largest counts
+        (2.0**10, None, 20),
+    ],
+)
+def test_without_calibration_the_range_is_in_the_models_units(
+    scale: Any, offset: Any, fraction: int
+) -> None:
+    entry = Input("x", 2, scale=scale and f32(scale), offset=offset and f32(offset))
+    notes: list[str] = []
+    network = folded(feed_forward().replace(input=entry))
+    quantized = Quantize().apply(network, Context(note=notes.append))
+    assert quantized.input.fraction == fraction
+    assert notes[0].startswith("quantize: no calibration data; samples are assumed within ±16")
+    assert ("in the model's units, ±" in notes[0]) == (scale is not None)
 
 
 @pytest.mark.parametrize(

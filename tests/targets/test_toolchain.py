@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from l2mu_compile.errors import ToolchainError
+from l2mu_compile.errors import BudgetError, ToolchainError
 from l2mu_compile.targets import zig
 from l2mu_compile.targets.elf import symbols
 from l2mu_compile.targets.record import Memory, Region, Target
@@ -161,13 +161,23 @@ def test_missing_symbol_is_named(name: str, tmp_path: Path) -> None:
         link(target, objects, tmp_path / "out")
 
 
-def test_image_larger_than_memory_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("declaration", "text"),
+    [
+        ("char large[9000];", "the firmware needs 1832 bytes more than the 8192 bytes of RAM of"),
+        (
+            "const volatile char large[9000] = {1};",
+            r"the firmware needs [0-9]+ bytes more than the 4096 bytes of flash of cortex-m4; make",
+        ),
+    ],
+)
+def test_image_larger_than_memory_is_refused(tmp_path: Path, declaration: str, text: str) -> None:
     memory = Memory(Region(0, 4096), Region(0x2000_0000, 8192), 1024)
     small = replace(CORTEX_M4, memory=memory)
     source = tmp_path / "large.c"
-    source.write_text("char large[9000];\nint main(void) { large[8999]++; return large[1]; }\n")
+    source.write_text(f"{declaration}\nint main(void) {{ return large[1] + large[8999]; }}\n")
     objects = compile_objects(small, [source], [], tmp_path)
-    with pytest.raises(ToolchainError, match="will not fit in region 'RAM'"):
+    with pytest.raises(BudgetError, match=text):
         link_firmware(small, objects, tmp_path / "large.elf")
 
 

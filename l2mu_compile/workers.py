@@ -1,0 +1,155 @@
+"""Work in parts on all cores: one forked process for each part, as many at a time as cores.
+
+A fork is what lets a part be any closure and its process be ready at once; it needs no importable
+``__main__``. Other threads do not exist in the child, so a lock that one of them held stays locked
+there for ever: a part may compute with NumPy and with what it opens itself, but must not print, log
+or call torch. Where forking a process with threads is not safe (anywhere but Linux) all is done
+here, one part after the other.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import TypeVar
+
+from l2mu_compile.errors import MismatchError
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """What a part raised."""
+
+    error: Exception
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """A running process: the index of its part, and its id."""
+
+    part: int
+    pid: int
+
+
+def cores() -> int:
+    """How many parts run at a time."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+
+
+def in_parts(
+    work: Callable[[Part], Iterator[Result]], parts: Sequence[Part]
+) -> Generator[tuple[int, Result], None, None]:
+    """Results of ``work(part)`` for every part, each with its part's index, as they come.
+
+    Results of one part keep their order, and must be picklable. An exception in a part is raised
+    here; `MismatchError` if its process dies. Whatever ends this early ends the processes too.
+    """
+    limit = min(cores(), len(parts))
+    if limit <= 1:
+        for index, part in enumerate(parts):
+            for result in work(part):
+                yield index, result
+        return
+    running: dict[Connection, _Worker] = {}
+    started = 0
+    try:
+        while started < len(parts) or running:
+            while started < len(parts) and len(running) < limit:
+                _start(work, parts[started], started, running)
+                started += 1
+            for pipe in wait(list(running)):
+                assert isinstance(pipe, Connection)
+                try:
+                    result = pipe.recv()
+                except (EOFError, OSError):
+                    _finish(pipe, running)
+                    continue
+                if isinstance(result, _Failure):
+                    raise result.error
+                yield running[pipe].part, result
+    finally:
+        for worker in running.values():
+            os.kill(worker.pid, signal.SIGKILL)
+        for pipe in list(running):
+            os.waitpid(running.pop(pipe).pid, 0)
+            pipe.close()
+
+
+def _start(
+    work: Callable[[Part], Iterator[Result]],
+    part: Part,
+    index: int,
+    running: dict[Connection, _Worker],
+) -> None:
+    receive, send = Pipe(duplex=False)
+    with _held_signals() as before, warnings.catch_warnings():
+        # Python warns of forks while there are threads; the module's docstring says why we may.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+        if pid == 0:
+            # Pipes of others, left open, would hide from them that the parent is gone.
+            _work_and_exit(work, part, send, [receive, *running], before)
+        running[receive] = _Worker(index, pid)
+    send.close()
+
+
+def _work_and_exit(
+    work: Callable[[Part], Iterator[Result]],
+    part: Part,
+    send: Connection,
+    others: Sequence[Connection],
+    signals: set[int],
+) -> None:
+    """What the child does, with ``signals`` blocked; it never returns, whatever happens."""
+    status = 1
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends us
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        for pipe in others:
+            pipe.close()
+        for result in work(part):
+            send.send(result)
+        status = 0
+    except BrokenPipeError:
+        pass  # the parent is gone
+    except Exception as error:
+        _send_failure(send, error)
+    finally:
+        os._exit(status)
+
+
+def _send_failure(send: Connection, error: Exception) -> None:
+    try:
+        send.send(_Failure(error))
+    except Exception:
+        send.send(_Failure(RuntimeError(f"{type(error).__name__}: {error}")))
+
+
+def _finish(pipe: Connection, running: dict[Connection, _Worker]) -> None:
+    worker = running.pop(pipe)
+    pipe.close()
+    status = os.waitstatus_to_exitcode(os.waitpid(worker.pid, 0)[1])
+    if status:
+        how = signal.Signals(-status).name if status < 0 else f"exit code {status}"
+        raise MismatchError(f"the process that ran the compiled code died ({how})")
+
+
+@contextmanager
+def _held_signals() -> Iterator[set[int]]:
+    """Signals wait until the block ends; yields those that waited already."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield before
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
