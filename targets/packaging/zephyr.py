@@ -38,7 +38,7 @@ def zephyr_files(product: Product) -> Files:
         "kernels": functions_in(values["sources"]),
         "main_stack": _KIB * (2 + (checked_report(product).stack_bytes or 0) // _KIB),
     }
-    files = {
+    files: Files = {
         path: render(f"zephyr/{template}.jinja", values) for path, template in _TEMPLATES.items()
     }
     files |= c_files(product, "include", "src")
