@@ -20,7 +20,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,19 +60,24 @@ _SINGLE, _STACKED = "input_encoder.pop_encoder_list", "input_encoder.hidden_enco
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded model in evaluation mode, the layout it was read from and its file's SHA-256."""
+    """A loaded model in evaluation mode, the layout it was read from, its file's SHA-256 and the
+    names of the classes, if the file has them."""
 
     model: L2MU
     layout: str
     digest: str
+    labels: tuple[str, ...] | None = None
 
 
-def save_checkpoint(model: L2MU, path: Path) -> None:
-    """Write the package's own layout: plain values and tensors, loadable with ``weights_only``."""
+def save_checkpoint(model: L2MU, path: Path, labels: Sequence[str] | None = None) -> None:
+    """Write the package's own layout: plain values and tensors, loadable with ``weights_only``.
+
+    ``labels`` are the names of the classes.
+    """
     content = {
         "format": FORMAT,
         "version": VERSION,
-        "config": model.config.to_dict(),
+        "config": model.config.to_dict() | ({"class_names": list(labels)} if labels else {}),
         "state_dict": model.state_dict(),
     }
     torch.save(content, path)
@@ -94,7 +99,8 @@ def load_checkpoint(path: Path, params: Path | None = None) -> Checkpoint:
         model = _build(_canonical(tensors), hyper)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
-    return Checkpoint(model.eval(), layout, hashlib.sha256(path.read_bytes()).hexdigest())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Checkpoint(model.eval(), layout, digest, _labels(hyper))
 
 
 def read_state_dict(path: Path) -> Tensors:
@@ -119,6 +125,15 @@ def read_params(path: Path) -> dict[str, Any]:
     if not isinstance(values, Mapping):
         raise ModelError(f"{path}: hyper-parameters must be names and values")
     return _flatten(values)
+
+
+def _labels(hyper: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Names of classes, where a hyper-parameter that is called so lists them."""
+    for name in ("class_names", "classes", "labels"):
+        found = hyper.get(name)
+        if isinstance(found, (list, tuple)) and all(isinstance(label, str) for label in found):
+            return tuple(found)
+    return None
 
 
 def _params_beside(path: Path) -> Path | None:

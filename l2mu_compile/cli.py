@@ -187,6 +187,26 @@ def compile(
             metavar="NUMBERS", help="One number, or one for each channel, separated by commas."
         ),
     ] = None,
+    window: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            metavar="N",
+            help="Samples in a window of a stream; as long as calibration windows if not given.",
+        ),
+    ] = None,
+    hop: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            metavar="N", help="Samples between decisions on a stream; a whole window if not given."
+        ),
+    ] = None,
+    classes: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="NAMES|FILE",
+            help="Names of the classes, separated by commas, or a file with one on each line.",
+        ),
+    ] = None,
     print_after: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(metavar="PASS|all", help="Print the network after a pass (on stderr)."),
@@ -201,6 +221,7 @@ def compile(
     """Compile a model: sources, binaries, the network's text and a report, all in one directory."""
     from l2mu_compile.compiler import Job, compile_model
     from l2mu_compile.frontend import load_model
+    from l2mu_compile.labels import with_labels
     from l2mu_compile.output import check_output
     from l2mu_compile.pipeline import default_pipeline, parse_pipeline
     from l2mu_compile.targets.registry import get_target
@@ -220,11 +241,14 @@ def compile(
         if inputs is None and windows is not None:
             inputs = windows.x.shape[2]
         model = load_model(ckpt, params, module, inputs, readout, name)
+        model = with_labels(model, classes, windows, str(calibrate))
         model = model.with_input(_numbers("scale", input_scale), _numbers("offset", input_offset))
         job = Job(
             target=record,
             passes=pipeline,
             windows=windows,
+            window=window,
+            hop=hop,
             artifacts=tuple(artifact or ()),
             command=_command(),
             observer=_printer(print_after, pipeline),
@@ -440,6 +464,7 @@ def _network_json(network: Any) -> dict[str, Any]:
         "window": network.window,
         "inputs": network.input.size,
         "classes": network.classes,
+        "class_names": list(network.class_names),
         "readout": {"population": network.readout.population, "rule": network.readout.rule},
         "parameter_bytes": network.parameter_bytes(),
         "populations": [

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from l2mu_compile.interpreter import Progress, Run, run
+from l2mu_compile.interpreter import Progress, Run, as_samples, run
 from l2mu_compile.network import Buffer, Network
 from l2mu_compile.program import Program
 from l2mu_compile.report import Difference
@@ -36,7 +36,7 @@ def compare(
     samples: NDArray,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Run float32 windows ``[B, T, inputs]`` on ``device`` and in the interpreter.
+    """Run windows ``[B, T, inputs]``, float32 or int16, on ``device`` and in the interpreter.
 
     After each step the device's whole persistent state is read and compared bit for bit (which NaN
     a NaN is depends on the processor, and is not compared); after each window the decision. All
@@ -47,7 +47,7 @@ def compare(
     totals = dict.fromkeys((p.name for p in network.populations), 0)
     operations = 0
     for start in range(0, len(samples), CHUNK):
-        chunk = np.ascontiguousarray(samples[start : start + CHUNK], dtype=np.float32)
+        chunk = np.ascontiguousarray(as_samples(samples[start : start + CHUNK]))
         expected = run(network, chunk, record=("membranes", "spikes"))
         operations += expected.operations
         for name, count in expected.spike_totals.items():

@@ -104,6 +104,7 @@ def show_report(report: Report, where: str) -> None:
     table.add_row("flash", f"{report.flash_bytes} bytes, {report.weights_bytes} of them weights")
     stack = "" if report.stack_bytes is None else f", stack {report.stack_bytes} bytes"
     table.add_row("RAM", f"{report.ram_bytes} bytes, {report.state_bytes} of them state{stack}")
+    table.add_row("stream", _stream(report))
     if report.instructions_per_step_mean is not None:
         table.add_row(
             "instructions",
@@ -119,6 +120,17 @@ def show_report(report: Report, where: str) -> None:
     out.print(table)
     for note in report.notes:
         show_note(note)
+
+
+def _stream(report: Report) -> str:
+    if report.window is None or report.hop is None:
+        return "none: the length of a window is not known (--window)"
+    lanes = -(-report.window // report.hop)
+    cost = "1 step" if lanes == 1 else f"up to {lanes} steps"
+    return (
+        f"{report.window} samples every {report.hop}, {report.stream_bytes} bytes, "
+        f"{cost} per sample"
+    )
 
 
 def show_note(text: str) -> None:

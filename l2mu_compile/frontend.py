@@ -46,6 +46,16 @@ class Model:
     decide: Decide | None = None
     notes: tuple[str, ...] = ()
 
+    def with_labels(self, labels: tuple[str, ...], origin: str) -> Model:
+        """The same model, its classes named; `ModelError` naming ``origin`` if that cannot be."""
+        readout = replace(self.network.readout, labels=labels)
+        network = self.network.replace(readout=readout)
+        try:
+            verify(network)
+        except ModelError as error:
+            raise ModelError(f"{origin}: {error}") from None
+        return replace(self, network=network)
+
     def with_input(self, scale: list[float] | None, offset: list[float] | None) -> Model:
         """The same model reading raw sensor counts: it sees ``scale · count + offset``."""
         if scale is None and offset is None:
@@ -96,9 +106,10 @@ def load_model(
     source = Source(kind=checkpoint.layout, name=path.name, sha256=checkpoint.digest)
     channels = checkpoint.model.config.inputs
     try:
-        return _trace(checkpoint.model, channels, readout, name or path.stem, source)
+        model = _trace(checkpoint.model, channels, readout, name or path.stem, source)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
+    return model if checkpoint.labels is None else model.with_labels(checkpoint.labels, str(path))
 
 
 def read_network(path: Path) -> Network:

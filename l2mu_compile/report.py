@@ -89,11 +89,16 @@ class Report(_Strict):
     numbers: str = Field(description="'float32' or 'int8'")
     passes: list[str]
     notes: list[str] = []
+    digest: str = Field(description="SHA-256 of the compiled network, which the code also returns")
+    class_names: list[str]
+    window: int | None = Field(None, description="samples in a window of a stream, if known")
+    hop: int | None = Field(None, description="samples from the start of a window to the next's")
     flash_bytes: int = Field(description="code and constants of the model, start-up code included")
     ram_bytes: int = Field(description="variables, state included, stack excluded")
     stack_bytes: int | None = Field(None, description="deepest stack seen, None if not measured")
     weights_bytes: int = Field(description="all constant arrays")
     state_bytes: int
+    stream_bytes: int | None = Field(None, description="a stream's states and results")
     instructions_per_step_mean: float | None = Field(None, description="None if not counted")
     instructions_per_step_max: int | None = Field(None, description="largest seen")
     instructions_per_window_mean: float | None = None

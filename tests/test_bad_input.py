@@ -22,7 +22,7 @@ from reference_models import CellNet, Options, RawNet, save_state
 from l2mu_compile import checkpoint
 from l2mu_compile.report import load_report
 from l2mu_compile.targets import zig
-from l2mu_compile.text import load_network
+from l2mu_compile.text import load_network, save_network
 
 CALIBRATE = "windows.npz"
 
@@ -706,6 +706,21 @@ USAGE = {
     "scale": (["compile", "NET", "--input-scale", "big"], "--input-scale big: write numbers"),
     "infinite": (["compile", "NET", "--input-offset", "1,inf"], "--input-offset 1,inf: write"),
     "two scales": (["compile", "NET", "--input-scale", "1,2"], "--input-scale: 2 numbers for 6"),
+    "no hop": (
+        ["compile", "NET", "--window", "9", "--hop", "0"],
+        "--hop 0: from 1 to the window's",
+    ),
+    "long hop": (
+        ["compile", "NET", "--window", "9", "--hop", "10"],
+        "--hop 10: from 1 to the window's 9 samples, or there would be samples that no window sees",
+    ),
+    "hop alone": (["compile", "NET", "--hop", "3"], "--hop 3: how long is a window? Give --window"),
+    "no window": (["compile", "NET", "--window", "0"], "--window 0: from 1 to"),
+    "long window": (["compile", "NET", "--window", str(2**30)], "--window 1073741824: from 1 to"),
+    "many lanes": (
+        ["compile", "NET", "--window", str(2**29), "--hop", "1"],
+        "--hop 1: windows of 536870912 samples would need 536870912 states of",
+    ),
     "no model": (["inspect"], "give a checkpoint"),
     "unknown option": (["inspect", "NET", "--frobnicate"], "No such option: --frobnicate"),
     "unknown command": (["comp"], "No such command 'comp'"),
@@ -722,6 +737,36 @@ def test_usage(compiled, case):
     arguments, text = USAGE[case]
     arguments = tuple(compiled / "net.pt" if a == "NET" else a for a in arguments)
     refused(2, text, arguments=arguments)
+
+
+def test_a_window_that_the_network_was_not_made_for(compiled):
+    network = load_network(compiled / "out/float/network.txt")
+    save_network(network.replace(window=12), Path("net.txt"))
+    arguments = ("compile", "net.txt", "--window", "13")
+    refused(2, "--window 13: network net was made for 12 samples", arguments=arguments)
+
+
+def test_names_of_classes(compiled):
+    compile_ = ("compile", compiled / "net.pt", "--classes")
+    text = "--classes: network net (traced): readout: "
+    refused(3, text + "2 labels for 3 classes", arguments=(*compile_, "a,b"))
+    refused(3, text + "label '' is not 1 to 63", arguments=(*compile_, "a,,b"))
+    refused(3, text + "label 'a' names two classes", arguments=(*compile_, "a,b,a"))
+    refused(3, text + r"label 'b\x1b[0m' is not 1", arguments=(*compile_, "a,b\x1b[0m,c"))
+    Path("bytes").write_bytes(b"\xff")
+    refused(2, "--classes bytes: 'utf-8' codec can't decode", arguments=(*compile_, "bytes"))
+    with Path("huge").open("wb") as file:
+        file.truncate((1 << 20) + 1)
+    refused(2, "--classes huge: larger than 1048576 bytes", arguments=(*compile_, "huge"))
+    refused(3, "labels for 3 classes", arguments=(*compile_, "x" * 5000))
+
+
+def test_names_of_classes_beside_windows(compiled):
+    compile_ = ("compile", compiled / "net.pt", "--calibrate", CALIBRATE)
+    write_windows(CALIBRATE, classes=np.array(["a", "b"]))
+    refused(3, f"{CALIBRATE}: network net (traced): readout: 2 labels for 3", arguments=compile_)
+    write_windows(CALIBRATE, classes=np.array([1, 2, 3]))
+    refused(3, f"{CALIBRATE}: classes is int64 [3]", arguments=compile_)
 
 
 def test_usage_errors_name_the_help():

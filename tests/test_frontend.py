@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from pathlib import Path
 
@@ -197,6 +198,26 @@ def test_raw_counts_need_one_number_or_one_per_channel(checkpoint):
     assert model.with_input(None, None) is model
     with pytest.raises(UsageError, match="--input-offset: 5 numbers for 6 channels"):
         model.with_input(None, [1.0] * 5)
+
+
+def test_names_of_classes(checkpoint):
+    model = load_model(checkpoint)
+    names = tuple(f"class {i}" for i in range(model.network.classes))
+    named = model.with_labels(names, "--classes")
+    assert named.network.class_names == names
+    assert model.network.class_names == tuple(map(str, range(model.network.classes)))
+    with pytest.raises(ModelError, match=r"^--classes: .*readout: 1 labels for"):
+        model.with_labels(names[:1], "--classes")
+
+
+def test_a_checkpoint_may_name_its_classes(tmp_path):
+    net = RawNet(Options())
+    save_state(net.state_dict(), tmp_path / "net.pt")
+    (tmp_path / "net.json").write_text(json.dumps({"class_names": ["a", "b", "c"]}))
+    assert load_model(tmp_path / "net.pt").network.readout.labels == ("a", "b", "c")
+    (tmp_path / "net.json").write_text(json.dumps({"class_names": ["a", "b"]}))
+    with pytest.raises(ModelError, match=r"net\.pt: .*readout: 2 labels for 3 classes"):
+        load_model(tmp_path / "net.pt")
 
 
 def test_network_errors_name_the_file(checkpoint, tmp_path):
