@@ -30,7 +30,8 @@ from l2mu_compile.report import (
 )
 from l2mu_compile.stream import stream_of
 from l2mu_compile.targets.artifacts import chosen_packages
-from l2mu_compile.targets.build import build, measured_footprint, open_device
+from l2mu_compile.targets.build import build, open_device
+from l2mu_compile.targets.costs import Costs
 from l2mu_compile.targets.devices import Device, EmulatedModel, HostModel
 from l2mu_compile.targets.emit_c import TOOL, state_bytes, stream_bytes
 from l2mu_compile.targets.product import Product, Window
@@ -97,8 +98,8 @@ def compile_model(model: Model, job: Job, output: Path) -> Report:
         _write_networks(folder, model.network, network, program)
         window = Window(check_samples(network, windows.x)[0], origin)
         product = Product(program, job.target, window, stamp, folder, Path(scratch), job.log)
-        build(product)
-        report = _describe(model, job, network, program, folder, notes)
+        costs = build(product)
+        report = _describe(model, job, network, program, folder, costs, notes)
         check = _Check(network, program, job.target, folder, model.network, model.decide)
         if "firmware" in job.target.artifacts:
             decision = int(run(network, windows.x[:1]).decisions[0])
@@ -172,6 +173,7 @@ class _Check:
             raise ModelError(f"labels y must be between 0 and {self.network.classes - 1}")
         device = open_device(self.program, self.target, self.folder)
         result = compare(self.network, self.program, device, windows.x, progress)
+        counts = _instruction_counts(device, result) if isinstance(device, EmulatedModel) else {}
         difference = result.first_difference or _firmware_difference(device, report)
         wanted = self.decide(x) if self.decide else run(self.original, x).decisions
         per_step = result.windows * result.steps
@@ -193,9 +195,7 @@ class _Check:
                 accuracy_compiled=None if labels is None else _mean_equal(result.decisions, labels),
             ),
         }
-        if isinstance(device, EmulatedModel):
-            changes |= _instruction_counts(device, result)
-        return report.model_copy(update=changes)
+        return report.model_copy(update=changes | counts)
 
 
 def _firmware_difference(device: Device, report: Report) -> Difference | None:
@@ -273,9 +273,9 @@ def _describe(
     network: Network,
     program: Program,
     folder: Path,
+    costs: Costs,
     notes: Sequence[str],
 ) -> Report:
-    size = measured_footprint(program, job.target, folder)
     return Report(
         tool=TOOL,
         command=list(job.command),
@@ -288,8 +288,9 @@ def _describe(
         class_names=list(program.labels),
         window=None if program.stream is None else program.stream.window,
         hop=None if program.stream is None else program.stream.hop,
-        flash_bytes=size.flash,
-        ram_bytes=size.ram,
+        flash_bytes=costs.flash,
+        ram_bytes=costs.ram,
+        stack_bounds=costs.stack,
         weights_bytes=program.data_bytes,
         state_bytes=state_bytes(program),
         stream_bytes=stream_bytes(program) or None,

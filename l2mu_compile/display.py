@@ -103,6 +103,8 @@ def show_report(report: Report, where: str) -> None:
     table.add_row("target", f"{report.target}, {report.numbers}")
     table.add_row("flash", f"{report.flash_bytes} bytes, {report.weights_bytes} of them weights")
     stack = "" if report.stack_bytes is None else f", stack {report.stack_bytes} bytes"
+    if report.stack_bounds:
+        stack = f", stack at most {max(report.stack_bounds.values())} bytes"
     table.add_row("RAM", f"{report.ram_bytes} bytes, {report.state_bytes} of them state{stack}")
     table.add_row("stream", _stream(report))
     if report.instructions_per_step_mean is not None:

@@ -19,6 +19,9 @@ from l2mu_compile.targets.record import Target
 
 STACK_PAINT = 0xA5
 
+# Functions of the API that are called when code is checked; an image must have them.
+CHECKED_FUNCTIONS = ("reset", "step", "step_raw", "classify")
+
 
 class Device(Protocol):
     """A compiled model that runs one window at a time."""
