@@ -40,6 +40,7 @@ from l2mu_compile.targets.toolchain import RUNTIME_DIR
 from l2mu_compile.targets.zig import zig_command, zig_environment
 
 Golden = Callable[[str, str], None]
+DOCS = Path(__file__).parents[2] / "docs"
 NUMPY_TYPES = {"float": "<f4", "int32_t": "<i4", "int64_t": "<i8"}
 STRICT = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-pedantic")
 
@@ -173,6 +174,26 @@ def test_sources_compile_as_strict_c99_and_the_header_as_cpp(
                 compile_strictly(folder, "c", source.name)
         (folder / "main.cpp").write_text(cpp_caller(program))
         compile_strictly(folder, "c++", "main.cpp")
+
+
+def test_the_documented_firmware_compiles_as_strict_c99(tmp_path: Path) -> None:
+    network = planned(l2mu(name="har"), quantized=True)
+    for name, text in emit_c(lower(network, Stream(100, 25)), ["test"]).items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    page = (DOCS / "generated_code.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```c\n(.*?)```", page, re.DOTALL)
+    include = '#include "har.h"\n'
+    assert example.count(include) == 1
+    sensor = "int read_sensor(int16_t *counts);\n"
+    (tmp_path / "main.c").write_text(example.replace(include, include + sensor))
+    compile_strictly(tmp_path, "c", "main.c")
+
+
+def test_every_function_is_in_the_documentation() -> None:
+    program = lower(planned(l2mu(name="har")), Stream(100, 25))
+    page = (DOCS / "generated_code.md").read_text(encoding="utf-8")
+    table = page[page.index("## API") : page.index("## Streams")]
+    assert {name for name in program.functions if name not in table} == set()
 
 
 def test_all_kernels_compile_as_strict_c99(tmp_path: Path) -> None:
