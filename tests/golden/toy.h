@@ -13,8 +13,8 @@
  * A function that ends in _raw takes a sensor's counts, int16_t, and does what its namesake does with
  * the same numbers as float.
  *
- * All functions are reentrant, allocate nothing and share nothing: use one state for each
- * sensor.
+ * Functions are reentrant, allocate nothing and share nothing.
+ * Use one state for each sensor.
  */
 #ifndef TOY_H
 #define TOY_H
