@@ -33,8 +33,9 @@ _PUBLIC = {
     "passbase": ("Context", "Pass"),
     "pipeline": ("default_pipeline", "parse_pipeline", "run_passes"),
     "program": ("Program", "lower"),
+    "stream": ("Stream",),
     "targets.registry": ("TARGETS", "get_target"),
-    "text": ("load_network", "parse", "save_network", "to_text"),
+    "text": ("load_network", "network_digest", "parse", "save_network", "to_text"),
     "windows": ("Windows", "load_windows"),
 }
 _HOME = {name: module for module, names in _PUBLIC.items() for name in names}

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from l2mu_compile.network import CTYPE_BYTES, Network, Population, Projection, spiking
 from l2mu_compile.neurons import CuBaLIF
 
+QUANTIZED_SAMPLE = "quantized_sample"
+
 
 @dataclass(frozen=True)
 class Need:
@@ -46,9 +48,7 @@ def needs(network: Network) -> list[Need]:
     if network.quantized:
         readers = [moment[p.target] for p in network.out_of(network.input.name)]
         size = network.input.size
-        found.append(
-            Need("quantized_sample", "int16_t", size, "scratch", 0, max(readers, default=0))
-        )
+        found.append(Need(QUANTIZED_SAMPLE, "int16_t", size, "scratch", 0, max(readers, default=0)))
     return sorted(found, key=lambda need: need.lifetime != "state")
 
 

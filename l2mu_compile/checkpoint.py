@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.hyperparameters import (
     HyperParameters,
     as_number,
+    class_labels,
     flatten,
     params_beside,
     read_params,
@@ -58,24 +60,27 @@ _STATES = re.compile(r"(.*\.)?spk_\w+(\.\d+)?\.(mem|syn)")
 class Checkpoint:
     """A loaded model in evaluation mode, the layout it was read from and its file's SHA-256.
 
-    ``notes`` are lines the user should see: what was ignored, and what contradicts the tensors.
+    ``labels`` are the names of the classes, if they are known. ``notes`` are
+    lines the user should see: what was ignored, and what contradicts the tensors.
     """
 
     model: L2MU
     layout: str
     digest: str
+    labels: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
 
 
-def save_checkpoint(model: L2MU, path: Path | str) -> None:
+def save_checkpoint(model: L2MU, path: Path | str, labels: Sequence[str] | None = None) -> None:
     """Write the package's own layout: plain values and tensors, loadable with ``weights_only``.
 
-    An earlier file stays until the new one is whole. Raises `UsageError` if it cannot be written.
+    ``labels`` are the names of the classes. An earlier file stays until the new one is whole.
+    Raises `UsageError` if it cannot be written.
     """
     content = {
         "format": FORMAT,
         "version": VERSION,
-        "config": model.config.to_dict(),
+        "config": model.config.to_dict() | ({"class_names": list(labels)} if labels else {}),
         "state_dict": model.state_dict(),
     }
     buffer = io.BytesIO()
@@ -104,7 +109,7 @@ def load_checkpoint(path: Path | str, params: Path | str | None = None) -> Check
         raise ModelError(f"{path}: {error}") from None
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     notes = (*_ignored(outside), *assumptions(config, hyper))
-    return Checkpoint(model.eval(), layout, digest, notes)
+    return Checkpoint(model.eval(), layout, digest, class_labels(hyper), notes)
 
 
 def _unwrap(file: TensorFile) -> tuple[str, Tensors, HyperParameters]:

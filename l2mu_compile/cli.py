@@ -178,6 +178,26 @@ def compile(
             metavar="NUMBERS", help="One number, or one for each channel, separated by commas."
         ),
     ] = None,
+    window: Annotated[
+        Optional[int],
+        typer.Option(
+            metavar="N",
+            help="Samples in a window of a stream; as long as calibration windows if not given.",
+        ),
+    ] = None,
+    hop: Annotated[
+        Optional[int],
+        typer.Option(
+            metavar="N", help="Samples between decisions on a stream; a whole window if not given."
+        ),
+    ] = None,
+    classes: Annotated[
+        Optional[str],
+        typer.Option(
+            metavar="NAMES|FILE",
+            help="Names of the classes, separated by commas, or a file with one on each line.",
+        ),
+    ] = None,
     print_after: Annotated[
         Optional[str],
         typer.Option(metavar="PASS|all", help="Print the network after a pass (on stderr)."),
@@ -191,6 +211,7 @@ def compile(
 ) -> None:
     """Compile a model: sources, binaries, the network's text and a report, all in one directory."""
     from l2mu_compile.compiler import Job, compile_model
+    from l2mu_compile.labels import with_labels
     from l2mu_compile.output import check_output
     from l2mu_compile.pipeline import default_pipeline, parse_pipeline
     from l2mu_compile.targets.boards import chosen_target
@@ -216,12 +237,15 @@ def compile(
     with bars(as_json) as progress:
         progress.say("loading")
         model = _load(windows, ckpt, params, module, inputs, readout, name)
+        model = with_labels(model, classes, windows)
         model = model.with_input(numbers("scale", input_scale), numbers("offset", input_offset))
         job = Job(
             target=record,
             passes=pipeline,
             windows=windows,
             board=board,
+            window=window,
+            hop=hop,
             artifacts=tuple(artifact or ()),
             java_package=java_package,
             command=command_line(),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from l2mu_compile.differential import Comparison, compare
 from l2mu_compile.errors import MismatchError, ModelError, UsageError, reason
 from l2mu_compile.frontend import Decide, Model, on_counts, read_network
-from l2mu_compile.interpreter import Progress, run
+from l2mu_compile.interpreter import Progress, check_samples, run
 from l2mu_compile.network import Network
 from l2mu_compile.output import file_digest, write_whole
 from l2mu_compile.paths import StrPath
@@ -114,8 +114,9 @@ class Check:
     ) -> dict[str, Any]:
         """Fields of a report, by name; ``firmware_decision`` is what a whole image must decide."""
         device = self._open()
-        x, labels = windows.x, windows.y
-        result = compare(self.network, self.program, self._open, x, progress_of("checking code"))
+        x, labels = check_samples(self.network, windows.x), windows.y
+        progress = progress_of("checking code")
+        result = compare(self.network, self.program, self._open, windows.x, progress)
         difference = result.first_difference or _firmware_difference(device, firmware_decision)
         wanted = self._float_decisions(x, progress_of("float model"))
         per_step = result.windows * result.steps
@@ -140,7 +141,7 @@ class Check:
             ),
         }
         if isinstance(device, EmulatedModel):
-            measured |= _instruction_counts(device, result)
+            measured |= _instruction_counts(result)
         return measured
 
     def _open(self) -> Device:
@@ -220,14 +221,14 @@ def _firmware_difference(device: Device, expected: int | None) -> Difference | N
     )
 
 
-def _instruction_counts(device: EmulatedModel, result: Comparison) -> dict[str, float]:
-    """Of all steps; the stack is the deepest of these and of the whole image's run."""
+def _instruction_counts(result: Comparison) -> dict[str, Any]:
+    """Of all steps, and the deepest stack they took."""
     assert result.instructions is not None
     return {
         "instructions_per_step_mean": float(result.instructions.mean()),
         "instructions_per_step_max": int(result.instructions.max()),
         "instructions_per_window_mean": float(result.instructions.sum() / result.windows),
-        "stack_bytes": max(device.stack_bytes(), result.stack_bytes or 0),
+        "stack_bytes": result.stack_bytes,
     }
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from l2mu_compile import __version__
 from l2mu_compile.compiled import (
     FLOAT_FILE,
     NETWORK_FILE,
@@ -21,7 +20,7 @@ from l2mu_compile.compiled import (
 )
 from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.frontend import Model
-from l2mu_compile.interpreter import run
+from l2mu_compile.interpreter import check_samples, run
 from l2mu_compile.network import Network
 from l2mu_compile.output import files_below, whole_directory
 from l2mu_compile.passbase import Context, Pass
@@ -36,9 +35,11 @@ from l2mu_compile.report import (
     Report,
     WindowsFrom,
 )
+from l2mu_compile.stream import Stream, stream_of
 from l2mu_compile.targets.artifacts import chosen_packages
-from l2mu_compile.targets.build import build, measured_footprint, runs_here
-from l2mu_compile.targets.emit_c import state_bytes
+from l2mu_compile.targets.build import build, runs_here
+from l2mu_compile.targets.costs import Costs
+from l2mu_compile.targets.emit_c import TOOL, state_bytes, stream_bytes
 from l2mu_compile.targets.product import Product, Window
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.room import require_room
@@ -62,15 +63,18 @@ class Job:
     """How to compile: everything besides the model and where the output goes.
 
     ``windows`` calibrate and are what the fresh code is checked on; random ones serve without.
-    ``board`` names the one that ``target`` was made for. ``artifacts`` are packages to make besides
-    what is always built, ``java_package`` is where those for Java put their class. ``command`` goes
-    into the report. ``progress_of(what)`` gives a progress callback for a phase.
+    ``board`` names the one that ``target`` was made for. ``window`` and ``hop`` are those of
+    streams, if not the default ones (`stream_of`). ``artifacts`` are packages to make besides what
+    is always built, ``java_package`` is where those for Java put their class. ``command`` goes into
+    the report. ``progress_of(what)`` gives a progress callback for a phase.
     """
 
     target: Target
     passes: tuple[Pass, ...]
     windows: Windows | None = None
     board: str | None = None
+    window: int | None = None
+    hop: int | None = None
     artifacts: tuple[str, ...] = ()
     java_package: str | None = None
     command: tuple[str, ...] = ()
@@ -91,19 +95,22 @@ def compile_model(model: Model, job: Job, output: StrPath) -> Report:
     notes = list(model.notes)
     if job.windows is not None:
         job.windows.require_fit(model.network)
+    steps = None if job.windows is None else job.windows.x.shape[1]
+    stream = stream_of(model.network, job.window, job.hop, steps)
+    if job.windows is not None:
         notes += model.validate(job.windows.first(VALIDATION_WINDOWS).x)
     windows, origin = _self_check_windows(model.network, job.windows)
-    compilation = _Compilation(model, job, windows, origin, notes)
+    compilation = _Compilation(model, job, stream, windows, origin, notes)
     network = compilation.network(job.target, job.observer)
-    program = lower(network)
+    program = lower(network, stream)
     require_room(program, job.target, job.board or job.target.name, network.quantized)
     with whole_directory(output) as folder:
         _write_networks(folder, model.network, network, program)
         product = compilation.product(network, job.target, folder, folder.with_name("objects"))
         if progress := job.progress_of("building"):
             progress(0, 0)
-        build(product)
-        report = _describe(model, job, network, program, folder)
+        costs = build(product)
+        report = _describe(model, job, network, program, folder, costs)
         if "firmware" in job.target.artifacts:
             decision = int(run(network, windows.x[:1]).decisions[0])
             report = report.model_copy(update={"firmware_decision": decision})
@@ -127,12 +134,14 @@ def compile_model(model: Model, job: Job, output: StrPath) -> Report:
 class _Compilation:
     """One run of `compile_model`: what the products for all its targets share.
 
-    ``windows`` are what built code is checked on. ``notes`` and ``libraries`` gather what the
+    ``stream`` is what windows on a stream are, if known, ``windows`` what built code is checked on.
+    ``notes`` and ``libraries`` gather what the
     report will say.
     """
 
     model: Model
     job: Job
+    stream: Stream | None
     windows: Windows
     origin: WindowsFrom
     notes: list[str]
@@ -155,7 +164,7 @@ class _Compilation:
 
     def product(self, network: Network, target: Target, output: Path, scratch: Path) -> Product:
         """``network``, which was made for ``target``, as what builds and packages it sees it."""
-        program = lower(network)
+        program = lower(network, self.stream)
 
         def check(library: Path, name: str) -> PackagedLibrary:
             return self._packaged(network, target, library, name)
@@ -168,7 +177,7 @@ class _Compilation:
         return Product(
             program=program,
             target=target,
-            window=Window(self.windows.x[0], _ORIGINS[self.origin]),
+            window=Window(check_samples(network, self.windows.x)[0], _ORIGINS[self.origin]),
             stamp=_stamp(self.model, self.job, target, program),
             output=output,
             scratch=scratch,
@@ -231,7 +240,7 @@ def _stamp(model: Model, job: Job, target: Target, program: Program) -> tuple[st
     source = f"{model.source.kind} {model.source.name}"
     digest = f", sha256 {model.source.sha256}" if model.source.sha256 else ""
     lines = [
-        f"{program.name}: generated by l2mu-compile {__version__} for {target.name}",
+        f"{program.name}: generated by {TOOL} for {target.name}",
         f"from {source}{digest}",
         f"passes: {', '.join(map(str, job.passes))}",
         f"command: {' '.join(job.command)}",
@@ -245,10 +254,11 @@ def _comment(line: str) -> str:
     return re.sub(r"\?(?=\?)", "? ", clean)
 
 
-def _describe(model: Model, job: Job, network: Network, program: Program, folder: Path) -> Report:
-    size = measured_footprint(program, job.target, folder)
+def _describe(
+    model: Model, job: Job, network: Network, program: Program, folder: Path, costs: Costs
+) -> Report:
     return Report(
-        tool=f"l2mu-compile {__version__}",
+        tool=TOOL,
         command=list(job.command),
         source=model.source,
         target=job.target.name,
@@ -256,10 +266,16 @@ def _describe(model: Model, job: Job, network: Network, program: Program, folder
         passes=[str(p) for p in job.passes],
         board=job.board,
         cpu=job.target.cpu,
-        flash_bytes=size.flash,
-        ram_bytes=size.ram,
+        digest=program.digest,
+        class_names=list(program.labels),
+        window=None if program.stream is None else program.stream.window,
+        hop=None if program.stream is None else program.stream.hop,
+        flash_bytes=costs.flash,
+        ram_bytes=costs.ram,
+        stack_bounds=costs.stack,
         weights_bytes=program.data_bytes,
         state_bytes=state_bytes(program),
+        stream_bytes=stream_bytes(program) or None,
         synaptic_operations_per_step=0.0,
         spike_rates={},
         populations=[

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from l2mu_compile.interpreter import Progress, Run, run
+from l2mu_compile.interpreter import Progress, Run, as_samples, run
 from l2mu_compile.network import Buffer, Network
 from l2mu_compile.program import Program
 from l2mu_compile.report import Difference
@@ -65,7 +65,7 @@ def compare(
     samples: NDArray,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Run float32 windows ``[B, T, inputs]`` on devices and in the interpreter.
+    """Run windows ``[B, T, inputs]``, float32 or raw counts, on devices and in the interpreter.
 
     After each step the device's whole persistent state is read and compared bit for bit (which NaN
     a NaN is depends on the processor, and is not compared); after each window the decision. All
@@ -104,7 +104,7 @@ def _compare_part(
     network: Network, buffers: list[Buffer], device: Device, samples: NDArray, first: int
 ) -> Iterator[_Window | _Totals]:
     """Run ``samples``, the windows from number ``first`` on."""
-    samples = np.ascontiguousarray(samples, dtype=np.float32)
+    samples = np.ascontiguousarray(as_samples(samples))
     expected = run(network, samples, record=("membranes", "spikes"))
     emulated = device if isinstance(device, EmulatedModel) else None
     found = False

@@ -111,6 +111,7 @@ def network_json(network: Network) -> dict[str, Any]:
         "window": network.window,
         "inputs": network.input.size,
         "classes": network.classes,
+        "class_names": list(network.class_names),
         "readout": {"population": network.readout.population, "rule": network.readout.rule},
         "parameter_bytes": network.parameter_bytes(),
         "populations": [
@@ -175,6 +176,7 @@ def show_report(report: Report, where: str) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row("target", f"{report.target}, {report.numbers}")
     _add_memory(table, report)
+    table.add_row("stream", _stream(report))
     if report.instructions_per_step_mean is not None:
         table.add_row(
             "instructions",
@@ -201,9 +203,11 @@ def _add_memory(table: Table, report: Report) -> None:
     """Flash and RAM of firmware; of a library, which has neither to itself, its own bytes."""
     weights = f"{report.weights_bytes} of them weights"
     stack = "" if report.stack_bytes is None else f", stack {report.stack_bytes} bytes"
+    if report.stack_bounds:
+        stack = f", stack at most {max(report.stack_bounds.values())} bytes"
     if report.firmware_decision is None:
         table.add_row("library", f"{report.flash_bytes} bytes of code and constants, {weights}")
-        table.add_row("state", f"{report.state_bytes} bytes for each stream of samples{stack}")
+        table.add_row("state", f"{report.state_bytes} bytes{stack}")
         return
     table.add_row("flash", f"{report.flash_bytes} bytes, {weights}")
     table.add_row("RAM", f"{report.ram_bytes} bytes, {report.state_bytes} of them state{stack}")
@@ -222,6 +226,17 @@ def amount(size: int | None) -> str:
     units = ("bytes", "KiB", "MiB", "GiB")
     power = max(p for p in range(len(units)) if size % 1024**p == 0)
     return f"{size // 1024**power} {units[power]}"
+
+
+def _stream(report: Report) -> str:
+    if report.window is None or report.hop is None:
+        return "none: the length of a window is not known (--window)"
+    lanes = -(-report.window // report.hop)
+    cost = "1 step" if lanes == 1 else f"up to {lanes} steps"
+    return (
+        f"{report.window} samples every {report.hop}, {report.stream_bytes} bytes, "
+        f"{cost} per sample"
+    )
 
 
 def show_note(text: str) -> None:

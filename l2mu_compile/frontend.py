@@ -68,6 +68,16 @@ class Model:
         note = validate(self.original, seen(x, self.network.input)).note()
         return [note] if note else []
 
+    def with_labels(self, labels: tuple[str, ...], origin: str) -> Model:
+        """The same model, its classes named; `ModelError` naming ``origin`` if that cannot be."""
+        readout = replace(self.network.readout, labels=labels)
+        network = self.network.replace(readout=readout)
+        try:
+            verify(network)
+        except ModelError as error:
+            raise ModelError(f"{origin}: {error}") from None
+        return replace(self, network=network)
+
     def with_input(self, scale: list[float] | None, offset: list[float] | None) -> Model:
         """The same model reading raw sensor counts: it sees ``scale · count + offset``."""
         if scale is None and offset is None:
@@ -139,7 +149,8 @@ def load_model(
         model = _trace(checkpoint.model, channels, readout, name or path.stem, source)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
-    return replace(model, notes=checkpoint.notes + model.notes)
+    model = replace(model, notes=checkpoint.notes + model.notes)
+    return model if checkpoint.labels is None else model.with_labels(checkpoint.labels, str(path))
 
 
 def _refuse(option: str, value: object, place: str) -> None:

@@ -1,4 +1,4 @@
-"""Hyper-parameters of a training run: files of them, and the numbers in them by name.
+"""Hyper-parameters of a training run: files of them, and the numbers and names in them.
 
 Files are written by people and by tools, so names may lie in mappings (``params``, ``parameters``)
 inside others, and numbers may be text: YAML reads ``1e-3`` as text, ``.safetensors`` holds only it.
@@ -86,6 +86,18 @@ def as_number(value: Any) -> Number | None:
     return _all_or_none([_row(v) for v in value])
 
 
+def class_labels(hyper: HyperParameters) -> tuple[str, ...] | None:
+    """Names of the classes, where a hyper-parameter that is called so lists them."""
+    found = (_as_names(hyper.get(name)) for name in ("class_names", "classes", "labels"))
+    return next(filter(None, found), None)
+
+
+def _as_names(value: Any) -> tuple[str, ...] | None:
+    if isinstance(value, (list, tuple)) and value and all(isinstance(v, str) for v in value):
+        return tuple(value)
+    return None
+
+
 def _row(value: Any) -> Number | None:
     if not isinstance(value, (list, tuple)):
         return _as_float(value)
@@ -110,6 +122,9 @@ def _same(first: Any, second: Any) -> bool:
     number = as_number(first)
     if number is not None:
         return number == as_number(second)
+    names = _as_names(first)
+    if names is not None:
+        return names == _as_names(second)
     return type(first) is type(second) is str and first == second
 
 

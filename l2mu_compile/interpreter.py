@@ -19,12 +19,15 @@ A `CuBaLIF` gathers currents in its synaptic state instead, then integrates it::
 no saturation. A spike of source neuron i adds column i of the weights; sources are added one after
 the other in index order. A sample channel adds ``weight · sample`` (product rounded, then the sum),
 channel after channel. Nothing is added for a source that did not spike, nor outside a block.
-Infinite
-samples follow IEEE arithmetic; which NaN comes out of them is left open.
+Infinite samples follow IEEE arithmetic; which NaN comes out of them is left open.
+
+**Raw counts** of a sensor, int16, are samples like any other: a count stands for the float32 of its
+value. A sensor's scale and offset belong to the network (`Input`) and, once folded, to its weights.
 
 **Integer networks** compute exactly:
 
-- a sample is ``floor(f32(sample · 2^fraction) + 0.5)`` in float32, clipped to int16; NaN is 0;
+- a sample is ``floor(f32(sample · 2^fraction) + 0.5)`` in float32, clipped to int16; NaN is 0. For
+  a raw count that is exactly ``floor(count · 2^fraction + 1/2)``, clipped, which needs no floats;
 - ``decay(b, v) = floor(b · v / 32768)``, an arithmetic shift right by 15;
 - a projection of samples adds ``floor((Σ weight · sample + half) / 2^shift)``, where ``half`` is
   ``2^(shift-1)``, or 0 when the shift is 0: one rounding of the whole sum;
@@ -92,9 +95,9 @@ def run(
 ) -> Run:
     """Run windows through ``network`` from a state of zero.
 
-    ``samples``: float32 ``[B, T, inputs]``. ``record`` may hold ``"spikes"`` and ``"membranes"``
-    (the latter includes synaptic states). ``progress(step, steps)`` is called after each step.
-    Raises `ModelError` if the samples do not fit the network.
+    ``samples``: float32 or raw counts ``[B, T, inputs]``. ``record`` may hold ``"spikes"`` and
+    ``"membranes"`` (the latter includes synaptic states). ``progress(step, steps)`` is called after
+    each step. Raises `ModelError` if the samples do not fit the network.
     """
     samples = check_samples(network, samples)
     windows, steps, _ = samples.shape
@@ -137,6 +140,11 @@ def check_samples(network: Network, samples: NDArray) -> NDArray:
             f"network {network.name} was made for {network.window}"
         )
     return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def as_samples(array: NDArray) -> NDArray:
+    """Raw counts, int16, as they are; anything else as float32."""
+    return array if array.dtype == np.int16 else array.astype(np.float32, copy=False)
 
 
 def quantize_samples(samples: NDArray, fraction: int) -> NDArray:

@@ -173,11 +173,12 @@ class Readout:
     """How a window becomes a decision: the neuron of ``population`` with the largest score.
 
     Scores over the window: ``spike_count`` (the paper's), ``last_membrane``, ``max_membrane``,
-    ``mean_membrane``. Ties go to the lowest index.
+    ``mean_membrane``. Ties go to the lowest index. ``labels`` name the classes, if that is known.
     """
 
     population: str
     rule: str = "spike_count"
+    labels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -235,6 +236,11 @@ class Network:
     def classes(self) -> int:
         """Number of classes a decision chooses from."""
         return self.population(self.readout.population).size
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """A name for every class: its label, or else its number."""
+        return self.readout.labels or tuple(map(str, range(self.classes)))
 
     @property
     def quantized(self) -> bool:

@@ -17,11 +17,38 @@ from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import LOWEST_F32
 from l2mu_compile.network import Buffer, Network, Population, Projection, identifier, spiking
 from l2mu_compile.neurons import CuBaLIF, parameter_names
+from l2mu_compile.saved import Member, saved_members
+from l2mu_compile.stream import Stream
+from l2mu_compile.text import network_digest
 
 Field = tuple[str, str | int | None]
 
-# The generated API's functions; no constant may take their names.
-API_FUNCTIONS = ("init", "reset", "step", "classify", "scores", "run")
+# The generated API: functions there always are, those of streams, and types. No constant may take
+# their names.
+API_FUNCTIONS = (
+    "init",
+    "reset",
+    "step",
+    "step_raw",
+    "classify",
+    "scores",
+    "run",
+    "run_raw",
+    "class_name",
+    "version",
+    "digest",
+    "save",
+    "restore",
+)
+STREAM_FUNCTIONS = (
+    "stream_init",
+    "stream_reset",
+    "push",
+    "push_raw",
+    "decision",
+    "stream_scores",
+)
+API_TYPES = ("state_t", "stream_t")
 
 
 @dataclass(frozen=True)
@@ -44,7 +71,11 @@ class Record:
 
 @dataclass(frozen=True)
 class Place:
-    """Argument: a planned buffer, or the function's own ``sample``."""
+    """Argument: a planned buffer, or one of the variables that the driver's functions have.
+
+    Those are ``state``, ``sample``, ``counts``, ``bytes`` and ``size``, which a function is given,
+    and ``converted``, the sample in the numbers the network computes with.
+    """
 
     name: str
 
@@ -58,6 +89,8 @@ class Constant:
 
 
 Argument = Place | Constant | int | float
+
+LAYOUT = Constant("layout", address=True)  # the driver's own table of what is saved
 
 
 @dataclass(frozen=True)
@@ -74,26 +107,53 @@ class Program:
     """One time step of one network, ready to print.
 
     ``buffers`` are the arena; ``reset`` runs before a window on an arena of zeros, ``step`` once
-    for each sample, ``classify`` after the last. ``rule`` is the readout's.
+    for each sample, ``classify`` after the last. ``step`` reads a sample of type ``sample_ctype``;
+    ``from_floats`` makes one of a float sample (None where it is one), ``from_counts`` of raw
+    counts. ``save`` and ``restore`` read the table of ``members``. ``rule`` is the readout's,
+    ``labels`` name the classes, ``digest`` is the network's, ``stream`` None where the length of a
+    window is not known.
     """
 
     name: str
     inputs: int
-    classes: int
-    window: int | None
+    labels: tuple[str, ...]
+    digest: str
+    stream: Stream | None
     rule: str
     buffers: tuple[Buffer, ...]
     data: tuple[Data, ...]
     records: tuple[Record, ...]
+    members: tuple[Member, ...]
+    sample_ctype: str
+    from_floats: Call | None
+    from_counts: Call
     reset: tuple[Call, ...]
     step: tuple[Call, ...]
     classify: Call
+    save: Call
+    restore: Call
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.labels)
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """The C functions of the generated API."""
+        words = API_FUNCTIONS + (STREAM_FUNCTIONS if self.stream else ())
+        return tuple(f"{self.name}_{word}" for word in words)
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """All kernel calls."""
+        conversions = (self.from_counts, *([self.from_floats] if self.from_floats else []))
+        return (*self.reset, *conversions, *self.step, self.classify, self.save, self.restore)
 
     @property
     def kernels(self) -> tuple[str, ...]:
         """Names of all kernels called, sorted."""
-        calls = (*self.reset, *self.step, self.classify)
-        return tuple(sorted({call.kernel for call in calls}))
+        return tuple(sorted({call.kernel for call in self.calls}))
 
     @property
     def data_bytes(self) -> int:
@@ -101,29 +161,41 @@ class Program:
         return sum(d.values.nbytes for d in self.data)
 
     def __str__(self) -> str:
-        lines = [f"program {self.name} inputs={self.inputs} classes={self.classes}"]
+        head = f"program {self.name} inputs={self.inputs} classes={self.classes}"
+        if self.stream:
+            head += f" window={self.stream.window} hop={self.stream.hop} lanes={self.stream.lanes}"
+        lines = [head]
         lines += [
             f"  {b.lifetime:7} {b.ctype}[{b.count}] {b.name} @{b.offset}" for b in self.buffers
         ]
         lines += [f"  const   {d.ctype}[{d.values.size}] {d.name}" for d in self.data]
         lines += [f"  reset   {_call_text(call)}" for call in self.reset]
+        lines += [f"  sample  {_call_text(self.from_floats)}"] if self.from_floats else []
+        lines.append(f"  counts  {_call_text(self.from_counts)}")
         lines += [f"  step    {_call_text(call)}" for call in self.step]
-        return "\n".join([*lines, f"  decide  {_call_text(self.classify)}"]) + "\n"
+        lines.append(f"  decide  {_call_text(self.classify)}")
+        lines += [f"  saved   {member}" for member in self.members]
+        return "\n".join(lines) + "\n"
 
 
-def lower(network: Network) -> Program:
-    """The Program of a planned network. Raises `ModelError` on a kernel it cannot call."""
+def lower(network: Network, stream: Stream | None = None) -> Program:
+    """The Program of a planned network, for windows of a ``stream`` if their length is known.
+
+    Raises `ModelError` on a kernel it cannot call.
+    """
     if network.stage != "planned":
         raise ModelError(
             f"network {network.name} is {network.stage}; only a planned one can be lowered"
         )
-    return _Lowering(network).program()
+    return _Lowering(network, stream).program()
 
 
 class _Lowering:
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, stream: Stream | None) -> None:
         self.network = network
-        self.names = {f"{network.name}_{word}" for word in (*API_FUNCTIONS, "state_t", "window")}
+        self.stream = stream
+        words = (*API_FUNCTIONS, *STREAM_FUNCTIONS, *API_TYPES, "window")
+        self.names = {f"{network.name}_{word}" for word in words}
         # A scratch buffer is a local variable: it would hide a constant of its name.
         self.names |= {buffer.name for buffer in network.buffers}
         self.data: list[Data] = []
@@ -132,22 +204,30 @@ class _Lowering:
 
     def program(self) -> Program:
         network = self.network
-        self._prepare()
+        self._keep_last_spikes()
         for population in network.order():
             self._update(population)
         reset, score, classify = self._readout()
+        saved = (LAYOUT, Place("state"), Place("bytes"))
         return Program(
             name=network.name,
             inputs=network.input.size,
-            classes=network.classes,
-            window=network.window,
+            labels=network.class_names,
+            digest=network_digest(network),
+            stream=self.stream,
             rule=network.readout.rule,
             buffers=network.buffers,
             data=tuple(self.data),
             records=tuple(self.records),
+            members=saved_members(network),
+            sample_ctype="int16_t" if network.quantized else "float",
+            from_floats=self._from_floats(),
+            from_counts=self._from_counts(),
             reset=reset,
             step=(*self.calls, score),
             classify=classify,
+            save=Call("l2mu_save_state", saved, "save"),
+            restore=Call("l2mu_restore_state", (*saved, Place("size")), "restore"),
         )
 
     def _call(self, kernel: str, owner: str, *arguments: Argument) -> None:
@@ -170,17 +250,26 @@ class _Lowering:
         self.names.add(name)
         return name
 
-    def _prepare(self) -> None:
-        network = self.network
-        for population in network.order():
-            if keeps_last_spikes(network, population):
+    def _keep_last_spikes(self) -> None:
+        for population in self.network.order():
+            if keeps_last_spikes(self.network, population):
                 name = population.name
                 self._call("copy_spikes", name, Place(f"{name}_last"), Place(f"{name}_spikes"))
-        fraction = network.input.fraction
-        if fraction is not None:
-            place, owner = Place("quantized_sample"), network.input.name
-            channels, scale = network.input.size, 2.0**fraction
-            self._call("quantize_sample", owner, place, channels, Place("sample"), scale)
+
+    def _from_floats(self) -> Call | None:
+        entry = self.network.input
+        if entry.fraction is None:
+            return None
+        arguments = (Place("converted"), entry.size, Place("sample"), 2.0**entry.fraction)
+        return Call("l2mu_quantize_sample", arguments, entry.name)
+
+    def _from_counts(self) -> Call:
+        entry = self.network.input
+        arguments: tuple[Argument, ...] = (Place("converted"), entry.size, Place("counts"))
+        if entry.fraction is None:
+            return Call("l2mu_convert_counts", arguments, entry.name)
+        arguments += count_scale(entry.fraction)
+        return Call("l2mu_quantize_counts", arguments, entry.name)
 
     def _update(self, population: Population) -> None:
         name, kernel, reset = population.name, population.kernel, population.neuron.reset
@@ -257,9 +346,10 @@ class _Lowering:
             fields.append(("shift", self._constant(f"{name}_shift", shift).name))
             fields.append(("shift_step", shift.ndim))
         ctype = "l2mu_input_i8_t" if self.network.quantized else "l2mu_input_f32_t"
-        source = Place("quantized_sample" if self.network.quantized else "sample")
         parameters = self._record(f"{name}_synapses", ctype, fields)
-        self._call(str(projection.kernel), projection.name, parameters, accumulator, source)
+        self._call(
+            str(projection.kernel), projection.name, parameters, accumulator, Place("sample")
+        )
 
     def _readout(self) -> tuple[tuple[Call, ...], Call, Call]:
         network = self.network
@@ -288,6 +378,14 @@ PROJECTION_KERNELS: dict[str, Callable[[_Lowering, Projection, Place], None]] = 
     "accumulate_distinct": _Lowering._accumulate_blocks,
     "input": _Lowering._input,
 }
+
+
+def count_scale(fraction: int) -> tuple[int, int]:
+    """2^fraction as a factor and a right shift, for counts that are clipped to int16.
+
+    A count times 2^16 is zero or clipped, and over 2^17 it rounds to zero: so are those beyond.
+    """
+    return 1 << min(max(fraction, 0), 16), min(max(-fraction, 0), 17)
 
 
 def _weights(projection: Projection) -> str:

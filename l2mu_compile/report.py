@@ -118,11 +118,26 @@ class Report(_Strict):
     numbers: str = Field(description="'float32' or 'int8'")
     passes: list[str]
     notes: list[str] = []
-    flash_bytes: int = Field(description="code and constants of the model, start-up code included")
-    ram_bytes: int = Field(description="variables, state included, stack excluded")
-    stack_bytes: int | None = Field(None, description="deepest stack seen, None if not measured")
+    digest: str = Field(description="SHA-256 of the compiled network, which the code also returns")
+    class_names: list[str]
+    window: int | None = Field(None, description="samples in a window of a stream, if known")
+    hop: int | None = Field(None, description="samples from the start of a window to the next's")
+    flash_bytes: int = Field(
+        description="code and constants of a program that takes samples and decides, start-up code "
+        "included; of a library with all functions where programs are not linked here"
+    )
+    ram_bytes: int = Field(description="variables, one state included, stack excluded")
+    stack_bytes: int | None = Field(
+        None, description="deepest stack seen while steps were checked, None if not measured"
+    )
+    stack_bounds: dict[str, int] | None = Field(
+        None,
+        description="bytes of stack that a call takes at most, by function, read from the machine "
+        "code; None where that cannot be told",
+    )
     weights_bytes: int = Field(description="all constant arrays")
     state_bytes: int
+    stream_bytes: int | None = Field(None, description="a stream's states and results")
     instructions_per_step_mean: float | None = Field(None, description="None if not counted")
     instructions_per_step_max: int | None = Field(None, description="largest seen")
     instructions_per_window_mean: float | None = None

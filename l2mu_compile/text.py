@@ -8,22 +8,23 @@
       projection SOURCE -> TARGET : dense[R,C] @W [delay=1] [shift=V] [kernel=NAME]
       projection SOURCE -> TARGET : blocks[R,C]xCOUNT @W ...          one block, repeated
       projection SOURCE -> TARGET : blocks[COUNT,R,C] @W ...          each block its own
-      readout    POPULATION : RULE
+      readout    POPULATION : RULE [labels=["NAME", ...]]
       buffer     NAME : CTYPE[COUNT] @OFFSET state|scratch
 
 A value ``V`` is a number or ``@name#digest``: an array in the sidecar and the first 12 hex digits
 of the SHA-256 of its type, shape and bytes. Numbers with a point or an exponent are float32. Lines
-that start with ``#`` are comments.
+that start with ``#`` are comments. Labels are a JSON array, last on its line.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,9 @@ _ARROW = re.compile(
     r"(?P<source>\S+) -> (?P<target>\S+) : (?P<type>dense|blocks)\[(?P<dims>[0-9,]+)\]"
     r"(?:x(?P<count>[0-9]+))? @(?P<weight>\S+?)#(?P<digest>[0-9a-f]+)(?P<rest>.*)"
 )
+_READOUT = re.compile(r"(?P<name>\S+) : (?P<rule>\S+)(?: labels=(?P<labels>.*))?")
+
+Node = TypeVar("Node", Population, Projection)
 
 
 def to_text(network: Network) -> str:
@@ -60,7 +64,7 @@ def to_text(network: Network) -> str:
     lines.append(_input_line(network.input))
     lines += [_population_line(p) for p in network.populations]
     lines += [_projection_line(p) for p in network.projections]
-    lines.append(f"readout    {network.readout.population} : {network.readout.rule}")
+    lines.append(_readout_line(network.readout))
     lines += [
         f"buffer     {b.name} : {b.ctype}[{b.count}] @{b.offset} {b.lifetime}"
         for b in network.buffers
@@ -112,6 +116,20 @@ def tensor_bytes(network: Network) -> bytes:
     return save(dict(sorted(network.tensors().items())))
 
 
+def network_digest(network: Network) -> str:
+    """SHA-256, 64 hex digits, of what a network computes: of its text form without kernels and
+    buffers, which differ from target to target, then of every array's bytes, sorted by name."""
+
+    def bare(node: Node) -> Node:
+        return node if node.kernel is None else replace(node, kernel=None)
+
+    network = network.map_populations(bare).map_projections(bare).replace(buffers=())
+    found = hashlib.sha256(to_text(network).encode())
+    for _, array in sorted(network.tensors().items()):
+        found.update(array.tobytes())
+    return found.hexdigest()
+
+
 def digest(array: NDArray) -> str:
     """First 12 hex digits of the SHA-256 of an array's type, shape and bytes."""
     head = f"{array.dtype.str}{list(array.shape)}".encode()
@@ -143,6 +161,11 @@ def _projection_line(p: Projection) -> str:
         f"projection {p.source} -> {p.target} : {structure}{repeat} @{p.name}#{digest(p.weight)}"
         + _options(p.name, options)
     )
+
+
+def _readout_line(readout: Readout) -> str:
+    labels = "" if readout.labels is None else f" labels={json.dumps(readout.labels)}"
+    return f"readout    {readout.population} : {readout.rule}{labels}"
 
 
 def _options(owner: str, options: Mapping[str, Any]) -> str:
@@ -186,7 +209,7 @@ class _Parser:
                 self._fail(f"unknown line kind {keyword!r}")
             try:
                 self.parts.setdefault(keyword, []).append(reader(rest))
-            except (ValueError, TypeError, OverflowError) as error:
+            except (ValueError, TypeError, OverflowError, RecursionError) as error:
                 self._fail(str(error))
         self.where = "network text"
         if header is None:
@@ -287,10 +310,13 @@ class _Parser:
         )
 
     def _read_readout(self, rest: str) -> Readout:
-        name, separator, rule = rest.partition(" : ")
-        if not separator:
-            self._fail("expected: readout POPULATION : RULE")
-        return Readout(name.strip(), rule.strip())
+        match = self._match(_READOUT, rest, "readout POPULATION : RULE")
+        if match["labels"] is None:
+            return Readout(match["name"], match["rule"])
+        labels = json.loads(match["labels"])
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            self._fail("labels are a JSON array of strings")
+        return Readout(match["name"], match["rule"], tuple(labels))
 
     def _read_buffer(self, rest: str) -> Buffer:
         head = self._match(_HEAD, rest, "buffer NAME : CTYPE[COUNT] @OFFSET LIFETIME")

@@ -6,6 +6,7 @@ float network goes from folded straight to planned. The pipeline verifies betwee
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -34,6 +35,7 @@ Problems = Iterator[tuple[str, str]]
 MAX_NEURONS = 2**16 - 1  # a spike list holds 16-bit indices and a 16-bit count
 Q15_ONE = 2**15
 MAX_FRACTION = 100  # 2^fraction is a float32
+MAX_LABEL_BYTES = 63
 
 
 def verify(network: Network) -> None:
@@ -135,6 +137,22 @@ def _readout(network: Network) -> Problems:
         yield "readout", f"unknown rule {rule!r}; known: {', '.join(READOUT_RULES)}"
     elif rule == "spike_count" and not spiking(network.population(name)):
         yield "readout", f"{name} has no spikes to count"
+    else:
+        yield from _labels(network)
+
+
+def _labels(network: Network) -> Problems:
+    labels = network.readout.labels
+    if labels is None:
+        return
+    if len(labels) != network.classes:
+        yield "readout", f"{len(labels)} labels for {network.classes} classes"
+    for label in labels:
+        if not (label.isprintable() and 0 < len(label.encode()) <= MAX_LABEL_BYTES):
+            yield "readout", f"label {label!r} is not 1 to {MAX_LABEL_BYTES} bytes of plain text"
+    if len(set(labels)) < len(labels):
+        twice = next(label for label, count in Counter(labels).items() if count > 1)
+        yield "readout", f"label {twice!r} names two classes"
 
 
 def _order(network: Network) -> Problems:

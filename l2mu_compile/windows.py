@@ -1,9 +1,10 @@
-"""Files of sensor windows: ``.npz`` with ``x`` ``[N, T, I]`` and, if known, labels ``y [N]``."""
+"""Files of sensor windows: ``.npz`` with ``x`` ``[N, T, I]`` and, if known, labels ``y [N]`` and
+the ``classes`` they number."""
 
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,22 +12,25 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from l2mu_compile.errors import ModelError, reason
-from l2mu_compile.interpreter import check_samples
+from l2mu_compile.interpreter import as_samples, check_samples
 from l2mu_compile.network import Network
 from l2mu_compile.paths import StrPath, file_bytes
 
 MAX_FILE_BYTES = 1 << 32
+ARRAYS = ("x", "y", "classes")
 
 
 @dataclass(frozen=True)
 class Windows:
-    """``x`` float32 ``[N, T, I]``; ``y`` int64 ``[N]`` class labels, or None if unknown.
+    """``x`` ``[N, T, I]``, raw counts if int16, else float32.
 
+    ``y`` int64 ``[N]`` are class labels and ``classes`` their names, or None if unknown;
     ``source`` is where they come from, for messages.
     """
 
     x: NDArray
     y: NDArray | None = None
+    classes: tuple[str, ...] | None = None
     source: str = "windows"
 
     def first(self, count: int | None) -> Windows:
@@ -34,7 +38,8 @@ class Windows:
         if count is None or count >= len(self.x):
             return self
         chosen = np.unique(np.linspace(0, len(self.x) - 1, count).astype(int))
-        return Windows(self.x[chosen], None if self.y is None else self.y[chosen], self.source)
+        y = None if self.y is None else self.y[chosen]
+        return replace(self, x=self.x[chosen], y=y)
 
     def require_fit(self, network: Network) -> None:
         """Raise `ModelError`, naming the source, if ``network`` cannot run or score these."""
@@ -60,29 +65,34 @@ def load_windows(path: StrPath) -> Windows:
         raise ModelError(f"{path}: cannot read windows: {reason(error)}") from None
     if "x" not in arrays:
         raise ModelError(f"{path}: no array 'x' (found: {', '.join(arrays) or 'none'})")
-    x, y = arrays["x"], arrays.get("y")
+    x, y, classes = arrays["x"], arrays.get("y"), arrays.get("classes")
     if x.dtype.kind not in "fiu" or x.ndim != 3 or 0 in x.shape:
         raise ModelError(
             f"{path}: x is {x.dtype} {list(x.shape)}; expected numbers [windows, steps, channels]"
         )
     if y is not None and (y.dtype.kind not in "iu" or y.shape != x.shape[:1]):
         raise ModelError(f"{path}: y is {y.dtype} {list(y.shape)}; expected int [{len(x)}]")
+    if classes is not None and (classes.dtype.kind != "U" or classes.ndim != 1):
+        raise ModelError(
+            f"{path}: classes is {classes.dtype} {list(classes.shape)}; expected a list of strings"
+        )
     with np.errstate(over="ignore"):
-        x = x.astype(np.float32)
+        x = as_samples(x)
     if not np.isfinite(x).all():
         window = int(np.argwhere(~np.isfinite(x))[0, 0])
         raise ModelError(f"{path}: x holds NaN or infinity (window {window})")
     if y is not None:
-        y = np.minimum(y, np.iinfo(np.int64).max).astype(np.int64)
-    return Windows(x, y, str(path))
+        y = np.minimum(y, y.dtype.type(min(np.iinfo(y.dtype).max, np.iinfo(np.int64).max)))
+        y = y.astype(np.int64)  # uint64 beyond int64 stays large, and no label
+    return Windows(x, y, None if classes is None else tuple(classes.tolist()), str(path))
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray]:
-    """The arrays ``x`` and ``y``, after checking that each is as large as its header says."""
+    """The arrays there are, after checking that each is as large as its header says."""
     file_bytes(path)
     with zipfile.ZipFile(path) as archive:
         names = {name.removesuffix(".npy"): name for name in archive.namelist()}
-        wanted = {key: names[key] for key in ("x", "y") if key in names}
+        wanted = {key: names[key] for key in ARRAYS if key in names}
         return {key: _read_array(archive, name) for key, name in wanted.items()}
 
 

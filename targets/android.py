@@ -7,9 +7,8 @@ from dataclasses import replace
 from l2mu_compile.targets.cortex_a import AARCH64_EMULATOR, ARM_EMULATOR
 from l2mu_compile.targets.record import Qemu, Target
 
-# Android 15 loads libraries whose segments are aligned to 16 KiB on every device. Apps are shipped
-# with stripped libraries.
-_LIBRARY = ("-Wl,-z,max-page-size=16384", "-Wl,--strip-all")
+# Android 15 loads libraries whose segments are aligned to 16 KiB on every device.
+_LIBRARY = ("-Wl,-z,max-page-size=16384",)
 
 ANDROID_ARM64 = Target(
     name="android-arm64-v8a",

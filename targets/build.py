@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from l2mu_compile.errors import ToolchainError
 from l2mu_compile.program import Program
+from l2mu_compile.targets.costs import Costs, measured_costs
 from l2mu_compile.targets.devices import Device, EmulatedModel, HostModel
-from l2mu_compile.targets.elf import Footprint, footprint, symbols
 from l2mu_compile.targets.emit_c import emit_c, state_bytes
 from l2mu_compile.targets.firmware import make_firmware
 from l2mu_compile.targets.host import HOST
-from l2mu_compile.targets.product import Product, image_path
+from l2mu_compile.targets.product import Product
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.toolchain import compile_objects, shared_library, static_library
 
@@ -26,8 +25,8 @@ def write_sources(program: Program, stamp: Sequence[str], folder: Path) -> list[
     return sorted(folder.glob("*.c"))
 
 
-def build(product: Product) -> None:
-    """Write ``src/``, ``lib/`` and, for a microcontroller, ``firmware/``.
+def build(product: Product) -> Costs:
+    """Write ``src/``, ``lib/`` and, for a microcontroller, ``firmware/``; what they cost.
 
     Raises `ToolchainError` if a tool is missing or fails.
     """
@@ -39,6 +38,7 @@ def build(product: Product) -> None:
         shared_library(target, objects, product.image, log, exports=product.api())
     if "firmware" in target.artifacts:
         make_firmware(product, objects)
+    return measured_costs(product, objects)
 
 
 def runs_here(target: Target) -> bool:
@@ -54,17 +54,6 @@ def open_device(program: Program, target: Target, image: Path) -> Device:
     if _is_native(target):
         return HostModel(image, program.name, program.inputs, size)
     raise ToolchainError(f"nothing here runs code for {target.name}")
-
-
-def measured_footprint(program: Program, target: Target, output: Path) -> Footprint:
-    """Flash and RAM of the model: its firmware's without the example window, or its library's with
-    one state."""
-    path = image_path(program, target, output)
-    whole = footprint(path)
-    if target.shared:
-        return replace(whole, ram=whole.ram + state_bytes(program))
-    window = symbols(path)[f"{program.name}_window"].size
-    return replace(whole, flash=whole.flash - window)
 
 
 def _is_native(target: Target) -> bool:

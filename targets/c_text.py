@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,11 +27,35 @@ def number(value: float, ctype: str) -> str:
     return str(int(value))
 
 
+def string(text: str) -> str:
+    """A C string literal of ``text`` in UTF-8: plain ASCII as it is, any other byte in octal.
+
+    ``string('a "b"?')`` is ``"a \\"b\\"\\?"``: without a bare ``?`` there is no trigraph.
+    """
+    return '"' + "".join(map(_character, text.encode())) + '"'
+
+
+def _character(byte: int) -> str:
+    character = chr(byte)
+    if character in '"?\\':
+        return "\\" + character
+    return character if 0x20 <= byte < 0x7F else f"\\{byte:03o}"
+
+
 def array_body(values: NDArray, ctype: str) -> str:
     """The comma-separated elements, broken into lines of at most `COLUMNS` characters."""
+    return _body(number(value, ctype) for value in values)
+
+
+def string_body(texts: Iterable[str]) -> str:
+    """The same for strings; one that is longer than a line has its own."""
+    return _body(map(string, texts))
+
+
+def _body(elements: Iterable[str]) -> str:
     lines, line = [], ""
-    for value in values:
-        text = number(value, ctype) + ","
+    for element in elements:
+        text = element + ","
         if line and len(line) + 1 + len(text) > COLUMNS:
             lines.append(line)
             line = ""

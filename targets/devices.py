@@ -13,10 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.errors import ToolchainError
+from l2mu_compile.interpreter import as_samples
 from l2mu_compile.targets.emulator import Emulator
 from l2mu_compile.targets.record import Target
 
 STACK_PAINT = 0xA5
+
+# Functions of the API that are called when code is checked; an image must have them.
+CHECKED_FUNCTIONS = ("reset", "step", "step_raw", "classify")
 
 
 class Device(Protocol):
@@ -26,7 +30,7 @@ class Device(Protocol):
         """Put the state to zero."""
 
     def step(self, sample: NDArray) -> None:
-        """Advance by one sample, float32 ``[inputs]``."""
+        """Advance by one sample ``[inputs]``: float32, or raw counts as int16."""
 
     def state(self) -> bytes:
         """The state struct's bytes."""
@@ -37,11 +41,17 @@ class Device(Protocol):
         raise NotImplementedError
 
 
+def _suffix(samples: NDArray) -> str:
+    """How the names of the functions that take such samples end."""
+    return "_raw" if samples.dtype == np.int16 else ""
+
+
 class HostModel:
     """A compiled shared library, callable on NumPy arrays.
 
-    ``HostModel(path, name, inputs, state_bytes).run(windows)`` classifies float32 windows
-    ``[N, T, inputs]``. Raises `ToolchainError` if the library cannot be loaded.
+    ``HostModel(path, name, inputs, state_bytes).run(windows)`` classifies windows
+    ``[N, T, inputs]``: raw counts if they are int16, else float32. Raises `ToolchainError` if the
+    library cannot be loaded.
     """
 
     def __init__(self, library: Path, name: str, inputs: int, state_bytes: int) -> None:
@@ -49,12 +59,13 @@ class HostModel:
             self._library = ctypes.CDLL(str(library.resolve()))
             functions = {
                 word: getattr(self._library, f"{name}_{word}")
-                for word in ("reset", "step", "classify", "run")
+                for word in ("reset", "step", "step_raw", "classify", "run", "run_raw")
             }
         except (OSError, AttributeError) as error:
             raise ToolchainError(f"cannot load {library}: {error}") from None
         self._functions = functions
-        functions["run"].argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+        for word in ("run", "run_raw"):
+            functions[word].argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
         self.inputs = inputs
         # int64 elements, so that the state is aligned for every member.
         self._state = np.zeros(-(-state_bytes // 8), dtype=np.int64)
@@ -63,17 +74,18 @@ class HostModel:
 
     def run(self, windows: NDArray) -> NDArray:
         """Decisions int64 ``[N]`` of windows ``[N, T, inputs]``; ValueError on another shape."""
-        windows = np.ascontiguousarray(windows, dtype=np.float32)
+        windows = np.ascontiguousarray(as_samples(windows))
         if windows.ndim != 3 or windows.shape[2] != self.inputs:
             raise ValueError(f"windows {list(windows.shape)} are not [N, T, {self.inputs}]")
-        run, steps = self._functions["run"], windows.shape[1]
+        run, steps = self._functions["run" + _suffix(windows)], windows.shape[1]
         return np.array([run(self._pointer, w.ctypes.data, steps) for w in windows], np.int64)
 
     def reset(self) -> None:
         self._functions["reset"](self._pointer)
 
     def step(self, sample: NDArray) -> None:
-        self._functions["step"](self._pointer, ctypes.c_void_p(sample.ctypes.data))
+        step = self._functions["step" + _suffix(sample)]
+        step(self._pointer, ctypes.c_void_p(sample.ctypes.data))
 
     def state(self) -> bytes:
         return self._state.tobytes()[: self._state_bytes]
@@ -110,8 +122,9 @@ class EmulatedModel:
         self._emulator.call(f"{self._name}_reset", self._state)
 
     def step(self, sample: NDArray) -> None:
-        self._emulator.write(self._sample, sample.astype("<f4").tobytes())
-        self._emulator.call(f"{self._name}_step", self._state, self._sample)
+        little_endian = sample.astype(sample.dtype.newbyteorder("<"))
+        self._emulator.write(self._sample, little_endian.tobytes())
+        self._emulator.call(f"{self._name}_step{_suffix(sample)}", self._state, self._sample)
         self.step_instructions.append(self._emulator.instructions)
 
     def state(self) -> bytes:

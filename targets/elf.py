@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -29,6 +30,20 @@ class Symbol(NamedTuple):
     address: int
     size: int
     is_function: bool
+
+
+class Code(NamedTuple):
+    """Bytes of one instruction set (``t`` Thumb, ``a`` Arm, ``x`` AArch64), or ``d`` data between
+    them, from ``address``."""
+
+    address: int
+    kind: str
+    content: bytes
+
+    @property
+    def end(self) -> int:
+        """First address after it."""
+        return self.address + len(self.content)
 
 
 class Extent(NamedTuple):
@@ -111,6 +126,40 @@ def symbols(path: Path) -> dict[str, Symbol]:
 
 
 @_of_elf_files
+def functions(path: Path) -> list[tuple[int, int, str]]:
+    """Every function of an ELF file as (address, end, name), in order; raises ToolchainError."""
+    found = []
+    for elf in _elf_files(path):
+        thumb = 1 if elf["e_machine"] == "EM_ARM" else 0
+        for symbol in _static_symbols(elf):
+            if symbol["st_info"]["type"] == "STT_FUNC" and symbol["st_shndx"] != "SHN_UNDEF":
+                start = int(symbol["st_value"]) & ~thumb
+                found.append((start, start + int(symbol["st_size"]), str(symbol.name)))
+    return sorted(found)
+
+
+@_of_elf_files
+def code(path: Path) -> list[Code]:
+    """The code of an Arm or AArch64 ELF image in order of address, as its mapping symbols tell what
+    is what; ToolchainError."""
+    found = []
+    for elf in _elf_files(path):
+        marks: dict[int, dict[int, str]] = {}
+        for symbol in _static_symbols(elf):
+            if symbol.name[:1] == "$":
+                section = marks.setdefault(symbol["st_shndx"], {})
+                section[int(symbol["st_value"])] = symbol.name[1:2]
+        for index, kinds in marks.items():
+            section = elf.get_section(index)
+            start, content = int(section["sh_addr"]), section.data()
+            places = [*sorted(kinds), start + len(content)]
+            found += [
+                Code(a, kinds[a], content[a - start : b - start]) for a, b in pairwise(places)
+            ]
+    return sorted(found)
+
+
+@_of_elf_files
 def segments(path: Path) -> list[tuple[int, int, bytes]]:
     """Loadable contents as (address in flash, address when running, bytes); ToolchainError."""
     return [
@@ -162,6 +211,11 @@ def _relative_words(elf: Any, path: Path) -> Iterator[tuple[int, int]]:
 def entry_point(path: Path) -> int:
     """The address where an ELF file starts to run; raises ToolchainError as above."""
     return int(next(_elf_files(path))["e_entry"])
+
+
+def _static_symbols(elf: Any) -> Iterator[Any]:
+    table = elf.get_section_by_name(".symtab")
+    return iter(()) if table is None else table.iter_symbols()
 
 
 def _allocated(elf: Any) -> Iterator[Any]:

@@ -9,10 +9,13 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from l2mu_compile import __version__
+from l2mu_compile.buffers import QUANTIZED_SAMPLE
 from l2mu_compile.errors import ModelError
 from l2mu_compile.network import CTYPE_BYTES, Buffer
 from l2mu_compile.program import Argument, Call, Constant, Data, Place, Program, Record
-from l2mu_compile.targets.c_text import array_body, number
+from l2mu_compile.saved import Member, saved_bytes
+from l2mu_compile.targets.c_text import array_body, number, string, string_body
 from l2mu_compile.targets.kernel_table import HEADERS, KERNEL_DIR, kernel_table
 
 TEMPLATE_DIR = Path(__file__).parent / "templates"
@@ -30,6 +33,8 @@ SCORE_MEANINGS = {
     "mean_membrane": "the sum of its output neuron's membrane over the steps",
 }
 SCRATCH_BYTES = CTYPE_BYTES["uint16_t"]
+COUNTER_BYTES = 2 * CTYPE_BYTES["int32_t"]
+TOOL = f"l2mu-compile {__version__}"
 
 
 def emit_c(program: Program, stamp: Sequence[str]) -> dict[str, str]:
@@ -66,9 +71,24 @@ def state_layout(program: Program) -> dict[str, Buffer]:
 
 def state_bytes(program: Program) -> int:
     """``sizeof`` the state struct: the arena, rounded up to its widest element."""
-    end = max(b.end for b in program.buffers)
+    return _rounded_up(max(b.end for b in program.buffers), program)
+
+
+def stream_bytes(program: Program) -> int:
+    """``sizeof`` the stream struct, 0 for a program without: a state for each lane, the scores, two
+    counters and, of an integer network, a sample."""
+    if program.stream is None:
+        return 0
+    score = state_layout(program)["score"]
+    own = score.end - score.offset + COUNTER_BYTES
+    if program.from_floats:
+        own += program.inputs * CTYPE_BYTES[program.sample_ctype]
+    return _rounded_up(program.stream.lanes * state_bytes(program) + own, program)
+
+
+def _rounded_up(size: int, program: Program) -> int:
     align = max(CTYPE_BYTES[b.ctype] for b in program.buffers)
-    return -(-end // align) * align
+    return -(-size // align) * align
 
 
 def _check(program: Program) -> None:
@@ -79,7 +99,12 @@ def _check(program: Program) -> None:
             f"network {program.name}: its files would take the name of other C files; "
             "give another --name"
         )
-    for call in (*program.reset, *program.step, program.classify):
+    for name in set(program.functions) & set(kernel_table()):
+        raise ModelError(
+            f"network {program.name}: its function {name} is called like a kernel; "
+            "give another --name"
+        )
+    for call in program.calls:
         kernel = kernel_table().get(call.kernel)
         if kernel is None:
             raise ModelError(f"{call.owner}: no C kernel {call.kernel}")
@@ -92,8 +117,8 @@ def _check(program: Program) -> None:
 
 def _view(program: Program, stamp: Sequence[str]) -> dict[str, Any]:
     base = max((b.end for b in state_layout(program).values()), default=0)
-    scratch = [b for b in program.buffers if b.lifetime == "scratch"]
-    end = max((b.end for b in scratch), default=base)
+    scratch = {b.name: _scratch_view(b, base) for b in program.buffers if b.lifetime == "scratch"}
+    end = max((b.end for b in program.buffers), default=base)
     printer = _CallPrinter(program)
     return {
         "stamp": [line.replace("*/", "* /") for line in stamp],
@@ -102,14 +127,25 @@ def _view(program: Program, stamp: Sequence[str]) -> dict[str, Any]:
         "program": program,
         "state_bytes": state_bytes(program),
         "state": list(state_layout(program).values()),
+        "save_bytes": saved_bytes(program.members),
+        "stream": program.stream,
+        "stream_bytes": stream_bytes(program),
         "score_ctype": state_layout(program)["score"].ctype,
         "score_meaning": SCORE_MEANINGS[program.rule],
         "scratch_count": (end - base) // SCRATCH_BYTES,
-        "scratch": [_scratch_view(b, base) for b in scratch],
+        "converted": scratch.pop(QUANTIZED_SAMPLE, None),
+        "scratch": list(scratch.values()),
+        "converts": program.from_floats is not None,
+        "entries": _entries(program, printer),
         "reset": [printer.call(call) for call in program.reset],
         "step": _groups(program, printer),
         "reads_sample": any(Place("sample") in call.arguments for call in program.step),
         "classify": printer.call(program.classify),
+        "class_names": string_body(program.labels),
+        "version": string(TOOL),
+        "members": [_member_view(m) for m in program.members],
+        "save": printer.call(program.save),
+        "restore": printer.call(program.restore),
         "data": [_data_view(d) for d in program.data],
         "records": [_record_view(r) for r in program.records],
     }
@@ -119,6 +155,36 @@ def _scratch_view(buffer: Buffer, base: int) -> dict[str, Any]:
     cast = "" if buffer.ctype == "uint16_t" else f"({buffer.ctype} *)"
     index = (buffer.offset - base) // SCRATCH_BYTES
     return {"name": buffer.name, "ctype": buffer.ctype, "cast": cast, "index": index}
+
+
+def _entries(program: Program, printer: _CallPrinter) -> list[dict[str, Any]]:
+    """What samples may be given as: how such functions' names end, their type, what one and many
+    are called, and the call that makes a ``converted`` sample of one, if that is needed."""
+    kinds = (
+        ("", "float", "sample", "samples", program.from_floats),
+        ("_raw", "int16_t", "counts", "counts", program.from_counts),
+    )
+    return [
+        {
+            "suffix": suffix,
+            "ctype": ctype,
+            "one": one,
+            "many": many,
+            "convert": call and printer.call(call),
+        }
+        for suffix, ctype, one, many, call in kinds
+    ]
+
+
+def _member_view(member: Member) -> dict[str, Any]:
+    return {
+        "name": member.buffer.name,
+        "count": member.buffer.count,
+        "bytes": CTYPE_BYTES[member.buffer.ctype],
+        "kind": f"L2MU_{member.kind.upper()}",
+        "low": number(member.low, "int64_t"),
+        "high": number(member.high, "int64_t"),
+    }
 
 
 def _data_view(data: Data) -> dict[str, Any]:

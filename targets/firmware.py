@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from l2mu_compile.targets.c_text import number
+from l2mu_compile.targets.devices import CHECKED_FUNCTIONS
 from l2mu_compile.targets.emit_c import render
 from l2mu_compile.targets.product import Product
 from l2mu_compile.targets.toolchain import compile_objects, link_firmware
@@ -20,9 +21,8 @@ def make_firmware(product: Product, objects: list[Path]) -> None:
     scratch = product.scratch / "main"
     linked = compile_objects(product.target, [main], [product.sources], scratch, product.log)
     # Inlined into one another, the API's functions would leave nothing to call by name.
-    link_firmware(
-        product.target, [*linked, *objects], product.image, log=product.log, keep=product.api()
-    )
+    keep = [f"{product.name}_{word}" for word in CHECKED_FUNCTIONS]
+    link_firmware(product.target, [*linked, *objects], product.image, log=product.log, keep=keep)
 
 
 def _write_main(product: Product, folder: Path) -> Path:

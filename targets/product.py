@@ -8,7 +8,7 @@ from pathlib import Path
 
 from numpy.typing import NDArray
 
-from l2mu_compile.program import API_FUNCTIONS, Program
+from l2mu_compile.program import Program
 from l2mu_compile.report import PackagedLibrary, Report
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.toolchain import CommandLog
@@ -75,7 +75,7 @@ class Product:
 
     def api(self) -> list[str]:
         """The C functions a user calls."""
-        return [f"{self.name}_{word}" for word in API_FUNCTIONS]
+        return list(self.program.functions)
 
 
 def image_path(program: Program, target: Target, output: Path) -> Path:

@@ -130,10 +130,11 @@ def shared_library(
     log: CommandLog | None = None,
     *,
     exports: Sequence[str] = ("*",),
+    strip: bool = True,
 ) -> Path:
     """Link a shared library that needs no other, not even a C library; raises ToolchainError.
 
-    It shows the symbols in ``exports`` and no others.
+    It shows the symbols in ``exports`` and no others; unless ``strip``, a debugger sees all.
     """
     if not target.shared:
         raise ToolchainError(f"target '{target.name}' has no shared libraries")
@@ -148,7 +149,8 @@ def shared_library(
             *_linker(target),
             # compiler-rt has what the processor lacks, such as division; its debug information
             # holds absolute paths.
-            *("-shared", "-nostdlib", "-rtlib=compiler-rt", "-Wl,--strip-debug"),
+            *("-shared", "-nostdlib", "-rtlib=compiler-rt"),
+            *(["-Wl,--strip-all"] if strip else []),
             f"-Wl,-soname,{output.name}",
             *("-Wl,--gc-sections", "-Wl,-z,defs", "-Wl,-Bsymbolic"),
             f"-Wl,--version-script={versions}",

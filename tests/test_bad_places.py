@@ -242,11 +242,11 @@ def test_weights_that_do_not_fit_are_refused_before_the_compiler_runs(monkeypatc
     )
     save_network(network, "wide.txt")
     arguments = ("compile", "wide.txt", "--target", "cortex-m4", "-o", "out")
-    over = 4 * (size * size + size) - 2 * 2**20
+    over = 4 * (size * size + size) - 4 * 2**20
     line = refused(5, "its weights alone take", arguments=arguments)
     found = re.search(r"take ([0-9]+) bytes, ([0-9]+) more than the ([0-9]+) bytes of flash", line)
     assert found
     needed, more, available = map(int, found.groups())
-    assert available == 2 * 2**20
+    assert available == 4 * 2**20
     assert more == needed - available
     assert 0 <= more - over < 100

@@ -115,6 +115,14 @@ def test_compile_refuses_windows_too(compiled, case):
     assert not Path("out").exists()
 
 
+def test_names_of_classes_beside_windows(compiled):
+    compile_ = ("compile", compiled / "net.pt", "--calibrate", WINDOWS)
+    write_windows(WINDOWS, classes=np.array(["a", "b"]))
+    refused(3, f"{WINDOWS}: network net (traced): readout: 2 labels for 3", arguments=compile_)
+    write_windows(WINDOWS, classes=np.array([1, 2, 3]))
+    refused(3, f"{WINDOWS}: classes is int64 [3]", arguments=compile_)
+
+
 def test_encrypted_npz():
     write_windows(WINDOWS)
     data = bytearray(Path(WINDOWS).read_bytes())

@@ -521,6 +521,27 @@ def test_digest_is_that_of_the_file(tmp_path):
     assert load_checkpoint(path).digest == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.parametrize("name", ["class_names", "classes", "labels"])
+def test_names_of_classes(tmp_path, name):
+    net = RawNet(Options())
+    save_state(net.state_dict(), tmp_path / "net.pt")
+    hyper = net.hyper_parameters() | {name: ["walk", "run", "sit"]}
+    (tmp_path / "net.json").write_text(json.dumps(hyper))
+    assert load_checkpoint(tmp_path / "net.pt").labels == ("walk", "run", "sit")
+    (tmp_path / "net.json").write_text(json.dumps(hyper | {name: 3}))
+    assert load_checkpoint(tmp_path / "net.pt").labels is None
+
+
+def test_names_of_classes_in_the_own_layout(tmp_path):
+    net = L2MU(L2MUConfig(inputs=2, classes=2, hidden_size=3, memory_size=2, order=2, theta=4.0))
+    save_checkpoint(net, tmp_path / "net.ckpt", ["up", "down"])
+    loaded = load_checkpoint(tmp_path / "net.ckpt")
+    assert loaded.labels == ("up", "down")
+    assert loaded.model.config.classes == 2
+    save_checkpoint(net, tmp_path / "net.ckpt")
+    assert load_checkpoint(tmp_path / "net.ckpt").labels is None
+
+
 def test_version_of_the_own_layout(tmp_path):
     content = {"format": "l2mu-compile", "version": 2, "config": {}, "state_dict": {}}
     torch.save(content, tmp_path / "net.ckpt")

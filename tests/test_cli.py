@@ -16,10 +16,11 @@ from command_line import ok, run
 from reference_models import Options, RawNet, Shape, save_state
 
 import l2mu_compile
+from l2mu_compile.compiled import load_host_model
 from l2mu_compile.pipeline import FLOAT_PIPELINE, INT8_PIPELINE
 from l2mu_compile.report import Report, load_report
 from l2mu_compile.targets.registry import TARGETS
-from l2mu_compile.text import load_network
+from l2mu_compile.text import load_network, network_digest, save_network
 
 MODULE = """
 import torch, snntorch
@@ -346,6 +347,127 @@ def test_raw_counts(data, tmp_path, target, numbers):
     assert check is not None
     assert check.bit_exact
     assert check.decision_agreement_with_float >= (0.75 if numbers == "int8" else 1.0)
+
+
+@pytest.mark.parametrize("target", ["host", "cortex-m4"])
+def test_windows_of_counts_run_through_the_functions_for_counts(data, tmp_path, target):
+    counts = np.random.default_rng(1).integers(-300, 300, (3, 20, 6)).astype(np.int16)
+    np.savez(tmp_path / "counts.npz", x=counts)
+    arguments = ("--target", target, "--quantize", "int8", "-o", tmp_path / "out")
+    scale = ("--input-scale", "0.005", "--calibrate", tmp_path / "counts.npz")
+    ok("compile", data / "host/float/network.txt", *arguments, *scale)
+    np.savez(tmp_path / "floats.npz", x=counts.astype(np.float32))
+    reports = [
+        Report.model_validate(ok("verify", tmp_path / "out", "--data", file, "--json").json)
+        for file in (tmp_path / "counts.npz", tmp_path / "floats.npz")
+    ]
+    for report in reports:
+        assert report.verify is not None
+        assert report.verify.bit_exact
+    if target == "cortex-m4":
+        raw, plain = (report.instructions_per_step_mean for report in reports)
+        assert raw < plain - 100, "no floats are converted"
+
+
+def test_a_host_model_takes_counts(data, tmp_path):
+    model = load_host_model(data / "host")
+    counts = np.random.default_rng(1).integers(-9, 9, (8, 20, 6)).astype(np.int16)
+    decisions = model.run(counts)
+    assert decisions.tolist() == model.run(counts.astype(np.float32)).tolist()
+    assert decisions.tolist() == model.run(counts.astype(np.int64)).tolist()
+    assert len(set(decisions.tolist())) > 1
+
+
+# ---- streams and names ----
+
+
+def compiled(data, tmp_path, *arguments: str | Path) -> Report:
+    source = data / "host/float/network.txt"
+    ok("compile", source, "-o", tmp_path / "out", *arguments)
+    return load_report(tmp_path / "out/report.json")
+
+
+def test_a_stream_of_calibration_windows(data, tmp_path):
+    report = compiled(data, tmp_path, "--calibrate", data / "windows.npz")
+    assert (report.window, report.hop) == (20, 20)
+    assert report.stream_bytes is not None
+    assert report.state_bytes < report.stream_bytes < report.state_bytes + 64
+    assert "int net_push(" in (tmp_path / "out/src/net.h").read_text()
+
+
+def test_a_stream_with_a_hop(data, tmp_path):
+    source, arguments = data / "host/float/network.txt", ("--window", 100, "--hop", 30)
+    text = ok("compile", source, "-o", tmp_path / "out", *arguments).out
+    report = load_report(tmp_path / "out/report.json")
+    assert (report.window, report.hop) == (100, 30)
+    line = rf"stream +100 samples every 30, {report.stream_bytes} bytes, up to 4 steps per sample"
+    assert re.search(line, text)
+    program = (tmp_path / "out/program.txt").read_text()
+    assert program.startswith("program net inputs=6 classes=3 window=100 hop=30 lanes=4\n")
+    verify = ok("verify", tmp_path / "out", "--data", data / "windows.npz", "--json").json
+    assert (verify["window"], verify["hop"]) == (100, 30)
+
+
+def test_no_stream_without_a_window(data, tmp_path):
+    text = ok("compile", data / "host/float/network.txt", "-o", tmp_path / "out").out
+    report = load_report(tmp_path / "out/report.json")
+    assert (report.window, report.hop, report.stream_bytes) == (None, None, None)
+    assert re.search(r"stream +none: the length of a window is not known \(--window\)", text)
+    assert "No net_push:" in (tmp_path / "out/src/net.h").read_text()
+
+
+def test_a_network_made_for_a_window(data, tmp_path):
+    save_network(
+        load_network(data / "host/float/network.txt").replace(window=20), tmp_path / "n.txt"
+    )
+    ok("compile", tmp_path / "n.txt", "-o", tmp_path / "out", "--hop", 5)
+    report = load_report(tmp_path / "out/report.json")
+    assert (report.window, report.hop) == (20, 5)
+
+
+def test_names_of_classes(data, tmp_path):
+    report = compiled(data, tmp_path, "--classes", "walk, run,sit still")
+    assert report.class_names == ["walk", "run", "sit still"]
+    assert '"walk", "run", "sit still",' in (tmp_path / "out/src/net.c").read_text()
+    text = (tmp_path / "out/network.txt").read_text()
+    assert 'spike_count labels=["walk", "run", "sit still"]\n' in text
+    again = ok("inspect", tmp_path / "out/network.txt", "--json").json
+    assert again["class_names"] == report.class_names
+
+
+def test_names_of_classes_in_a_file(data, tmp_path):
+    (tmp_path / "names.txt").write_text("Größe\nb, c\r\n d\n", encoding="utf-8")
+    report = compiled(data, tmp_path, "--classes", tmp_path / "names.txt")
+    assert report.class_names == ["Größe", "b, c", "d"]
+
+
+def test_names_of_classes_beside_the_windows(data, tmp_path):
+    with np.load(data / "windows.npz") as stored:
+        np.savez(tmp_path / "w.npz", **stored, classes=np.array(["a", "b", "c"]))
+    report = compiled(data, tmp_path, "--calibrate", tmp_path / "w.npz")
+    assert report.class_names == ["a", "b", "c"]
+    named = tmp_path / "out/float/network.txt"
+    shutil.copytree(named.parent, tmp_path / "named")
+    again = ("compile", tmp_path / "named/network.txt", "-o", tmp_path / "out")
+    ok(*again, "--calibrate", tmp_path / "w.npz")
+    with np.load(data / "windows.npz") as stored:
+        np.savez(tmp_path / "w.npz", **stored, classes=np.array(["a", "c", "b"]))
+    refused = run(*again, "--calibrate", tmp_path / "w.npz")
+    assert refused.code == 2
+    assert "w.npz: classes are a, c, b, but the model's are a, b, c: say which" in refused.err
+    ok(*again, "--calibrate", tmp_path / "w.npz", "--classes", "x,y,z")
+    assert load_report(tmp_path / "out/report.json").class_names == ["x", "y", "z"]
+
+
+def test_classes_are_numbered_without_names(data, tmp_path):
+    assert compiled(data, tmp_path).class_names == ["0", "1", "2"]
+
+
+def test_the_digest_is_that_of_the_network_in_the_directory(data, cortex):
+    for folder in (data / "host", cortex):
+        digest = network_digest(load_network(folder / "network.txt"))
+        assert load_report(folder / "report.json").digest == digest
+        assert f'"{digest}"' in (folder / "src/net.c").read_text()
 
 
 # ---- verify ----

@@ -70,6 +70,11 @@ def test_int8_on_cortex_m4(tmp_path):
     assert report.verify.ran_on == "cortex-m4"
     assert report.flash_bytes < 150_000
     assert report.instructions_per_step_mean
+    assert report.class_names == ["PEN", "ABD", "FEL", "IR", "ER", "TRAP", "ROW"]
+    assert (report.window, report.hop) == (100, 100)
+    assert report.stack_bytes is not None
+    assert report.stack_bounds is not None
+    assert report.stack_bytes <= max(report.stack_bounds.values()) < report.stack_bytes + 100
 
 
 def test_int8_keeps_the_accuracy(tmp_path, traced, heldout):

@@ -252,6 +252,26 @@ def test_raw_counts_need_one_number_or_one_per_channel(checkpoint):
         model.with_input(None, [1.0] * 5)
 
 
+def test_names_of_classes(checkpoint):
+    model = load_model(checkpoint)
+    names = tuple(f"class {i}" for i in range(model.network.classes))
+    named = model.with_labels(names, "--classes")
+    assert named.network.class_names == names
+    assert model.network.class_names == tuple(map(str, range(model.network.classes)))
+    with pytest.raises(ModelError, match=r"^--classes: .*readout: 1 labels for"):
+        model.with_labels(names[:1], "--classes")
+
+
+def test_a_checkpoint_may_name_its_classes(tmp_path):
+    net = RawNet(Options())
+    save_state(net.state_dict(), tmp_path / "net.pt")
+    (tmp_path / "net.json").write_text(json.dumps({"class_names": ["a", "b", "c"]}))
+    assert load_model(tmp_path / "net.pt").network.readout.labels == ("a", "b", "c")
+    (tmp_path / "net.json").write_text(json.dumps({"class_names": ["a", "b"]}))
+    with pytest.raises(ModelError, match=r"net\.pt: .*readout: 2 labels for 3 classes"):
+        load_model(tmp_path / "net.pt")
+
+
 def test_network_errors_name_the_file(checkpoint, tmp_path):
     path = tmp_path / "net.txt"
     save_network(load_model(checkpoint).network, path)

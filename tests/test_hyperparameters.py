@@ -9,7 +9,13 @@ import torch
 import yaml
 
 from l2mu_compile.errors import ModelError
-from l2mu_compile.hyperparameters import as_number, flatten, params_beside, read_params
+from l2mu_compile.hyperparameters import (
+    as_number,
+    class_labels,
+    flatten,
+    params_beside,
+    read_params,
+)
 
 
 @pytest.mark.parametrize("suffix", [".json", ".JSON", ".yaml", ".yml"])
@@ -65,6 +71,21 @@ def test_flatten_of_names_that_disagree():
     found = flatten({"order": 7, "params": {"order": 8}})["order"]
     assert as_number(found) is None
     assert repr(found) == "7 in one place and 8 in another"
+
+
+@pytest.mark.parametrize(
+    ("hyper", "labels"),
+    [
+        ({"class_names": ["a", "b"]}, ("a", "b")),
+        ({"classes": 2, "labels": ("a", "b")}, ("a", "b")),
+        ({"classes": ["a", 1], "labels": []}, None),
+        (flatten({"labels": ["a", "b"], "params": {"labels": ("a", "b")}}), ("a", "b")),
+        (flatten({"labels": ["a", "b"], "params": {"labels": ["b", "a"]}}), None),
+        ({}, None),
+    ],
+)
+def test_class_labels(hyper, labels):
+    assert class_labels(hyper) == labels
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,17 @@ from l2mu_compile.errors import ModelError
 from l2mu_compile.network import READOUT_RULES, Network, Population, Projection, Readout
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import parse_pipeline, run_passes
-from l2mu_compile.program import Call, Constant, Place, Program, lower
+from l2mu_compile.program import (
+    API_FUNCTIONS,
+    STREAM_FUNCTIONS,
+    Call,
+    Constant,
+    Place,
+    Program,
+    count_scale,
+    lower,
+)
+from l2mu_compile.stream import Stream
 from l2mu_compile.targets.kernel_table import kernel_table
 from l2mu_compile.targets.registry import get_target
 
@@ -49,7 +59,8 @@ def record(program: Program, name: str) -> dict[str, object]:
 @pytest.mark.parametrize("quantized", [False, True])
 def test_golden_program(golden: Callable[[str, str], None], quantized: bool) -> None:
     kind = "int8" if quantized else "float"
-    golden(f"program_{kind}.txt", str(lower(planned(l2mu(), quantized))))
+    stream = Stream(10, 4) if quantized else None
+    golden(f"program_{kind}.txt", str(lower(planned(l2mu(), quantized), stream)))
 
 
 def test_a_step_in_order() -> None:
@@ -184,9 +195,10 @@ def test_every_call_fits_its_kernel_and_every_argument_exists(
     network: Network, quantized: bool
 ) -> None:
     program = lower(planned(network, quantized))
-    places = {b.name for b in program.buffers} | {"sample"}
-    constants = {d.name for d in program.data} | {r.name for r in program.records}
-    for call in (*program.reset, *program.step, program.classify):
+    places = {b.name for b in program.buffers}
+    places |= {"state", "sample", "counts", "converted", "bytes", "size"}
+    constants = {d.name for d in program.data} | {r.name for r in program.records} | {"layout"}
+    for call in program.calls:
         assert len(call.arguments) == len(kernel_table()[call.kernel].parameters)
         for argument in call.arguments:
             if isinstance(argument, Place):
@@ -212,6 +224,50 @@ def test_constants_keep_clear_of_buffers_and_of_the_api() -> None:
     assert not buffers & {c.name for c in (*program.data, *program.records)}
 
 
+@pytest.mark.parametrize("word", [*API_FUNCTIONS, *STREAM_FUNCTIONS, "state_t", "stream_t"])
+def test_no_constant_takes_a_name_of_the_api(word: str) -> None:
+    network = planned(feed_forward().replace(name="out_from"))
+    hidden = replace(network.population("h"), name=word)
+    names = {"h": word, "x": "x", "out": "out"}
+    network = network.replace(
+        populations=(hidden, network.population("out")),
+        projections=tuple(
+            replace(p, source=names[p.source], target=names[p.target]) for p in network.projections
+        ),
+        buffers=tuple(replace(b, name=b.name.replace("h_", f"{word}_")) for b in network.buffers),
+    )
+    constants = {d.name for d in lower(network).data}
+    assert f"out_from_{word}" not in constants
+    assert f"out_from_{word}_2" in constants
+
+
+def test_samples_become_what_the_network_computes_with() -> None:
+    program = lower(planned(feed_forward()))
+    assert (program.sample_ctype, program.from_floats) == ("float", None)
+    arguments = (Place("converted"), 2, Place("counts"))
+    assert program.from_counts == Call("l2mu_convert_counts", arguments, "x")
+    program = lower(finish(integer_toy()))
+    assert program.sample_ctype == "int16_t"
+    sample = (Place("converted"), 2, Place("sample"), 16.0)
+    assert program.from_floats == Call("l2mu_quantize_sample", sample, "x")
+    assert program.from_counts == Call("l2mu_quantize_counts", (*arguments, 16, 0), "x")
+
+
+@pytest.mark.parametrize(
+    ("fraction", "scale"),
+    [(0, (1, 0)), (5, (32, 0)), (16, (65536, 0)), (99, (65536, 0)), (-4, (1, 4)), (-99, (1, 17))],
+)
+def test_the_scale_of_counts(fraction: int, scale: tuple[int, int]) -> None:
+    assert count_scale(fraction) == scale
+
+
+def test_functions_are_those_of_the_api_and_of_a_stream() -> None:
+    network = planned(feed_forward())
+    without, with_stream = lower(network).functions, lower(network, Stream(3, 3)).functions
+    assert without == tuple(f"toy_{word}" for word in API_FUNCTIONS)
+    assert with_stream == without + tuple(f"toy_{word}" for word in STREAM_FUNCTIONS)
+
+
 def test_constants_have_different_names() -> None:
     program = lower(planned(l2mu(), quantized=True))
     names = [c.name for c in (*program.data, *program.records)]
@@ -223,10 +279,13 @@ def test_kernels_and_data_are_summed_up() -> None:
     assert program.kernels == (
         "l2mu_accumulate_dense_f32",
         "l2mu_argmax_i32",
+        "l2mu_convert_counts",
         "l2mu_count_spikes",
         "l2mu_decay_subtract_f32",
         "l2mu_fire_f32",
         "l2mu_input_f32",
+        "l2mu_restore_state",
+        "l2mu_save_state",
     )
     assert program.data_bytes == 4 * (12 + 4)
 

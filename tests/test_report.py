@@ -22,6 +22,8 @@ FULL = {
     "target": "host",
     "numbers": "float32",
     "passes": ["plan-memory"],
+    "digest": "ab" * 32,
+    "class_names": ["0", "1"],
     "flash_bytes": 10,
     "ram_bytes": 20,
     "weights_bytes": 5,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from l2mu_compile.text import (
     MAX_TEXT_BYTES,
     digest,
     load_network,
+    network_digest,
     parse,
     save_network,
     tensor_bytes,
@@ -85,6 +87,14 @@ def test_a_rate_from_numpy_is_printed_as_a_number() -> None:
     assert parse(to_text(network), network.tensors()) == network
 
 
+@given(st.lists(st.text(), max_size=4))
+def test_any_labels_are_read_back_equal(labels: list[str]) -> None:
+    readout = replace(feed_forward().readout, labels=tuple(labels))
+    network = feed_forward().replace(readout=readout)
+    assert to_text(network).count("\n") == TEXT.count("\n"), "on one line"
+    assert parse(to_text(network), network.tensors()) == network
+
+
 def test_files_are_read_back_equal(tmp_path: Path) -> None:
     save_network(l2mu(), tmp_path / "net.txt")
     assert load_network(tmp_path / "net.txt") == l2mu()
@@ -129,6 +139,42 @@ def test_digests_cover_type_shape_and_bytes(other: np.ndarray) -> None:
     assert digest(f32([1, 2])) == digest(f32([1, 2]))
 
 
+# ---- the digest of a network -------------------------------------------------------------------
+
+
+def test_a_network_has_one_digest_on_every_target() -> None:
+    network = planned(l2mu(), quantized=True)
+    assert re.fullmatch("[0-9a-f]{64}", network_digest(network))
+    assert network_digest(network) == network_digest(planned(l2mu(), quantized=True))
+    other = network.map_projections(lambda p: replace(p, kernel=f"{p.kernel}_dsp"))
+    other = other.map_populations(lambda p: replace(p, kernel=f"{p.kernel}_dsp"))
+    assert network_digest(other) == network_digest(network)
+
+
+def test_whatever_a_network_computes_is_in_its_digest() -> None:
+    network = planned(l2mu(), quantized=True)
+    u, readout = network.population("u"), network.readout
+    weight = network.projections[1].weight.copy()
+    weight[0, 0] += 1
+    others = [
+        network.replace(name="other"),
+        network.replace(window=9),
+        network.replace(input=replace(network.input, fraction=3)),
+        network.replace(readout=replace(readout, labels=("a", "b", "c"))),
+        network.replace(readout=replace(readout, rule="max_membrane")),
+        network.map_populations(lambda p: replace(p, membrane_bits=27) if p == u else p),
+        network.replace(
+            projections=(
+                network.projections[0],
+                replace(network.projections[1], weight=weight),
+                *network.projections[2:],
+            )
+        ),
+        network.replace(projections=network.projections[::-1]),
+    ]
+    assert len({network_digest(n) for n in (network, *others)}) == 1 + len(others)
+
+
 # ---- errors ------------------------------------------------------------------------------------
 
 TEXT = to_text(feed_forward())
@@ -168,6 +214,11 @@ TEXT = to_text(feed_forward())
         ("@h.x#", "@h.x#0", "line 5: weights 'h.x' have digest"),
         ("@h.x#", "@out.h#", "line 5: weights 'out.h' have digest"),
         ("out : spike_count", "out", "line 7: expected: readout POPULATION : RULE"),
+        ("out : spike_count", "out : a b", "line 7: expected: readout POPULATION : RULE"),
+        ("_count", "_count labels=[1]", "line 7: labels are a JSON array of strings"),
+        ("_count", '_count labels="ab"', "line 7: labels are a JSON array of strings"),
+        ("_count", '_count labels=["a"', "line 7: Expecting ',' delimiter"),
+        ("_count", "_count labels=" + "[" * 100_000, "line 7: "),
         ("readout", "options", "line 7: unknown line kind 'options'"),
         ("readout    out : spike_count", "", "network text: expected one 'readout' line, found 0"),
         ("input      x : f32[2]", "", "network text: expected one 'input' line, found 0"),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from command_line import run
 from refusals import WINDOWS, refused, refused_alone
+
+from l2mu_compile.text import load_network, save_network
 
 pytestmark = pytest.mark.usefixtures("workplace")
 
@@ -36,6 +40,21 @@ USAGE = {
         ["compile", "NET", "--quantize", "int8", "--passes", "plan-memory"],
         "--quantize int8 and --passes: name quantize among the passes instead",
     ),
+    "no hop": (
+        ["compile", "NET", "--window", "9", "--hop", "0"],
+        "--hop 0: from 1 to the window's",
+    ),
+    "long hop": (
+        ["compile", "NET", "--window", "9", "--hop", "10"],
+        "--hop 10: from 1 to the window's 9 samples, or there would be samples that no window sees",
+    ),
+    "hop alone": (["compile", "NET", "--hop", "3"], "--hop 3: how long is a window? Give --window"),
+    "no window": (["compile", "NET", "--window", "0"], "--window 0: from 1 to"),
+    "long window": (["compile", "NET", "--window", str(2**30)], "--window 1073741824: from 1 to"),
+    "many lanes": (
+        ["compile", "NET", "--window", str(2**29), "--hop", "1"],
+        "--hop 1: windows of 536870912 samples would need 536870912 states of",
+    ),
     "no model": (["inspect"], "give a checkpoint"),
     "inputs of a file": (["compile", "NET", "--inputs", "6"], "--inputs belongs to a --module"),
     "parameters of a module": (
@@ -66,6 +85,28 @@ def test_usage(compiled, case):
     places = {"NET": compiled / "net.pt", "OUT": compiled / "out", "DATA": compiled / WINDOWS}
     arguments = tuple(places.get(a, a) for a in arguments)
     refused(2, text, arguments=arguments)
+
+
+def test_a_window_that_the_network_was_not_made_for(compiled):
+    network = load_network(compiled / "out/float/network.txt")
+    save_network(network.replace(window=12), Path("net.txt"))
+    arguments = ("compile", "net.txt", "--window", "13")
+    refused(2, "--window 13: network net was made for 12 samples", arguments=arguments)
+
+
+def test_names_of_classes(compiled):
+    compile_ = ("compile", compiled / "net.pt", "--classes")
+    text = "--classes: network net (traced): readout: "
+    refused(3, text + "2 labels for 3 classes", arguments=(*compile_, "a,b"))
+    refused(3, text + "label '' is not 1 to 63", arguments=(*compile_, "a,,b"))
+    refused(3, text + "label 'a' names two classes", arguments=(*compile_, "a,b,a"))
+    refused(3, text + r"label 'b\x1b[0m' is not 1", arguments=(*compile_, "a,b\x1b[0m,c"))
+    Path("bytes").write_bytes(b"\xff")
+    refused(2, "--classes bytes: 'utf-8' codec can't decode", arguments=(*compile_, "bytes"))
+    with Path("huge").open("wb") as file:
+        file.truncate((1 << 20) + 1)
+    refused(2, "--classes huge: larger than 1048576 bytes", arguments=(*compile_, "huge"))
+    refused(3, "labels for 3 classes", arguments=(*compile_, "x" * 5000))
 
 
 def test_usage_errors_name_the_help():

@@ -46,6 +46,10 @@ def toy_with(which: str, /, **changes: Any) -> Network:
     return with_population(feed_forward(), which, **changes)
 
 
+def labelled(*labels: str) -> Network:
+    return feed_forward().replace(readout=Readout("out", labels=labels))
+
+
 SQUARE = f32(np.zeros((3, 3)))
 PLANNED = planned(feed_forward(), quantized=True)
 
@@ -140,6 +144,15 @@ BROKEN: dict[str, tuple[Network, str]] = {
         feed_forward().replace(readout=Readout("out", "vote")),
         "readout: unknown rule 'vote'; known: spike_count, last_membrane",
     ),
+    "labels": (labelled("a"), "readout: 1 labels for 2 classes"),
+    "no labels": (labelled(), "readout: 0 labels for 2 classes"),
+    "empty label": (labelled("a", ""), "readout: label '' is not 1 to 63 bytes of plain text"),
+    "long label": (labelled("a" * 64, "b"), "is not 1 to 63 bytes of plain text"),
+    "label in UTF-8": (labelled("ü" * 32, "b"), "is not 1 to 63 bytes of plain text"),
+    "label with a line": (labelled("a\nb", "b"), r"readout: label 'a\nb' is not 1 to 63 bytes"),
+    "label with NUL": (labelled("a\0", "b"), r"readout: label 'a\x00' is not 1 to 63 bytes"),
+    "half a character": (labelled("\ud800", "b"), r"readout: label '\ud800' is not 1 to 63"),
+    "label twice": (labelled("a", "a"), "readout: label 'a' names two classes"),
     "silent readout": (toy_with("out", neuron=li()), "readout: out has no spikes to count"),
     # _order
     "cycle": (

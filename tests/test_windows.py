@@ -25,13 +25,45 @@ def test_round_trip(tmp_path, save):
     assert (found.x.dtype, found.y.dtype) == (np.float32, np.int64)
 
 
-@pytest.mark.parametrize("dtype", ["f2", "f8", ">f4", "i2", "u1", "i8"])
+@pytest.mark.parametrize("dtype", ["f2", "f8", ">f4", ">i2", "u1", "i8"])
 def test_other_number_types(tmp_path, dtype):
     x = (arrays()[0] * 10).astype(dtype)
     np.savez(tmp_path / "w.npz", x=x, y=np.arange(5).astype("u1"))
     found = load_windows(tmp_path / "w.npz")
     np.testing.assert_array_equal(found.x, x.astype(np.float32))
     assert (found.x.dtype, found.y.dtype) == (np.float32, np.int64)
+
+
+def test_raw_counts_stay_counts(tmp_path):
+    x = (arrays()[0] * 1000).astype(np.int16)
+    np.savez(tmp_path / "w.npz", x=x)
+    found = load_windows(tmp_path / "w.npz")
+    np.testing.assert_array_equal(found.x, x)
+    assert found.x.dtype == np.int16
+
+
+def test_names_of_classes(tmp_path):
+    x, y = arrays()
+    np.savez(tmp_path / "w.npz", x=x, y=y, classes=np.array(["walk", "run up"]))
+    found = load_windows(tmp_path / "w.npz")
+    assert found.classes == ("walk", "run up")
+    assert found.first(2).classes == found.classes
+    np.savez(tmp_path / "w.npz", x=x, y=y)
+    assert load_windows(tmp_path / "w.npz").classes is None
+
+
+@pytest.mark.parametrize(
+    ("classes", "text"),
+    [
+        (np.arange(2), r"w.npz: classes is int64 \[2\]; expected a list of strings"),
+        (np.array([["a", "b"]]), r"classes is <U1 \[1, 2\]; expected a list of strings"),
+        (np.array(["a", None], dtype=object), "cannot read windows: classes.npy claims object"),
+    ],
+)
+def test_other_classes_are_refused(tmp_path, classes, text):
+    np.savez(tmp_path / "w.npz", x=arrays()[0], classes=classes)
+    with pytest.raises(ModelError, match=text):
+        load_windows(tmp_path / "w.npz")
 
 
 def test_fortran_order(tmp_path):

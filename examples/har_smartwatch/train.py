@@ -262,7 +262,8 @@ def export(recordings: list[data.Recording], folder: Path) -> None:
     classes = range(len(data.CLASSES))
     some = [random.choice(np.flatnonzero(y == c), CALIBRATION_PER_CLASS, False) for c in classes]
     chosen = np.sort(np.concatenate(some))
-    np.savez_compressed(folder / "calibration.npz", x=x[chosen], y=y[chosen])
+    names = np.array(data.CLASSES)
+    np.savez_compressed(folder / "calibration.npz", x=x[chosen], y=y[chosen], classes=names)
     x, y, person = data.windows(recordings, data.HELDOUT_PEOPLE)
     np.savez_compressed(folder / "heldout.npz", x=x, y=y, person=person)
 

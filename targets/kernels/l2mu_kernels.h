@@ -121,6 +121,13 @@ void l2mu_input_i8(const l2mu_input_i8_t *p, int32_t *v, const int16_t *sample);
 /* quantized = floor(sample * scale + 0.5) in float, clipped to int16; NaN becomes 0. */
 void l2mu_quantize_sample(int16_t *quantized, uint16_t channels, const float *sample, float scale);
 
+/* A sample of raw counts. convert: the same numbers as float. quantize: what quantize_sample makes of
+ * them, without floats; its scale is here `scale` (a power of two up to 2^16) over 2^shift, and one of
+ * the two is 1. */
+void l2mu_convert_counts(float *sample, uint16_t channels, const int16_t *counts);
+void l2mu_quantize_counts(int16_t *quantized, uint16_t channels, const int16_t *counts,
+                          int32_t scale, uint16_t shift);
+
 /* List the neurons with v > threshold. The integer version saturates v first. */
 void l2mu_fire_f32(const l2mu_neurons_f32_t *p, const float *v, uint16_t *spikes);
 void l2mu_fire_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
@@ -146,6 +153,42 @@ void l2mu_fill_i32(int32_t *score, uint16_t classes, int32_t value);
 int l2mu_argmax_f32(const float *score, uint16_t classes);
 int l2mu_argmax_i32(const int32_t *score, uint16_t classes);
 int l2mu_argmax_i64(const int64_t *score, uint16_t classes);
+
+/* A member of a state that is kept when it is saved: `count` elements of `bytes` bytes (2, 4 or 8), and
+ * what they can be. */
+typedef enum {
+    L2MU_FLOATS,   /* anything */
+    L2MU_INTEGERS, /* signed, from low to high */
+    L2MU_SPIKES    /* a spike list of count - 1 neurons */
+} l2mu_kind_t;
+
+typedef struct {
+    uint32_t offset, count;
+    uint8_t bytes, kind;
+    int64_t low, high;
+} l2mu_member_t;
+
+typedef struct {
+    const l2mu_member_t *member;
+    size_t members;
+    const char *digest; /* of the network, at least 16 characters */
+} l2mu_layout_t;
+
+/* Why a state is not restored. */
+enum {
+    L2MU_WRONG_SIZE = 1,
+    L2MU_NOT_SAVED,
+    L2MU_OTHER_NETWORK,
+    L2MU_DAMAGED,
+    L2MU_IMPOSSIBLE
+};
+
+/* Save a state: 24 bytes that say what it is, the members' elements, little-endian, and a CRC-32.
+ * Restore one: 0, or the reason why not, which leaves the state as it was. Whatever the bytes are, a
+ * restored state is one that kernels can work on: no spike list leads outside an array, and no sum of
+ * integers overflows. */
+void l2mu_save_state(const l2mu_layout_t *layout, const void *state, uint8_t *bytes);
+int l2mu_restore_state(const l2mu_layout_t *layout, void *state, const uint8_t *bytes, size_t size);
 
 #ifdef __cplusplus
 }

@@ -58,7 +58,8 @@ def view(product: Product) -> dict[str, Any]:
         "sources": sources,
         "inputs": program.inputs,
         "classes": program.classes,
-        "steps": program.window or product.window.samples.shape[0],
+        "stream": program.stream,
+        "steps": program.stream.window if program.stream else product.window.samples.shape[0],
         "report": checked_report(product),
     }
 

@@ -33,10 +33,11 @@ def make_zephyr(product: Product) -> None:
 
 def zephyr_files(product: Product) -> Files:
     """The module's files; its option is ``CONFIG_L2MU_MODEL_NAME``."""
-    values = view(product)
+    values, report = view(product), checked_report(product)
+    stack = max((report.stack_bounds or {}).values(), default=report.stack_bytes or 0)
     values |= {
         "kernels": functions_in(values["sources"]),
-        "main_stack": _KIB * (2 + (checked_report(product).stack_bytes or 0) // _KIB),
+        "main_stack": _KIB * (2 + stack // _KIB),
     }
     files: Files = {
         path: render(f"zephyr/{template}.jinja", values) for path, template in _TEMPLATES.items()

@@ -35,12 +35,12 @@ static stream_t *stream_in(JNIEnv *env, jobject buffer)
     return (stream_t *)(void *)start;
 }
 
-/* Bytes of buffer an object needs; 0 if this library was built for another model's class. */
-jint L2MU_JAVA(bufferBytes)(JNIEnv *env, jclass self, jint inputs, jint classes)
+/* Bytes of buffer an object needs; 0 if this library has another network than the class. */
+jint L2MU_JAVA(bufferBytes)(JNIEnv *env, jclass self, jlong digest)
 {
     (void)env;
     (void)self;
-    return inputs == L2MU_CHANNELS && classes == L2MU_SCORES ? (jint)BUFFER_BYTES : 0;
+    return digest == L2MU_DIGEST ? (jint)BUFFER_BYTES : 0;
 }
 
 void L2MU_JAVA(resetState)(JNIEnv *env, jclass self, jobject buffer)
@@ -74,10 +74,7 @@ void L2MU_JAVA(takeCounts)(JNIEnv *env, jclass self, jobject buffer, jarray coun
         if ((*env)->ExceptionCheck(env)) {
             return;
         }
-        for (jint i = 0; i < L2MU_CHANNELS; ++i) {
-            stream->sample[i] = (jfloat)stream->counts[i];
-        }
-        L2MU_MODEL(step)(&stream->state, stream->sample);
+        L2MU_MODEL(step_raw)(&stream->state, stream->counts);
     }
 }
 

@@ -7,8 +7,9 @@
 #include "l2mu_kernels.h"
 #include "itoy_weights.h"
 
-/* The state is as large as the header says. */
+/* The structs are as large as the header says. */
 typedef char itoy_state_size_check[sizeof(itoy_state_t) == ITOY_STATE_BYTES ? 1 : -1];
+typedef char itoy_stream_size_check[sizeof(itoy_stream_t) == ITOY_STREAM_BYTES ? 1 : -1];
 
 void itoy_reset(itoy_state_t *state)
 {
@@ -20,17 +21,14 @@ void itoy_init(itoy_state_t *state)
     itoy_reset(state);
 }
 
-void itoy_step(itoy_state_t *state, const float *sample)
+/* One time step; the sample is in the network's own integers. */
+static void advance(itoy_state_t *state, const int16_t *sample)
 {
     uint16_t *const out_spikes = &state->scratch[0];
-    int16_t *const quantized_sample = (int16_t *)&state->scratch[0];
-
-    /* x */
-    l2mu_quantize_sample(quantized_sample, 2, sample, 16.0f);
 
     /* h */
     l2mu_decay_subtract_i32(&h_neurons, state->h_membrane);
-    l2mu_input_i8(&h_from_x_synapses, state->h_membrane, quantized_sample);
+    l2mu_input_i8(&h_from_x_synapses, state->h_membrane, sample);
     l2mu_accumulate_dense_i8(state->h_membrane, 2, h_from_h_last, state->h_spikes);
     l2mu_fire_i32(&h_neurons, state->h_membrane, state->h_spikes);
 
@@ -41,6 +39,22 @@ void itoy_step(itoy_state_t *state, const float *sample)
 
     /* readout */
     l2mu_count_spikes(state->score, out_spikes);
+}
+
+void itoy_step(itoy_state_t *state, const float *sample)
+{
+    int16_t *const converted = (int16_t *)&state->scratch[0];
+
+    l2mu_quantize_sample(converted, 2, sample, 16.0f);
+    advance(state, converted);
+}
+
+void itoy_step_raw(itoy_state_t *state, const int16_t *counts)
+{
+    int16_t *const converted = (int16_t *)&state->scratch[0];
+
+    l2mu_quantize_counts(converted, 2, counts, 16, 0);
+    advance(state, converted);
 }
 
 int itoy_classify(const itoy_state_t *state)
@@ -60,4 +74,116 @@ int itoy_run(itoy_state_t *state, const float *samples, size_t steps)
         itoy_step(state, samples + step * ITOY_INPUTS);
     }
     return itoy_classify(state);
+}
+
+int itoy_run_raw(itoy_state_t *state, const int16_t *counts, size_t steps)
+{
+    itoy_reset(state);
+    for (size_t step = 0; step < steps; ++step) {
+        itoy_step_raw(state, counts + step * ITOY_INPUTS);
+    }
+    return itoy_classify(state);
+}
+
+void itoy_stream_reset(itoy_stream_t *stream)
+{
+    memset(stream, 0, sizeof *stream);
+    stream->decision = -1;
+}
+
+void itoy_stream_init(itoy_stream_t *stream)
+{
+    itoy_stream_reset(stream);
+}
+
+/* A window starts every ITOY_HOP samples, in the next lane. `time` counts samples; from the end of the
+ * second round of lanes it goes back to the end of the first, where every lane is at the same step. */
+static int push(itoy_stream_t *stream, const int16_t *sample)
+{
+    const uint32_t cycle = (uint32_t)ITOY_LANES * ITOY_HOP;
+    int ended = 0;
+    for (uint32_t i = 0, start = 0; i < ITOY_LANES && start <= stream->time; ++i, start += ITOY_HOP) {
+        itoy_state_t *const lane = &stream->lane[i];
+        const uint32_t step = (stream->time - start) % cycle;
+        if (step == 0) {
+            itoy_reset(lane);
+        }
+        if (step < ITOY_WINDOW) {
+            advance(lane, sample);
+        }
+        if (step == ITOY_WINDOW - 1) {
+            stream->decision = itoy_classify(lane);
+            memcpy(stream->score, lane->score, sizeof stream->score);
+            ended = 1;
+        }
+    }
+    stream->time = stream->time + 1 < 2 * cycle ? stream->time + 1 : cycle;
+    return ended;
+}
+
+int itoy_push(itoy_stream_t *stream, const float *sample)
+{
+    int16_t *const converted = stream->sample;
+
+    l2mu_quantize_sample(converted, 2, sample, 16.0f);
+    return push(stream, converted);
+}
+
+int itoy_push_raw(itoy_stream_t *stream, const int16_t *counts)
+{
+    int16_t *const converted = stream->sample;
+
+    l2mu_quantize_counts(converted, 2, counts, 16, 0);
+    return push(stream, converted);
+}
+
+int itoy_decision(const itoy_stream_t *stream)
+{
+    return (int)stream->decision;
+}
+
+const int32_t *itoy_stream_scores(const itoy_stream_t *stream)
+{
+    return stream->score;
+}
+
+static const char *const class_names[ITOY_CLASSES] = {
+    "up", "down \"\?\?/\"",
+};
+
+const char *itoy_class_name(int label)
+{
+    return label >= 0 && label < ITOY_CLASSES ? class_names[label] : NULL;
+}
+
+const char *itoy_version(void)
+{
+    return "l2mu-compile of a test";
+}
+
+static const char digest[] = "e5d923d20bb93fb8dbc9bae3b097c715ca3220a09dab2747faf37218c325b3d4";
+
+const char *itoy_digest(void)
+{
+    return digest;
+}
+
+/* What is saved of a state, and which values it may have. */
+static const l2mu_member_t members[] = {
+    {offsetof(itoy_state_t, h_membrane), 2, 4, L2MU_INTEGERS, -32768, 32767},
+    {offsetof(itoy_state_t, out_membrane), 2, 4, L2MU_INTEGERS, -32768, 32767},
+    {offsetof(itoy_state_t, score), 2, 4, L2MU_INTEGERS, 0, 1073741824},
+    {offsetof(itoy_state_t, h_spikes), 3, 2, L2MU_SPIKES, 0, 0},
+};
+
+static const l2mu_layout_t layout = {members, sizeof members / sizeof members[0], digest};
+
+void itoy_save(const itoy_state_t *state, uint8_t *bytes)
+{
+    l2mu_save_state(&layout, state, bytes);
+}
+
+int itoy_restore(itoy_state_t *state, const uint8_t *bytes, size_t size)
+{
+    return l2mu_restore_state(&layout, state, bytes, size);
 }

@@ -34,7 +34,7 @@ from l2mu_compile.network import READOUT_RULES, Buffer, Network
 from l2mu_compile.neurons import LIF, CuBaLIF
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import parse_pipeline, run_passes
-from l2mu_compile.program import API_FUNCTIONS, Program, lower
+from l2mu_compile.program import Program, lower
 from l2mu_compile.targets.build import write_sources
 from l2mu_compile.targets.devices import Device, EmulatedModel
 from l2mu_compile.targets.emit_c import state_bytes, state_layout
@@ -235,7 +235,7 @@ def emulated(programs: Sequence[Program], folder: Path) -> list[EmulatedModel]:
     main = folder / "main.c"
     main.write_text("int main(void)\n{\n    return 0;\n}\n")
     objects = compile_objects(target, [*sources.values(), main], [folder], folder / "objects")
-    keep = [f"{p.name}_{word}" for p in programs for word in API_FUNCTIONS]
+    keep = [function for p in programs for function in p.functions]
     image = link_firmware(target, objects, folder / "image.elf", keep=keep)
     return [EmulatedModel(target, image, p.name, p.inputs, state_bytes(p)) for p in programs]
 

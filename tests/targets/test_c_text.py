@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l2mu_compile.targets.c_text import COLUMNS, array_body, number
+from l2mu_compile.targets.c_text import COLUMNS, array_body, number, string, string_body
 
 INTEGERS = {"int8_t": 8, "int16_t": 16, "int32_t": 32}
 
@@ -53,6 +55,38 @@ def test_an_integer_literal_reads_back_as_the_same_number(ctype: str, data: st.D
 def test_a_float_without_a_literal_is_refused(value: float) -> None:
     with pytest.raises(ValueError, match="has no place in generated code"):
         number(value, "float")
+
+
+@pytest.mark.parametrize(
+    ("text", "literal"),
+    [
+        ("walk", '"walk"'),
+        ('a "b" \\', r'"a \"b\" \\"'),
+        ("??/", r'"\?\?/"'),
+        ("ü1", r'"\303\2741"'),
+        ("\n\0", r'"\012\000"'),
+        ("\x7f", r'"\177"'),
+        ("", '""'),
+    ],
+)
+def test_strings(text: str, literal: str) -> None:
+    assert string(text) == literal
+
+
+@given(st.text())
+def test_a_string_literal_reads_back_as_the_same_bytes(text: str) -> None:
+    literal = string(text)
+    assert literal.isascii()
+    assert literal.isprintable()
+    assert "??" not in literal
+    assert ast.literal_eval("b" + literal.replace(r"\?", "?")) == text.encode()
+
+
+def test_strings_are_broken_into_lines() -> None:
+    names = [f"class {i}" for i in range(50)] + ["x" * 2 * COLUMNS]
+    lines = string_body(names).split("\n    ")
+    assert all(len(line) <= COLUMNS for line in lines[:-1])
+    assert ast.literal_eval(f"[{' '.join(lines)}]") == names
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))

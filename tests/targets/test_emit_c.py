@@ -32,6 +32,7 @@ from l2mu_compile.network import CTYPE_BYTES, READOUT_RULES, Network
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import parse_pipeline, run_passes
 from l2mu_compile.program import Call, Program, lower
+from l2mu_compile.stream import Stream
 from l2mu_compile.targets.emit_c import emit_c, render, state_bytes, state_layout
 from l2mu_compile.targets.kernel_table import KERNEL_DIR
 from l2mu_compile.targets.registry import get_target
@@ -39,13 +40,17 @@ from l2mu_compile.targets.toolchain import RUNTIME_DIR
 from l2mu_compile.targets.zig import zig_command, zig_environment
 
 Golden = Callable[[str, str], None]
+DOCS = Path(__file__).parents[2] / "docs"
 NUMPY_TYPES = {"float": "<f4", "int32_t": "<i4", "int64_t": "<i8"}
 STRICT = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-pedantic")
 
 
 def integer_program() -> Program:
+    """With a stream and names."""
     context = Context(target=get_target("host"))
-    return lower(run_passes(integer_toy(), parse_pipeline("select-kernels,plan-memory"), context))
+    network = run_passes(integer_toy(), parse_pipeline("select-kernels,plan-memory"), context)
+    readout = replace(network.readout, labels=("up", 'down "??/"'))
+    return lower(network.replace(readout=readout), Stream(10, 4))
 
 
 def float_program() -> Program:
@@ -56,7 +61,10 @@ def float_program() -> Program:
 
 
 @pytest.mark.parametrize("make", [float_program, integer_program], ids=["float", "int8"])
-def test_golden_sources(golden: Golden, make: Callable[[], Program]) -> None:
+def test_golden_sources(
+    golden: Golden, make: Callable[[], Program], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("l2mu_compile.targets.emit_c.TOOL", "l2mu-compile of a test")
     program = make()
     sources = emit_c(program, ["made by a test", "of two lines"])
     for suffix in (".h", ".c", "_weights.h"):
@@ -67,10 +75,12 @@ def test_sources_are_the_models_own_files_and_the_kernels_it_calls() -> None:
     assert sorted(emit_c(float_program(), [])) == [
         "l2mu_accumulate_f32.c",
         "l2mu_arith.h",
+        "l2mu_counts.c",
         "l2mu_decay_f32.c",
         "l2mu_fire_f32.c",
         "l2mu_input_f32.c",
         "l2mu_kernels.h",
+        "l2mu_save.c",
         "l2mu_score.c",
         "toy.c",
         "toy.h",
@@ -125,7 +135,28 @@ def deaf() -> Network:
 def kinds() -> list[Network]:
     """Networks that together use every feature of the templates."""
     clamped = feed_forward(cuba(reset="clamp"), "max_membrane")
-    return [feed_forward(), clamped, leaky_readout(), late_reader(), chain(), l2mu(), deaf()]
+    named = l2mu(name="l2mu")  # like the kernels
+    return [feed_forward(), clamped, leaky_readout(), late_reader(), chain(), named, deaf()]
+
+
+def cpp_caller(program: Program) -> str:
+    """C++ that uses the whole API."""
+    calls = """
+        init(s) reset(s) step(s, f) step_raw(s, i) classify(s) scores(s) run(s, f, 1)
+        run_raw(s, i, 1) class_name(0) version() digest() save(s, bytes)
+        restore(s, bytes, sizeof bytes)"""
+    streams = """
+        stream_init(t) stream_reset(t) push(t, f) push_raw(t, i) decision(t) stream_scores(t)"""
+    name, macro = program.name, program.name.upper()
+    known = re.findall(r"\w+\([^)]*\)", calls + (streams if program.stream else ""))
+    assert {f"{name}_{call.partition('(')[0]}" for call in known} == set(program.functions)
+    stream = f"static {name}_stream_t stream, *t = &stream;" if program.stream else ""
+    return f"""#include "{name}.h"
+        static {name}_state_t state, *s = &state; {stream}
+        static float f[{macro}_INPUTS]; static int16_t i[{macro}_INPUTS];
+        static uint8_t bytes[{macro}_SAVE_BYTES];
+        int main() {{ {"".join(f"(void){name}_{call};" for call in known)} return 0; }}
+        """
 
 
 @pytest.mark.parametrize("quantized", [False, True])
@@ -135,16 +166,34 @@ def test_sources_compile_as_strict_c99_and_the_header_as_cpp(
     for i, network in enumerate(kinds()):
         folder = tmp_path / str(i)
         folder.mkdir()
-        program = lower(planned(network, quantized))
+        program = lower(planned(network, quantized), Stream(10, 4) if i % 2 else None)
         for name, text in emit_c(program, ["test"]).items():
             (folder / name).write_text(text, encoding="utf-8")
         for source in sorted(folder.glob("*.c")):
             if i == 0 or source.stem == program.name:
                 compile_strictly(folder, "c", source.name)
-        main = f'#include "{program.name}.h"\nint main() {{ {program.name}_state_t s; '
-        main += f"{program.name}_init(&s); return {program.name}_classify(&s); }}\n"
-        (folder / "main.cpp").write_text(main)
+        (folder / "main.cpp").write_text(cpp_caller(program))
         compile_strictly(folder, "c++", "main.cpp")
+
+
+def test_the_documented_firmware_compiles_as_strict_c99(tmp_path: Path) -> None:
+    network = planned(l2mu(name="har"), quantized=True)
+    for name, text in emit_c(lower(network, Stream(100, 25)), ["test"]).items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    page = (DOCS / "generated_code.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```c\n(.*?)```", page, re.DOTALL)
+    include = '#include "har.h"\n'
+    assert example.count(include) == 1
+    sensor = "int read_sensor(int16_t *counts);\n"
+    (tmp_path / "main.c").write_text(example.replace(include, include + sensor))
+    compile_strictly(tmp_path, "c", "main.c")
+
+
+def test_every_function_is_in_the_documentation() -> None:
+    program = lower(planned(l2mu(name="har")), Stream(100, 25))
+    page = (DOCS / "generated_code.md").read_text(encoding="utf-8")
+    table = page[page.index("## API") : page.index("## Streams")]
+    assert {name for name in program.functions if name not in table} == set()
 
 
 def test_all_kernels_compile_as_strict_c99(tmp_path: Path) -> None:
@@ -162,6 +211,7 @@ def test_generated_code_uses_no_memory_of_its_own() -> None:
             for line in code.splitlines():
                 if line.startswith("static") and "(" not in line:
                     assert line.startswith("static const"), (name, line)
+                assert not re.match(r"const char \*\w+( =|;|\[)", line), (name, line)
                 assert not re.match(r"(float|u?int\d+_t|int) \w+(\[.*)?( =|;)", line), (name, line)
 
 
@@ -239,12 +289,6 @@ def test_a_step_writes_nothing_outside_the_state(host: HostCompiler) -> None:
     assert sample.tolist() == [1.5, -2.5]
 
 
-def test_the_window_a_model_was_made_for_is_in_the_header() -> None:
-    program = lower(planned(feed_forward().replace(window=12)))
-    assert "#define TOY_STEPS 12 " in emit_c(program, ["s"])["toy.h"]
-    assert "TOY_STEPS" not in emit_c(float_program(), ["s"])["toy.h"]
-
-
 # ---- refusals ----------------------------------------------------------------------------------
 
 
@@ -265,6 +309,15 @@ def test_a_wrong_number_of_arguments_is_refused() -> None:
 def test_a_name_that_other_c_files_have_is_refused(name: str) -> None:
     program = lower(planned(feed_forward().replace(name=name)))
     with pytest.raises(ModelError, match=f"network {name}: its files would take the name"):
+        emit_c(program, [])
+
+
+def test_a_function_that_is_called_like_a_kernel_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("l2mu_compile.program.API_FUNCTIONS", ("step", "save_state"))
+    program = lower(planned(feed_forward().replace(name="l2mu")))
+    with pytest.raises(ModelError, match="its function l2mu_save_state is called like a"):
         emit_c(program, [])
 
 

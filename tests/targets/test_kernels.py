@@ -14,8 +14,11 @@ from conftest import HostCompiler
 from numpy.typing import NDArray
 from packages import M4F, need, tool
 
+from l2mu_compile.interpreter import quantize_samples
+from l2mu_compile.program import count_scale
 from l2mu_compile.targets.kernel_table import KERNEL_DIR, kernel_table
 from l2mu_compile.targets.toolchain import RUNTIME_DIR
+from l2mu_compile.verify import MAX_FRACTION
 
 SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33)
 GUARD = 64
@@ -30,7 +33,8 @@ def _each(pattern: str) -> list[str]:
 RESETS = ("subtract", "zero", "clamp", "none")
 LOW, HIGH = -1000, 900
 
-# What the tests below call: `call` refuses any other, the last test compares with the header.
+# What is called here and in `test_save`: `call` refuses any other, the last test compares with the
+# header.
 TESTED = {
     f"l2mu_{name}"
     for line in """
@@ -39,7 +43,7 @@ TESTED = {
         integrate_none_{f32,i32} fire_{f32,i32} saturate_{i32} accumulate_dense_{f32,i8}
         accumulate_shared_{f32,i8} accumulate_distinct_{f32,i8} input_{f32,i8} quantize_sample
         copy_spikes count_spikes maximum_{f32,i32} sum_{f32,i64} copy_{f32,i32} fill_{f32,i32}
-        argmax_{f32,i32,i64}
+        argmax_{f32,i32,i64} convert_counts quantize_counts save_state restore_state
     """.split()
     for name in ([line] if "{" not in line else _each(line))
 }
@@ -425,6 +429,36 @@ def test_quantize_sample(call: Callable[..., Any]) -> None:
             same(quantized.array, np.clip(rounded, -32768, 32767).astype(np.int16))
 
 
+# ---- raw counts --------------------------------------------------------------------------------
+
+ALL_COUNTS = np.arange(-(2**15), 2**15, dtype=np.int64).astype(np.int16)
+
+
+def test_counts_become_the_same_numbers(call: Callable[..., Any]) -> None:
+    for counts in np.split(ALL_COUNTS, 4):
+        sample = Guarded(np.full(counts.size, np.nan, np.float32))
+        call("convert_counts", sample, counts.size, Guarded(counts), writes=0)
+        same(sample.array, counts.astype(np.float32))
+
+
+@pytest.mark.parametrize("fraction", range(-MAX_FRACTION, MAX_FRACTION + 1))
+def test_every_count_is_quantized_as_the_float_of_its_value(
+    call: Callable[..., Any], fraction: int
+) -> None:
+    scale, shift = count_scale(fraction)
+    for counts in np.split(ALL_COUNTS, 4):
+        size = counts.size
+        quantized, reference = (Guarded(np.full(size, 77, np.int16)) for _ in range(2))
+        call("quantize_counts", quantized, size, Guarded(counts), scale, shift, writes=0)
+        sample = Guarded(counts.astype(np.float32))
+        call("quantize_sample", reference, size, sample, 2.0**fraction, writes=0)
+        same(quantized.array, reference.array)
+        same(quantized.array, quantize_samples(counts, fraction).astype(np.int16))
+
+
+# ---- spike lists -------------------------------------------------------------------------------
+
+
 def test_copy_spikes_copies_what_the_list_holds(call: Callable[..., Any]) -> None:
     rng = np.random.default_rng(13)
     for size in SIZES:
@@ -501,5 +535,5 @@ def test_gcc_fuses_no_product_into_a_sum(source: Path, optimize: str, tmp_path: 
     assert not re.search(r"\bvfn?m[as]", text)
 
 
-def test_every_kernel_of_the_header_is_tested_above() -> None:
+def test_every_kernel_of_the_header_is_tested() -> None:
     assert set(kernel_table()) == TESTED

@@ -13,9 +13,10 @@ from l2mu_compile.errors import BudgetError
 from l2mu_compile.network import Input, Network, Population, Projection, Readout
 from l2mu_compile.neurons import LIF
 from l2mu_compile.program import lower
+from l2mu_compile.stream import Stream
 from l2mu_compile.targets import toolchain
 from l2mu_compile.targets.boards import BOARDS
-from l2mu_compile.targets.emit_c import state_bytes
+from l2mu_compile.targets.emit_c import state_bytes, stream_bytes
 from l2mu_compile.targets.record import Memory, Region
 from l2mu_compile.targets.registry import get_target
 from l2mu_compile.targets.room import require_room
@@ -41,6 +42,18 @@ def test_the_last_byte_counts(quantized: bool) -> None:
     assert ("--quantize int8" in str(caught.value)) is not quantized
     with pytest.raises(BudgetError, match=rf"state alone takes {state} bytes, 1 more than"):
         require_room(program, with_memory(weights, state + 63), "here", quantized)
+
+
+def test_a_stream_needs_all_its_states_at_once() -> None:
+    program = lower(planned(l2mu(), True), Stream(window=10, hop=3))
+    weights, stream = program.data_bytes, stream_bytes(program)
+    assert stream > 4 * state_bytes(program)
+    require_room(program, with_memory(weights, stream + 64), "here", True)
+    with pytest.raises(BudgetError, match=rf"stream of 4 states takes {stream} bytes, 1 more") as e:
+        require_room(program, with_memory(weights, stream + 63), "here", True)
+    assert "a longer --hop or " in str(e.value)
+    whole = lower(planned(l2mu(), True), Stream(window=10, hop=10))
+    require_room(whole, with_memory(weights, state_bytes(whole) + 64), "here", True)
 
 
 def test_boards_are_offered_that_have_the_room() -> None:

@@ -2,9 +2,9 @@
  * an environment of the few JNI functions they call. There is no JVM for emulated processors; this
  * shows that the methods call at the right places of the table, with the processor's conventions.
  *
- *     run_native_methods LIBRARY PREFIX INPUTS CLASSES STEPS SCORE_BYTES < windows > results
+ *     run_native_methods LIBRARY PREFIX INPUTS CLASSES STEPS SCORE_BYTES DIGEST < windows > results
  *
- * Windows are floats [windows][steps][inputs] of whole numbers. Results are, for each window, decision
+ * DIGEST is the start of the network's, as the class has it. Windows are floats [windows][steps][inputs] of whole numbers. Results are, for each window, decision
  * (int32) and scores, of the samples as floats and again as int16 counts.
  */
 #include <dlfcn.h>
@@ -120,7 +120,7 @@ static void require(int holds, const char *what)
 
 int main(int count, char **arguments)
 {
-    if (count != 7) {
+    if (count != 8) {
         return 2;
     }
     library = dlopen(arguments[1], RTLD_NOW | RTLD_LOCAL);
@@ -131,6 +131,7 @@ int main(int count, char **arguments)
     prefix = arguments[2];
     jint inputs = atoi(arguments[3]), classes = atoi(arguments[4]), steps = atoi(arguments[5]);
     size_t score_bytes = (size_t)atoi(arguments[6]);
+    jlong digest = strtoll(arguments[7], NULL, 16);
 
     /* Any function that is not given here is a call of address 0. */
     struct JNINativeInterface_ table = {0};
@@ -146,7 +147,7 @@ int main(int count, char **arguments)
     table.GetDirectBufferCapacity = buffer_capacity;
     JNIEnv interface = &table, *env = &interface;
 
-    jint(JNICALL * buffer_bytes)(JNIEnv *, jclass, jint, jint);
+    jint(JNICALL * buffer_bytes)(JNIEnv *, jclass, jlong);
     void(JNICALL * reset_state)(JNIEnv *, jclass, jobject);
     void(JNICALL * take_samples)(JNIEnv *, jclass, jobject, void *, jint);
     void(JNICALL * take_counts)(JNIEnv *, jclass, jobject, void *, jint);
@@ -159,10 +160,9 @@ int main(int count, char **arguments)
     *(void **)&decision = method("decision");
     *(void **)&copy_scores = method("copyScores");
 
-    require(buffer_bytes(env, NULL, inputs + 1, classes) == 0, "other inputs accepted");
-    require(buffer_bytes(env, NULL, inputs, classes + 1) == 0, "other classes accepted");
-    jint bytes = buffer_bytes(env, NULL, inputs, classes);
-    require(bytes > 0, "own shape refused");
+    require(buffer_bytes(env, NULL, digest + 1) == 0, "another network accepted");
+    jint bytes = buffer_bytes(env, NULL, digest);
+    require(bytes > 0, "own network refused");
 
     /* At an odd address, with guards around it. */
     size_t numbers = (size_t)steps * (size_t)inputs;

@@ -6,7 +6,6 @@ import hashlib
 import struct
 import subprocess
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,13 @@ from java_builds import final, jdk_headers, package, tool
 from networks import l2mu, samples
 from numpy.typing import NDArray
 
-from l2mu_compile.compiler import verify_output
-from l2mu_compile.differential import compare
+from l2mu_compile.compiled import verify_output
+from l2mu_compile.differential import Comparison, compare
 from l2mu_compile.display import show_report
 from l2mu_compile.errors import MismatchError
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import CTYPE_BYTES, Network
-from l2mu_compile.program import API_FUNCTIONS, Program, lower
+from l2mu_compile.program import API_FUNCTIONS, STREAM_FUNCTIONS, Program, lower
 from l2mu_compile.report import Report, load_report
 from l2mu_compile.targets import build
 from l2mu_compile.targets.android import ABIS, ANDROID_ARM, ANDROID_X86_64
@@ -190,7 +189,7 @@ def test_library_exports_the_api_and_native_methods_alone(
     assert all(s["st_shndx"] != "SHN_UNDEF" for s in symbols)
     assert sorted(s.name for s in symbols) == sorted(
         [
-            *(f"{aar.network.name}_{word}" for word in API_FUNCTIONS),
+            *(f"{aar.network.name}_{word}" for word in (*API_FUNCTIONS, *STREAM_FUNCTIONS)),
             *(aar.names.native_prefix + method for method in NATIVE_METHODS),
         ]
     )
@@ -301,20 +300,16 @@ def test_library_that_cannot_run_here_is_said_to_be_unchecked(
 
 
 class Recorded:
-    """A device that already ran: per window the state after each step, and the decision."""
+    """A device that already ran one window: the state after each step, then the decision."""
 
-    def __init__(self, output: bytes, state_size: int) -> None:
-        size = STEPS * state_size + 4
-        assert len(output) == WINDOWS * size
-        self._windows = iter(output[i * size :][:size] for i in range(WINDOWS))
-        self._size = state_size
-        self._states: Iterator[bytes] = iter(())
-        self._state = self._decision = b""
+    def __init__(self, window: bytes, state_size: int) -> None:
+        states = (window[i * state_size :][:state_size] for i in range(STEPS))
+        self._states = iter(states)
+        self._state = b""
+        self._decision = window[STEPS * state_size :]
 
     def reset(self) -> None:
-        window = next(self._windows)
-        self._states = iter(window[i * self._size :][: self._size] for i in range(STEPS))
-        self._decision = window[-4:]
+        assert not self._state, "one window"
 
     def step(self, sample: NDArray) -> None:
         self._state = next(self._states)
@@ -348,14 +343,21 @@ def test_states_under_qemu_are_the_interpreters(aar: Archive, abi: str, tmp_path
     library.write_bytes(aar.files[aar.library(abi)])
     arguments = [library, program.name, program.inputs, STEPS, state_bytes(program)]
     output = under_qemu(abi, "run_model.c", [], arguments, aar.x, tmp_path)
-    result = compare(network, program, Recorded(output, state_bytes(program)), aar.x)
-    assert result.first_difference is None
-    assert sum(result.spike_totals.values()) > 0, "nothing spiked"
-    wrong = bytearray(output)
+    size = STEPS * state_bytes(program) + 4
+    assert len(output) == WINDOWS * size
+
+    def compared(window: int, content: bytes) -> Comparison:
+        device = Recorded(content, state_bytes(program))
+        return compare(network, program, lambda: device, aar.x[window : window + 1])
+
+    results = [compared(i, output[i * size :][:size]) for i in range(WINDOWS)]
+    assert all(result.first_difference is None for result in results)
+    assert any(sum(r.spike_totals.values()) > 0 for r in results), "nothing spiked"
+    wrong = bytearray(output[:size])
     wrong[state_layout(program)["h_membrane"].offset] ^= 1
-    found = compare(network, program, Recorded(bytes(wrong), state_bytes(program)), aar.x)
-    assert found.first_difference is not None
-    assert found.first_difference.quantity == "h_membrane"
+    difference = compared(0, bytes(wrong)).first_difference
+    assert difference is not None
+    assert difference.quantity == "h_membrane"
 
 
 @pytest.mark.parametrize("abi", SYSTEMS)
@@ -368,7 +370,8 @@ def test_native_methods_under_qemu(aar: Archive, abi: str, tmp_path: Path) -> No
     include = jdk_headers()
     options = [f"-I{include}", *(f"-I{path.parent}" for path in include.glob("*/jni_md.h"))]
     shape = [program.inputs, classes, STEPS, dtype.itemsize]
-    arguments = [library, aar.names.native_prefix, *shape]
+    digest = program.digest[:15]
+    arguments = [library, aar.names.native_prefix, *shape, digest]
     output = under_qemu(abi, "run_native_methods.c", options, arguments, x, tmp_path)
     record = np.dtype([("decision", "<i4"), ("scores", dtype, (classes,))])
     got = np.frombuffer(output, record).reshape(WINDOWS, 2)

@@ -168,15 +168,15 @@ def test_library_named_by_a_property(built: Built, tmp_path: Path) -> None:
     assert parsed(built.network, lines) == lines_for(built.network, built.x, STEPS)
 
 
-def test_library_of_another_version_is_refused(built: Built, tmp_path: Path) -> None:
-    """A library for a model of another shape, under the same name, is not called."""
+def test_library_of_another_network_is_refused(built: Built, tmp_path: Path) -> None:
+    """A library for another model, under the same name, is not called."""
     name, java_package = built.network.name, built.case.java_package
     other = feed_forward().replace(name=name)
     x = samples(other, WINDOWS, STEPS)
     package(other, HOST, "java", x, tmp_path / "out", java_package=java_package)
     names = java_names(name, java_package)
     library = tmp_path / "out" / "java" / f"lib{name}{HOST.shared_suffix}"
-    with pytest.raises(AssertionError, match=r"UnsatisfiedLinkError: .* another version"):
+    with pytest.raises(AssertionError, match=r"UnsatisfiedLinkError: .* another network"):
         built.drive("refusals", options=(f"-D{names.qualified}.library={library}",))
 
 
@@ -211,8 +211,7 @@ def test_constants_are_the_models(built: Built) -> None:
     text = next((built.folder / "sources").rglob("*.java")).read_text()
     constants = dict(re.findall(r"public static final int (\w+) = (\d+);", text))
     wanted = {"INPUTS": built.network.input.size, "CLASSES": built.network.classes}
-    window = built.case.network.window
-    wanted |= {"STEPS": window} if window else {}
+    wanted["STEPS"] = built.case.network.window or built.x.shape[1]
     assert constants == {name: str(value) for name, value in wanted.items()}
 
 
@@ -289,7 +288,8 @@ def test_other_compilers_have_no_warning(compiler: str, tmp_path: Path) -> None:
     program = lower(final(network, HOST, samples(network), quantized=True))
     write_sources(program, ["test"], tmp_path)
     values = {"stamp": ["test"], "name": "toy", "NAME": "TOY", "score_type": "int"}
-    header = render("java/jni_model.h.jinja", values | {"java": java_names("toy")})
+    values |= {"program": program, "java": java_names("toy")}
+    header = render("java/jni_model.h.jinja", values)
     (tmp_path / "l2mu_jni_model.h").write_text(header)
     strict = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror")
     command = (tool(compiler), *strict, "-c", f"-I{tmp_path}", "-o", tmp_path / "jni.o")

@@ -1,0 +1,76 @@
+"""What is kept of a state when it is saved, and which values it can have.
+
+A saved state (`l2mu_save.c`) is little-endian on every processor::
+
+    4 bytes  "L2MU"
+    4 bytes  version of this format, 1
+    16 bytes the first digits of the network's digest
+    members  the persistent arrays in the order of the struct
+    4 bytes  CRC-32 (IEEE 802.3) of all before
+
+The limits of a member are those under which `l2mu_compile.verify` proves that no sum overflows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from l2mu_compile.network import CTYPE_BYTES, Buffer, Network
+
+HEADER_BYTES, CHECKSUM_BYTES = 24, 4
+
+# What a count of spikes or a sum of membranes may have reached: more than in any window, and not
+# near an overflow.
+LARGEST_COUNT, LARGEST_SUM = 2**30, 2**62
+
+
+@dataclass(frozen=True)
+class Member:
+    """An array of the state: any ``floats``, ``integers`` from low to high, or a spike list."""
+
+    buffer: Buffer
+    kind: str
+    low: int = 0
+    high: int = 0
+
+    def __str__(self) -> str:
+        limits = f" [{self.low}, {self.high}]" if self.kind == "integers" else ""
+        return f"{self.kind} {self.buffer.name}{limits}"
+
+
+def saved_members(network: Network) -> tuple[Member, ...]:
+    """The members of a planned network's state, in the order of the struct."""
+    return tuple(_member(network, b) for b in network.buffers if b.lifetime == "state")
+
+
+def saved_bytes(members: Sequence[Member]) -> int:
+    """Bytes of a saved state."""
+    content = sum(m.buffer.count * CTYPE_BYTES[m.buffer.ctype] for m in members)
+    return HEADER_BYTES + content + CHECKSUM_BYTES
+
+
+def _member(network: Network, buffer: Buffer) -> Member:
+    population, _, _ = buffer.name.rpartition("_")
+    if buffer.ctype == "float":
+        return Member(buffer, "floats")
+    if buffer.ctype == "uint16_t":
+        return Member(buffer, "spikes")
+    if buffer.name == "score":
+        return Member(buffer, "integers", *_score_limits(network))
+    return Member(buffer, "integers", *_membrane_limits(network, population))
+
+
+def _membrane_limits(network: Network, population: str) -> tuple[int, int]:
+    limit = 2 ** ((network.population(population).membrane_bits or 1) - 1)
+    return -limit, limit - 1
+
+
+def _score_limits(network: Network) -> tuple[int, int]:
+    low, high = _membrane_limits(network, network.readout.population)
+    return {
+        "spike_count": (0, LARGEST_COUNT),
+        "last_membrane": (low, high),
+        "max_membrane": (-(2**31), high),
+        "mean_membrane": (-LARGEST_SUM, LARGEST_SUM),
+    }[network.readout.rule]

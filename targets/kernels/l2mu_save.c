@@ -1,0 +1,180 @@
+#include <string.h>
+
+#include "l2mu_kernels.h"
+
+/* magic, version, start of the digest; then the members; then a CRC-32 of all before. */
+#define MAGIC 0x554D324CU /* "L2MU" */
+#define VERSION 1U
+#define DIGEST_AT 8U
+#define DIGEST_BYTES 16U
+#define HEADER_BYTES (DIGEST_AT + DIGEST_BYTES)
+#define CHECKSUM_BYTES 4U
+
+static uint64_t get(const uint8_t *bytes, size_t size)
+{
+    uint64_t value = 0;
+    while (size > 0) {
+        size -= 1;
+        value = value << 8U | bytes[size];
+    }
+    return value;
+}
+
+static void put(uint8_t *bytes, size_t size, uint64_t value)
+{
+    for (size_t i = 0; i < size; ++i) {
+        bytes[i] = (uint8_t)(value >> 8U * i);
+    }
+}
+
+/* CRC-32 of IEEE 802.3. */
+static uint32_t checksum(const uint8_t *bytes, size_t size)
+{
+    uint32_t crc = 0xFFFFFFFFU;
+    for (size_t i = 0; i < size; ++i) {
+        crc ^= bytes[i];
+        for (int bit = 0; bit < 8; ++bit) {
+            crc = (crc & 1U) != 0 ? crc >> 1U ^ 0xEDB88320U : crc >> 1U;
+        }
+    }
+    return ~crc;
+}
+
+static uint64_t get_element(const unsigned char *element, size_t size)
+{
+    uint16_t two;
+    uint32_t four;
+    uint64_t eight;
+    switch (size) {
+    case 2:
+        memcpy(&two, element, sizeof two);
+        return two;
+    case 4:
+        memcpy(&four, element, sizeof four);
+        return four;
+    default:
+        memcpy(&eight, element, sizeof eight);
+        return eight;
+    }
+}
+
+static void put_element(unsigned char *element, size_t size, uint64_t value)
+{
+    const uint16_t two = (uint16_t)value;
+    const uint32_t four = (uint32_t)value;
+    switch (size) {
+    case 2:
+        memcpy(element, &two, sizeof two);
+        break;
+    case 4:
+        memcpy(element, &four, sizeof four);
+        break;
+    default:
+        memcpy(element, &value, sizeof value);
+        break;
+    }
+}
+
+void l2mu_save_state(const l2mu_layout_t *layout, const void *state, uint8_t *bytes)
+{
+    uint8_t *next = bytes + HEADER_BYTES;
+    put(bytes, 4, MAGIC);
+    put(bytes + 4, 4, VERSION);
+    memcpy(bytes + DIGEST_AT, layout->digest, DIGEST_BYTES);
+    for (size_t i = 0; i < layout->members; ++i) {
+        const l2mu_member_t *const member = &layout->member[i];
+        const unsigned char *element = (const unsigned char *)state + member->offset;
+        for (size_t k = 0; k < member->count; ++k) {
+            put(next, member->bytes, get_element(element, member->bytes));
+            element += member->bytes;
+            next += member->bytes;
+        }
+    }
+    put(next, CHECKSUM_BYTES, checksum(bytes, (size_t)(next - bytes)));
+}
+
+/* A count of spikes, then indices below that of the last neuron and ascending. */
+static int is_spike_list(const l2mu_member_t *member, const uint8_t *bytes)
+{
+    const size_t neurons = member->count - 1U;
+    const size_t spikes = (size_t)get(bytes, 2);
+    size_t least = 0;
+    if (spikes > neurons) {
+        return 0;
+    }
+    for (size_t k = 1; k <= spikes; ++k) {
+        const size_t index = (size_t)get(bytes + 2U * k, 2);
+        if (index < least || index >= neurons) {
+            return 0;
+        }
+        least = index + 1U;
+    }
+    return 1;
+}
+
+static int is_within_limits(const l2mu_member_t *member, const uint8_t *bytes)
+{
+    const uint64_t sign = (uint64_t)1 << (8U * member->bytes - 1U);
+    for (size_t k = 0; k < member->count; ++k) {
+        const uint64_t extended = (get(bytes + k * member->bytes, member->bytes) ^ sign) - sign;
+        int64_t value;
+        memcpy(&value, &extended, sizeof value);
+        if (value < member->low || value > member->high) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static int is_possible(const l2mu_member_t *member, const uint8_t *bytes)
+{
+    switch (member->kind) {
+    case L2MU_SPIKES:
+        return is_spike_list(member, bytes);
+    case L2MU_INTEGERS:
+        return is_within_limits(member, bytes);
+    default:
+        return 1;
+    }
+}
+
+int l2mu_restore_state(const l2mu_layout_t *layout, void *state, const uint8_t *bytes, size_t size)
+{
+    size_t content = HEADER_BYTES;
+    for (size_t i = 0; i < layout->members; ++i) {
+        content += (size_t)layout->member[i].count * layout->member[i].bytes;
+    }
+    if (size != content + CHECKSUM_BYTES) {
+        return L2MU_WRONG_SIZE;
+    }
+    if (get(bytes, 4) != MAGIC || get(bytes + 4, 4) != VERSION) {
+        return L2MU_NOT_SAVED;
+    }
+    for (size_t i = 0; i < DIGEST_BYTES; ++i) {
+        if (bytes[DIGEST_AT + i] != (uint8_t)layout->digest[i]) {
+            return L2MU_OTHER_NETWORK;
+        }
+    }
+    if (get(bytes + content, CHECKSUM_BYTES) != checksum(bytes, content)) {
+        return L2MU_DAMAGED;
+    }
+    const uint8_t *next = bytes + HEADER_BYTES;
+    for (size_t i = 0; i < layout->members; ++i) {
+        const l2mu_member_t *const member = &layout->member[i];
+        if (!is_possible(member, next)) {
+            return L2MU_IMPOSSIBLE;
+        }
+        next += (size_t)member->count * member->bytes;
+    }
+    next = bytes + HEADER_BYTES;
+    for (size_t i = 0; i < layout->members; ++i) {
+        const l2mu_member_t *const member = &layout->member[i];
+        unsigned char *element = (unsigned char *)state + member->offset;
+        for (size_t k = 0; k < member->count; ++k) {
+            put_element(element, member->bytes, get(next, member->bytes));
+            element += member->bytes;
+            next += member->bytes;
+        }
+    }
+    return 0;
+}
