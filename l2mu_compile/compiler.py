@@ -78,10 +78,9 @@ def compile_model(model: Model, job: Job, output: StrPath) -> Report:
     `BudgetError` if it does not fit the target's memory, `MismatchError` if the fresh code is not
     bit-exact, `ToolchainError` if it cannot be built, `UsageError` if ``output`` cannot be written.
     """
-    if job.windows is not None:
-        job.windows.require_fit(model.network)
     notes = list(model.notes)
     if job.windows is not None:
+        job.windows.require_fit(model.network)
         notes += model.validate(job.windows.first(VALIDATION_WINDOWS).x)
     context = Context(
         target=job.target,
