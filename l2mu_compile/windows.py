@@ -72,9 +72,14 @@ def load_windows(path: StrPath) -> Windows:
     if not np.isfinite(x).all():
         window = int(np.argwhere(~np.isfinite(x))[0, 0])
         raise ModelError(f"{path}: x holds NaN or infinity (window {window})")
-    if y is not None:
-        y = np.minimum(y, np.iinfo(np.int64).max).astype(np.int64)
-    return Windows(x, y, str(path))
+    return Windows(x, None if y is None else _labels(y), str(path))
+
+
+def _labels(y: NDArray) -> NDArray:
+    """``y`` as int64; what is beyond it becomes the largest one, no label of any network."""
+    if y.dtype.kind == "u":
+        y = np.minimum(y, np.uint64(np.iinfo(np.int64).max))
+    return y.astype(np.int64)
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray]:

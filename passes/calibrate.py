@@ -42,7 +42,8 @@ class Calibrate(Pass):
             raise UsageError("calibrate: no finite number in the calibration windows")
         measured = _measure(network, samples, context)
         for name, values in measured.items():
-            if not np.isfinite([values["low"], values["high"]]).all():
+            bounded = np.isfinite([values["low"], values["high"]]).all()
+            if finite.size == samples.size and not bounded:
                 raise ModelError(
                     f"{context.samples_from}: drives membranes of {name} beyond float32; "
                     "are its samples in the model's units (--input-scale)?"

@@ -342,7 +342,7 @@ def test_fault_names_place_and_function(
     with pytest.raises(EmulationError, match=message) as caught:
         emulator.call(function, *arguments, max_instructions=5000)
     assert str(caught.value).startswith(f"{function}")
-    assert caught.value.exit_code == 1
+    assert caught.value.exit_code == 4
     assert emulator.call("negate", -7) == 7
 
 
