@@ -73,7 +73,8 @@ def load_windows(path: StrPath) -> Windows:
         window = int(np.argwhere(~np.isfinite(x))[0, 0])
         raise ModelError(f"{path}: x holds NaN or infinity (window {window})")
     if y is not None:
-        y = np.minimum(y, np.iinfo(np.int64).max).astype(np.int64)
+        y = np.minimum(y, y.dtype.type(min(np.iinfo(y.dtype).max, np.iinfo(np.int64).max)))
+        y = y.astype(np.int64)  # uint64 beyond int64 stays large, and no label
     return Windows(x, y, str(path))
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from command_line import ok
 
-from l2mu_compile.compiler import load_host_model
+from l2mu_compile.compiled import load_host_model
 from l2mu_compile.report import load_report
 
 PAGE = (Path(__file__).parent.parent / "docs/modules.md").read_text(encoding="utf-8")
