@@ -37,13 +37,14 @@ class Calibrate(Pass):
         samples = check_samples(network, context.samples)
         chosen = np.linspace(0, len(samples) - 1, min(self.windows, len(samples))).astype(int)
         samples = samples[np.unique(chosen)]
+        origin = context.samples_from or "samples"
         if not np.isfinite(samples).all():
-            raise ModelError(f"{context.samples_from or 'samples'}: hold NaN or infinity")
+            raise ModelError(f"{origin}: hold NaN or infinity")
         measured = _measure(network, samples, context)
         for name, values in measured.items():
             if not np.isfinite([values["low"], values["high"]]).all():
                 raise ModelError(
-                    f"{context.samples_from or 'samples'}: drive membranes of {name} beyond float32; "
+                    f"{origin}: drives membranes of {name} beyond float32; "
                     "are its samples in the model's units (--input-scale)?"
                 )
         calibrated = network.replace(
