@@ -79,10 +79,12 @@ def test_version():
 def test_examples_in_help_are_accepted(command):
     """The example's options exist: what fails is only that its files are not here."""
     text = " ".join(ok(command, "--help").out.split())
-    example = text.partition("Example: l2mu-compile ")[2]
-    result = run(*example.replace('"', "").split())
-    assert result.code in (0, 3), result.err
-    assert "No such" not in result.err.replace("No such file", "")
+    examples = text.split("Example: l2mu-compile ")[1:]
+    assert examples
+    for example in examples:
+        result = run(*example.replace('"', "").split())
+        assert result.code in (0, 3), result.err
+        assert "No such" not in result.err.replace("No such file", "")
 
 
 # ---- inspect ----

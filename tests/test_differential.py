@@ -91,7 +91,7 @@ def test_parts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert sizes(1, 9) == [1]
     assert sizes(4, 9) == [1, 1, 1, 1]
-    assert sizes(60, 9) == [8] * 7 + [4]
+    assert sizes(60, 9) == [15] * 4
     assert max(sizes(10_000, 9)) == PART_WINDOWS
     long = (1 << 24) // neurons // 3
     assert max(sizes(100, long)) == 3
