@@ -72,14 +72,10 @@ def load_windows(path: StrPath) -> Windows:
     if not np.isfinite(x).all():
         window = int(np.argwhere(~np.isfinite(x))[0, 0])
         raise ModelError(f"{path}: x holds NaN or infinity (window {window})")
-    return Windows(x, None if y is None else _labels(y), str(path))
-
-
-def _labels(y: NDArray) -> NDArray:
-    """``y`` as int64; what is beyond it becomes the largest one, no label of any network."""
-    if y.dtype.kind == "u":
-        y = np.minimum(y, np.uint64(np.iinfo(np.int64).max))
-    return y.astype(np.int64)
+    if y is not None:
+        y = np.minimum(y, y.dtype.type(min(np.iinfo(y.dtype).max, np.iinfo(np.int64).max)))
+        y = y.astype(np.int64)  # uint64 beyond int64 stays large, and no label
+    return Windows(x, y, str(path))
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray]:
