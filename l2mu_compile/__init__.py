@@ -2,12 +2,11 @@
 
 ::
 
-    from pathlib import Path
     from l2mu_compile import Job, compile_model, default_pipeline, get_target, load_model
 
-    model = load_model(Path("har.ckpt"))
+    model = load_model("har.ckpt")
     job = Job(get_target("cortex-m4"), default_pipeline(quantized=False, calibrated=False))
-    report = compile_model(model, job, Path("out/har"))
+    report = compile_model(model, job, "out/har")
 
 The names below are public; they are imported when first used, so torch is loaded only where a
 torch model is.
@@ -24,7 +23,14 @@ _PUBLIC = {
     "checkpoint": ("load_checkpoint", "save_checkpoint"),
     "compiled": ("load_host_model", "verify_output"),
     "compiler": ("Job", "compile_model"),
-    "errors": ("L2MUError", "MismatchError", "ModelError", "ToolchainError", "UsageError"),
+    "errors": (
+        "BudgetError",
+        "L2MUError",
+        "MismatchError",
+        "ModelError",
+        "ToolchainError",
+        "UsageError",
+    ),
     "frontend": ("Model", "from_module", "load_model"),
     "interpreter": ("Run", "run"),
     "l2mu": ("L2MU", "L2MUConfig", "NeuronParameters"),

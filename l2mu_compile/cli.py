@@ -99,7 +99,8 @@ def inspect(
 
 @app.command(
     epilog="Example: l2mu-compile compile har.ckpt --target cortex-m4 --quantize int8 "
-    "--calibrate calibration.npz -o out/har"
+    "--calibrate calibration.npz -o out/har\n\n"
+    "Example: l2mu-compile compile --module my_package.models:make_network -o out/mine"
 )
 def compile(
     ckpt: Source = None,
@@ -258,7 +259,10 @@ def compile(
     _print_report(report, output, as_json)
 
 
-@app.command(epilog="Example: l2mu-compile verify out/har --data heldout.npz")
+@app.command(
+    epilog="Example: l2mu-compile verify out/har --data heldout.npz\n\n"
+    "Example: l2mu-compile verify out/har --data heldout.npz --checkpoint har.ckpt"
+)
 def verify(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="What `compile` wrote.")],
     data: Annotated[

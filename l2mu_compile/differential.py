@@ -20,7 +20,7 @@ DTYPES = {"float": "<f4", "int32_t": "<i4", "int64_t": "<i8", "uint16_t": "<u2"}
 
 # Windows of a part are interpreted together: few enough that several parts keep every core busy and
 # that what is recorded of them (one value per neuron and step) stays within bounds.
-PART_WINDOWS, PART_VALUES, PARTS_PER_CORE = 64, 1 << 24, 4
+PART_WINDOWS, PART_VALUES, PARTS_PER_CORE = 64, 1 << 24, 2
 
 
 @dataclass

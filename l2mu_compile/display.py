@@ -253,7 +253,8 @@ _WINDOWS_FROM = {
 
 def _add_verification(table: Table, check: Verification) -> None:
     verdict = "[green]bit-exact[/]" if check.bit_exact else "[red]NOT bit-exact[/]"
-    table.add_row("verified", f"{verdict}: {check.windows} windows x {check.steps} steps")
+    count = "1 window" if check.windows == 1 else f"{check.windows} windows"
+    table.add_row("verified", f"{verdict}: {count} x {check.steps} steps")
     share = f"{100 * check.decision_agreement_with_float:.2f} % of decisions as the"
     where = _WINDOWS_FROM[check.windows_from]
     table.add_row("agreement", f"{share} {_float_model(check)}, {where}")

@@ -16,6 +16,7 @@ import yaml
 from torch import Tensor
 
 from l2mu_compile.errors import ModelError
+from l2mu_compile.paths import file_bytes
 from l2mu_compile.tensor_files import shown
 
 MAX_PARAMS_BYTES = 1 << 17
@@ -39,7 +40,7 @@ class Conflict:
 def read_params(path: Path) -> HyperParameters:
     """Hyper-parameters by name from JSON or YAML; `ModelError` if the file holds no names."""
     try:
-        if path.stat().st_size > MAX_PARAMS_BYTES:
+        if file_bytes(path) > MAX_PARAMS_BYTES:
             raise ModelError(f"{path}: larger than {MAX_PARAMS_BYTES} bytes")
         text = path.read_text(encoding="utf-8-sig")
         is_json = path.suffix.lower() == ".json"

@@ -42,7 +42,11 @@ ModuleSpec = Annotated[
 ]
 Inputs = Annotated[
     Optional[int],
-    typer.Option(metavar="N", min=1, help="Channels of a --module; found by trial if not given."),
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Channels of a --module; else those of the windows, or found by trial.",
+    ),
 ]
 ReadoutRule = Annotated[
     Optional[str],

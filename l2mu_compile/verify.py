@@ -33,6 +33,7 @@ from l2mu_compile.neurons import LI, parameter_names
 Problems = Iterator[tuple[str, str]]
 
 MAX_NEURONS = 2**16 - 1  # a spike list holds 16-bit indices and a 16-bit count
+MAX_MATRIX = 2**26  # what a projection may take up when written out, weights
 Q15_ONE = 2**15
 MAX_FRACTION = 100  # 2^fraction is a float32
 MAX_LABEL_BYTES = 63
@@ -124,6 +125,8 @@ def _projections(network: Network) -> Problems:
             yield p.name, f"{p.blocks} blocks, but weights for {p.weight.shape[0]}"
         elif p.shape != (sizes[p.target], network.input.size if from_input else sizes[p.source]):
             yield p.name, f"weights map {p.shape[1]} to {p.shape[0]} neurons, not as its ends"
+        elif p.shape[0] * p.shape[1] > MAX_MATRIX:
+            yield p.name, f"joins {p.shape[1]} to {p.shape[0]} neurons; at most {MAX_MATRIX} pairs"
         if p.name in seen:
             yield p.name, "two projections with the same source, target and delay"
         seen.add(p.name)

@@ -37,18 +37,18 @@ class Calibrate(Pass):
         samples = check_samples(network, context.samples)
         chosen = np.linspace(0, len(samples) - 1, min(self.windows, len(samples))).astype(int)
         samples = samples[np.unique(chosen)]
-        finite = samples[np.isfinite(samples)]
-        if not finite.size:
-            raise UsageError("calibrate: no finite number in the calibration windows")
+        origin = context.samples_from or "samples"
+        if not np.isfinite(samples).all():
+            raise ModelError(f"{origin}: hold NaN or infinity")
         measured = _measure(network, samples, context)
         for name, values in measured.items():
             if not np.isfinite([values["low"], values["high"]]).all():
                 raise ModelError(
-                    f"{context.samples_from}: drives membranes of {name} beyond float32; "
+                    f"{origin}: drives membranes of {name} beyond float32; "
                     "are its samples in the model's units (--input-scale)?"
                 )
         calibrated = network.replace(
-            input=replace(network.input, low=float(finite.min()), high=float(finite.max()))
+            input=replace(network.input, low=float(samples.min()), high=float(samples.max()))
         ).map_populations(lambda p: replace(p, **measured[p.name]))
         return network if calibrated == network else calibrated
 

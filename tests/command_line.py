@@ -47,3 +47,11 @@ def ok(*arguments: str | Path | int) -> Result:
     result = run(*arguments)
     assert result.code == 0, result.err
     return result
+
+
+def readable(text: str) -> None:
+    """Fits the terminal, and says nothing that only a machine wants."""
+    for line in text.splitlines():
+        assert len(line) <= 80, line
+    assert "\x1b" not in text
+    assert "None" not in text

@@ -7,10 +7,11 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import ok
 from hypothesis import HealthCheck, settings
-from reference_models import RawNet, save_state
+from reference_models import Options, RawNet, save_state
 from refusals import WINDOWS, write_windows
 
 from l2mu_compile.program import Program
@@ -149,10 +150,16 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory of the test's own to work in, on a terminal 80 columns wide."""
-    monkeypatch.chdir(tmp_path)
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal 80 columns wide without colors."""
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+
+
+@pytest.fixture
+def workplace(terminal: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory of the test's own to work in."""
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
@@ -164,3 +171,23 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_windows(folder / WINDOWS)
     ok("compile", folder / "net.pt", "-o", folder / "out")
     return folder
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a checkpoint, windows, and its calibrated float32 host code in ``host``."""
+    folder = tmp_path_factory.mktemp("data")
+    save_state(RawNet(Options(seed=4)).state_dict(), folder / "net.pt")
+    random = np.random.default_rng(0)
+    x = random.normal(size=(12, 20, 6)).astype(np.float32) * 1.5
+    np.savez(folder / "windows.npz", x=x, y=random.integers(0, 3, 12))
+    ok("compile", folder / "net.pt", "-o", folder / "host", "--calibrate", folder / "windows.npz")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cortex(data: Path) -> Path:
+    """Its int8 code for the Cortex-M4."""
+    arguments = ("--target", "cortex-m4", "--quantize", "int8", "-o", data / "cortex")
+    ok("compile", data / "net.pt", *arguments, "--calibrate", data / "windows.npz")
+    return data / "cortex"

@@ -10,6 +10,7 @@ from conftest import HostCompiler
 from networks import f32, l2mu, late_reader, planned, samples
 from numpy.typing import NDArray
 
+from l2mu_compile import differential, workers
 from l2mu_compile.differential import PART_WINDOWS, compare
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import Network
@@ -49,6 +50,52 @@ def test_right_code_agrees(host: HostCompiler, quantized: bool) -> None:
     assert found.operations == expected.operations
     assert (found.windows, found.steps) == (PART_WINDOWS + 3, 6)
     assert told[-1] == (PART_WINDOWS + 3, PART_WINDOWS + 3)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 7])
+def test_the_outcome_does_not_depend_on_the_number_of_cores(
+    host: HostCompiler, monkeypatch: pytest.MonkeyPatch, cores: int
+) -> None:
+    """Windows 11 and 29 are wrong, in different parts; 11 is what is told."""
+    for module in (differential, workers):
+        monkeypatch.setattr(module, "cores", lambda: cores)
+    network = planned(l2mu())
+    program, model = compiled(host, network)
+    x = samples(network, windows=40, steps=6)
+    wrong = Tampered(model, place(program, "enc_membrane"), f32(1e9).tobytes())
+    wrong.only_after = [x[11, 0], x[29, 0]]
+    told: list[tuple[int, int]] = []
+    found = compare(network, program, lambda: wrong, x, lambda *at: told.append(at))
+    expected = run(network, x)
+    assert found.first_difference is not None
+    assert (found.first_difference.window, found.first_difference.step) == (11, 0)
+    assert found.decisions.tolist() == expected.decisions.tolist()
+    assert found.spike_totals == expected.spike_totals
+    assert found.operations == expected.operations
+    assert told == [(n, 40) for n in range(1, 41)]
+    assert found.instructions is found.stack_bytes is None
+
+
+def test_parts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In windows, and in numbers recorded of them, however long a window is."""
+    monkeypatch.setattr(differential, "cores", lambda: 2)
+    network = l2mu()
+    neurons = sum(p.size for p in network.populations)
+
+    def sizes(windows: int, steps: int) -> list[int]:
+        x = np.broadcast_to(f32(0), (windows, steps, 2))
+        parts = differential._parts(network, x)
+        assert [p.start for p in parts] == [0, *(p.stop for p in parts[:-1])]
+        assert parts[-1].stop == windows
+        return [p.stop - p.start for p in parts]
+
+    assert sizes(1, 9) == [1]
+    assert sizes(4, 9) == [1, 1, 1, 1]
+    assert sizes(60, 9) == [15] * 4
+    assert max(sizes(10_000, 9)) == PART_WINDOWS
+    long = (1 << 24) // neurons // 3
+    assert max(sizes(100, long)) == 3
+    assert max(sizes(100, 1 << 24)) == 1
 
 
 @pytest.mark.parametrize("quantized", QUANTIZED)
@@ -115,11 +162,19 @@ class Tampered:
     """A device whose memory, or decision, is changed on the way to the comparison."""
 
     def __init__(self, device: HostModel, at: int = 0, put: bytes = b"", decision: int = 0) -> None:
-        self.reset, self.step = device.reset, device.step
+        self.reset = device.reset
         self._device, self._at, self._put, self._decision = device, at, put, decision
+        self.only_after: list[NDArray] | None = None
+        self._last: NDArray | None = None
+
+    def step(self, sample: NDArray) -> None:
+        self._last = sample
+        self._device.step(sample)
 
     def state(self) -> bytes:
         memory = bytearray(self._device.state())
+        if self.only_after and not any(np.array_equal(self._last, s) for s in self.only_after):
+            return bytes(memory)
         memory[self._at : self._at + len(self._put)] = self._put
         return bytes(memory)
 

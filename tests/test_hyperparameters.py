@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +17,11 @@ from l2mu_compile.hyperparameters import (
     params_beside,
     read_params,
 )
+
+
+def test_what_never_ends_is_no_file():
+    with pytest.raises(ModelError, match="/dev/zero: cannot read hyper-parameters"):
+        read_params(Path("/dev/zero"))
 
 
 @pytest.mark.parametrize("suffix", [".json", ".JSON", ".yaml", ".yml"])

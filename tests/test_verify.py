@@ -313,6 +313,16 @@ def test_random_networks_pass(network: Network) -> None:
     assert list(problems(network)) == []
 
 
+def test_a_block_repeated_too_often_to_write_out_is_refused() -> None:
+    size = 60_000
+    layer = Population("a", (size,), LIF(np.float32(0.5), np.float32(1)))
+    chain = Projection("a", "a", np.ones((1, 1), np.float32), delay=1, blocks=size)
+    inputs = Projection("x", "a", np.ones((size, 1), np.float32))
+    network = Network("wide", Input("x", 1), (layer,), (inputs, chain), Readout("a"))
+    with pytest.raises(ModelError, match=r"joins 60000 to 60000 neurons; at most \d+ pairs"):
+        verify(network)
+
+
 def test_rules_of_later_stages_do_not_apply_yet() -> None:
     scaled = feed_forward().replace(input=Input("x", 2, scale=f32(2)))
     assert list(problems(scaled)) == []

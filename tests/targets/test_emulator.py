@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from unicorn import unicorn_const
 
-from l2mu_compile.errors import ToolchainError, UsageError
+from l2mu_compile.errors import MismatchError, ToolchainError, UsageError
 from l2mu_compile.targets.elf import footprint
 from l2mu_compile.targets.emulator import SCRATCH, EmulationError, Emulator
 from l2mu_compile.targets.instruction_counter import it_blocks
@@ -342,7 +342,7 @@ def test_fault_names_place_and_function(
     with pytest.raises(EmulationError, match=message) as caught:
         emulator.call(function, *arguments, max_instructions=5000)
     assert str(caught.value).startswith(f"{function}")
-    assert caught.value.exit_code == 1
+    assert caught.value.exit_code == MismatchError.exit_code
     assert emulator.call("negate", -7) == 7
 
 

@@ -1,0 +1,167 @@
+"""The Python API of compiling and of compiled directories."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import ok
+from networks import f32, feed_forward, l2mu, late_reader
+from reference_models import RawNet, save_state
+from refusals import WINDOWS
+
+from l2mu_compile import (
+    Job,
+    compile_model,
+    default_pipeline,
+    get_target,
+    load_host_model,
+    load_model,
+    load_network,
+    load_windows,
+    save_network,
+    verify_output,
+)
+from l2mu_compile.compiled import require_exact
+from l2mu_compile.errors import BudgetError, MismatchError, ModelError, UsageError
+from l2mu_compile.frontend import Model
+from l2mu_compile.network import Network
+from l2mu_compile.report import Difference, Source
+from l2mu_compile.targets.record import Memory, Region
+from l2mu_compile.windows import Windows
+
+FLOAT32 = default_pipeline(quantized=False, calibrated=False)
+INT8 = default_pipeline(quantized=True, calibrated=False)
+
+
+class Name:
+    """Any object that stands for a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __fspath__(self) -> str:
+        return str(self._path)
+
+
+def model(network: Network) -> Model:
+    return Model(network, Source(kind="network", name="test"))
+
+
+@pytest.mark.parametrize("spelling", [str, Path, Name])
+def test_any_spelling_of_a_path_will_do(compiled, tmp_path, spelling):
+    def path(name: str) -> str | os.PathLike[str]:
+        return spelling(tmp_path / name)
+
+    save_network(feed_forward(), path("toy.txt"))
+    assert load_network(path("toy.txt")) == feed_forward()
+    loaded = load_model(path("toy.txt"))
+    report = compile_model(loaded, Job(get_target("host"), FLOAT32), path("out"))
+    np.savez(tmp_path / "w.npz", x=np.zeros((2, 5, 2), "f4"))
+    windows = load_windows(path("w.npz"))
+    assert windows.source == str(tmp_path / "w.npz")
+    again = verify_output(path("out"), windows)
+    assert again.verify is not None
+    assert again.verify.windows == 2
+    assert again.artifacts == report.artifacts
+    assert load_host_model(path("out")).run(windows.x).shape == (2,)
+
+
+def small(flash: int, ram: int, stack: int = 512):
+    memory = Memory(Region(0, flash), Region(0x2000_0000, ram), stack)
+    return replace(get_target("cortex-m4"), memory=memory)
+
+
+@pytest.mark.parametrize("passes", [FLOAT32, INT8])
+def test_firmware_beyond_its_flash(tmp_path, passes):
+    """Weights fit, code does not: it takes a link to see that."""
+    target = small(flash=2048, ram=8192)
+    with pytest.raises(BudgetError, match=r"the firmware needs ([0-9]+) bytes more than the 2048"):
+        compile_model(model(l2mu()), Job(target, passes), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+    roomy = compile_model(model(l2mu()), Job(small(1 << 16, 8192), passes), tmp_path / "out")
+    assert roomy.weights_bytes < 2048 < roomy.flash_bytes
+
+
+def test_firmware_beyond_its_ram(tmp_path):
+    target = small(flash=1 << 16, ram=576)
+    with pytest.raises(BudgetError, match=r"its state alone takes [0-9]+ bytes, .* the 64 bytes"):
+        compile_model(model(l2mu()), Job(target, FLOAT32), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_windows_are_checked_first(tmp_path):
+    windows = Windows(np.zeros((2, 5, 3), np.float32), source="mine.npz")
+    with pytest.raises(ModelError, match=r"^mine.npz: windows have shape \[2, 5, 3\]"):
+        compile_model(
+            model(feed_forward()),
+            Job(get_target("host"), FLOAT32, windows),
+            tmp_path / "out",
+        )
+
+
+def test_host_code_only(tmp_path):
+    compile_model(model(feed_forward()), Job(get_target("cortex-m4"), FLOAT32), tmp_path / "out")
+    with pytest.raises(UsageError, match="compiled for cortex-m4, not for this machine"):
+        load_host_model(tmp_path / "out")
+
+
+def test_unfinished_passes(tmp_path):
+    job = Job(get_target("host"), FLOAT32[:1])
+    with pytest.raises(UsageError, match="end with plan-memory"):
+        compile_model(model(feed_forward()), job, tmp_path / "out")
+
+
+def test_reference_without_decisions(compiled):
+    """A network's text has no PyTorch model to ask."""
+    reference = load_model(compiled / "out/float/network.txt")
+    reference = replace(reference, source=Source(kind="raw", name="text"))
+    with pytest.raises(UsageError, match="text: gives no decisions to compare with"):
+        verify_output(compiled / "out", load_windows(compiled / WINDOWS), reference)
+
+
+def test_reference_that_is_the_model(tmp_path):
+    save_state(RawNet().state_dict(), tmp_path / "net.pt")
+    ok("compile", tmp_path / "net.pt", "-o", tmp_path / "out")
+    x = np.random.default_rng(0).normal(size=(40, 9, 6)).astype("f4")
+    told: dict[str, list[tuple[int, int]]] = {}
+
+    def progress_of(phase: str):
+        return lambda *at: told.setdefault(phase, []).append(at)
+
+    report = verify_output(
+        tmp_path / "out", Windows(x), load_model(tmp_path / "net.pt"), progress_of
+    )
+    assert report.verify is not None
+    assert report.verify.float_model == "pytorch"
+    assert report.verify.decisions_unlike_float == 0
+    assert told == {
+        "checking code": [(n, 40) for n in range(1, 41)],
+        "float model": [(40, 40)],
+    }
+
+
+def test_the_report_tells_what_differs(compiled):
+    windows = load_windows(compiled / WINDOWS)
+    report = verify_output(compiled / "out", windows)
+    require_exact(report)
+    assert report.verify is not None
+    difference = Difference(
+        window=2, step=3, quantity="u_membrane", neuron=1, expected=0.5, actual=0.25
+    )
+    check = report.verify.model_copy(update={"first_difference": difference})
+    text = r"window 2, step 3, u_membrane\[1\] is 0.25, the interpreter says 0.5"
+    with pytest.raises(MismatchError, match=text):
+        require_exact(report.model_copy(update={"verify": check}))
+
+
+def test_a_constant_samples_window_for_a_network_with_late_readers(tmp_path):
+    """Random windows have as many steps as the network was made for."""
+    network = late_reader().replace(window=7)
+    report = compile_model(model(network), Job(get_target("host"), FLOAT32), tmp_path / "out")
+    assert report.verify is not None
+    assert (report.verify.windows, report.verify.steps) == (4, 7)
+    assert f32(report.verify.decision_agreement_with_float) == 1
