@@ -55,6 +55,13 @@ class Numbers(str, Enum):
     none = "none"
 
 
+class Emulator(str, Enum):
+    """What runs code for another processor."""
+
+    unicorn = "unicorn"
+    qemu = "qemu"
+
+
 Source = Annotated[
     Optional[Path],  # noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
     typer.Argument(metavar="CKPT", help="Checkpoint (.pt .ckpt .safetensors) or network (.txt)."),
@@ -258,6 +265,12 @@ def verify(
         Optional[int],  # noqa: UP045
         typer.Option(metavar="N", min=1, help="Use only this many windows, evenly spread."),
     ] = None,
+    emulator: Annotated[
+        Optional[Emulator],  # noqa: UP045
+        typer.Option(
+            metavar="unicorn|qemu", help="What runs the code; unicorn, if it can, if not given."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run compiled code on windows, against the interpreter bit for bit and the float model."""
@@ -269,7 +282,8 @@ def verify(
     with bars(as_json) as progress:
         progress.say("loading")
         decide = load_model(checkpoint, params).decide if checkpoint else None
-        report = verify_output(directory, chosen, decide, progress.phase("verifying"))
+        name = emulator.value if emulator else None
+        report = verify_output(directory, chosen, decide, progress.phase("verifying"), name)
     if as_json:
         print(report.to_json(), end="")
     else:

@@ -6,15 +6,16 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile import __version__
 from l2mu_compile.differential import Comparison, compare
-from l2mu_compile.errors import MismatchError, ModelError, UsageError
+from l2mu_compile.errors import MismatchError, ModelError, NoEmulatorError, UsageError
 from l2mu_compile.frontend import Decide, Model, on_counts, read_network
-from l2mu_compile.interpreter import Progress, check_samples, run
+from l2mu_compile.interpreter import Progress, Run, check_samples, run
 from l2mu_compile.network import Network
 from l2mu_compile.output import files_below, whole_directory, write_whole
 from l2mu_compile.passbase import Context, Pass
@@ -31,7 +32,7 @@ from l2mu_compile.report import (
 )
 from l2mu_compile.targets.artifacts import chosen_packages
 from l2mu_compile.targets.build import build, measured_footprint, open_device
-from l2mu_compile.targets.devices import Device, EmulatedModel, HostModel
+from l2mu_compile.targets.devices import Device, HostModel
 from l2mu_compile.targets.emit_c import state_bytes
 from l2mu_compile.targets.product import Product, Window
 from l2mu_compile.targets.record import Target
@@ -74,7 +75,8 @@ def compile_model(model: Model, job: Job, output: Path) -> Report:
     """Compile ``model`` into the directory ``output`` and check the result on a few windows.
 
     ``output`` appears whole or not at all. Raises `ModelError` if the model cannot be compiled,
-    `MismatchError` if the fresh code is not bit-exact, `ToolchainError` if it cannot be built.
+    `MismatchError` if the fresh code is not bit-exact, `ToolchainError` if it cannot be built. Code
+    that nothing on this machine runs is left unchecked, which a note in the report says.
     """
     packages = chosen_packages(job.target, job.artifacts)
     notes = list(model.notes)
@@ -96,7 +98,10 @@ def compile_model(model: Model, job: Job, output: Path) -> Report:
         if "firmware" in job.target.artifacts:
             decision = int(run(network, windows.x[:1]).decisions[0])
             report = report.model_copy(update={"firmware_decision": decision})
-        report = check.on(windows, report, job.progress_of("checking"))
+        try:
+            report = check.on(windows, report, job.progress_of("checking"))
+        except NoEmulatorError as error:
+            report = check.not_run(windows, report, str(error))
         _require_exact(report)
         for package in packages:
             package.make(replace(product, report=report))
@@ -110,12 +115,14 @@ def verify_output(
     windows: Windows,
     decide: Decide | None = None,
     progress: Progress | None = None,
+    emulator: str | None = None,
 ) -> Report:
     """Run ``windows`` through a compiled directory and write the outcome into its report.
 
     Decisions are compared with ``decide`` (the PyTorch model) if given, else with the traced float
-    network kept in the directory. Raises `ModelError` if the directory is not what the compiler
-    wrote, `MismatchError` after writing the report if the code is not bit-exact.
+    network kept in the directory. ``emulator`` is one of EMULATORS, or None for the usual one.
+    Raises `ModelError` if the directory is not what the compiler wrote, `MismatchError` after
+    writing the report if the code is not bit-exact, `NoEmulatorError` if nothing here runs it.
     """
     report = load_report(folder / REPORT_FILE)
     _require_untouched(folder, report)
@@ -124,7 +131,7 @@ def verify_output(
     target = get_target(report.target)
     if decide is not None:
         decide = on_counts(decide, original.input)
-    check = _Check(network, lower(network), target, folder, original, decide)
+    check = _Check(network, lower(network), target, folder, original, decide, emulator)
     report = check.on(windows, report, progress)
     write_whole(folder / REPORT_FILE, report.to_json())
     _require_exact(report)
@@ -156,6 +163,7 @@ class _Check:
     folder: Path
     original: Network
     decide: Decide | None
+    emulator: str | None = None
 
     def on(self, windows: Windows, report: Report, progress: Progress | None) -> Report:
         """``report`` with what was measured on ``windows``."""
@@ -163,21 +171,17 @@ class _Check:
         labels = windows.y
         if labels is not None and (labels.min() < 0 or labels.max() >= self.network.classes):
             raise ModelError(f"labels y must be between 0 and {self.network.classes - 1}")
-        device = open_device(self.program, self.target, self.folder)
+        device = open_device(self.program, self.target, self.folder, self.emulator)
         result = compare(self.network, self.program, device, x, progress)
         difference = result.first_difference or _firmware_difference(device, report)
         wanted = self.decide(x) if self.decide else run(self.original, x).decisions
-        per_step = result.windows * result.steps
-        changes = {
-            "synaptic_operations_per_step": result.operations / per_step,
-            "spike_rates": {
-                p.name: result.spike_totals[p.name] / (p.size * per_step)
-                for p in self.network.populations
-            },
+        changes = self._activity(result) | _instruction_counts(device, result)
+        changes |= {
             "verify": Verification(
                 windows=result.windows,
                 steps=result.steps,
                 ran_on=self.target.name,
+                emulator=device.emulator,
                 bit_exact=difference is None,
                 first_difference=difference,
                 float_model="pytorch" if self.decide else "network",
@@ -186,17 +190,29 @@ class _Check:
                 accuracy_compiled=None if labels is None else _mean_equal(result.decisions, labels),
             ),
         }
-        if isinstance(device, EmulatedModel):
-            changes |= _instruction_counts(device, result)
         return report.model_copy(update=changes)
+
+    def not_run(self, windows: Windows, report: Report, why: str) -> Report:
+        """``report`` with what the interpreter alone can tell of ``windows``."""
+        activity = self._activity(run(self.network, check_samples(self.network, windows.x)))
+        notes = [*report.notes, f"the code was built but not run: {why}"]
+        return report.model_copy(update=activity | {"notes": notes})
+
+    def _activity(self, result: Comparison | Run) -> dict[str, Any]:
+        per_step = result.windows * result.steps
+        return {
+            "synaptic_operations_per_step": result.operations / per_step,
+            "spike_rates": {
+                p.name: result.spike_totals[p.name] / (p.size * per_step)
+                for p in self.network.populations
+            },
+        }
 
 
 def _firmware_difference(device: Device, report: Report) -> Difference | None:
     """Run the image from reset: its decision on its own window must be the interpreter's."""
-    if not isinstance(device, EmulatedModel) or report.firmware_decision is None:
-        return None
     actual = device.run_firmware()
-    if actual == report.firmware_decision:
+    if actual is None or report.firmware_decision is None or actual == report.firmware_decision:
         return None
     return Difference(
         window=0,
@@ -208,14 +224,17 @@ def _firmware_difference(device: Device, report: Report) -> Difference | None:
     )
 
 
-def _instruction_counts(device: EmulatedModel, result: Comparison) -> dict[str, float]:
-    counts = np.array(device.step_instructions)
-    return {
-        "instructions_per_step_mean": float(counts.mean()),
-        "instructions_per_step_max": int(counts.max()),
-        "instructions_per_window_mean": float(counts.sum() / result.windows),
-        "stack_bytes": device.stack_bytes(),
-    }
+def _instruction_counts(device: Device, result: Comparison) -> dict[str, Any]:
+    """What was measured; what was not stays as it is in the report."""
+    stack, counts = device.stack_bytes(), result.instructions
+    measured: dict[str, Any] = {} if stack is None else {"stack_bytes": stack}
+    if counts is not None:
+        measured |= {
+            "instructions_per_step_mean": float(counts.mean()),
+            "instructions_per_step_max": int(counts.max()),
+            "instructions_per_window_mean": float(counts.sum() / result.windows),
+        }
+    return measured
 
 
 def _self_check_windows(network: Network, windows: Windows | None) -> tuple[Windows, str]:

@@ -19,7 +19,10 @@ CHUNK = 64
 
 @dataclass
 class Comparison:
-    """The outcome over all windows; ``decisions`` are the device's, int64 ``[B]``."""
+    """The outcome over all windows; ``decisions`` are the device's, int64 ``[B]``.
+
+    ``instructions`` int64 ``[B, T]`` is None where the device does not count them.
+    """
 
     decisions: NDArray
     first_difference: Difference | None
@@ -27,6 +30,7 @@ class Comparison:
     operations: int
     windows: int
     steps: int
+    instructions: NDArray | None
 
 
 def compare(
@@ -42,7 +46,7 @@ def compare(
     a NaN is depends on the processor, and is not compared); after each window the decision. All
     windows are run, the first difference is kept.
     """
-    decisions, difference = [], None
+    decisions, instructions, difference = [], [], None
     buffers = _in_order_of_update(network, program)
     totals = dict.fromkeys((p.name for p in network.populations), 0)
     operations = 0
@@ -52,9 +56,9 @@ def compare(
         operations += expected.operations
         for name, count in expected.spike_totals.items():
             totals[name] += count
-        for i, window in enumerate(chunk):
-            states, decision = _run_window(device, window)
+        for i, (states, decision, counts) in enumerate(device.trace(chunk)):
             decisions.append(decision)
+            instructions.append(counts)
             if difference is None:
                 difference = _difference(buffers, states, expected, i, start + i)
                 difference = difference or _decision(expected, i, start + i, decision)
@@ -67,16 +71,8 @@ def compare(
         operations,
         len(samples),
         samples.shape[1],
+        np.array(instructions, dtype=np.int64) if all(instructions) else None,
     )
-
-
-def _run_window(device: Device, window: NDArray) -> tuple[list[bytes], int]:
-    device.reset()
-    states = []
-    for sample in window:
-        device.step(sample)
-        states.append(device.state())
-    return states, device.classify()
 
 
 def _in_order_of_update(network: Network, program: Program) -> list[Buffer]:
@@ -92,12 +88,11 @@ def _in_order_of_update(network: Network, program: Program) -> list[Buffer]:
 
 
 def _difference(
-    buffers: list[Buffer], states: list[bytes], expected: Run, index: int, window: int
+    buffers: list[Buffer], states: NDArray, expected: Run, index: int, window: int
 ) -> Difference | None:
-    memory = np.frombuffer(b"".join(states), dtype=np.uint8).reshape(len(states), -1)
     found = []
     for buffer in buffers:
-        actual = _elements(memory, buffer)
+        actual = _elements(states, buffer)
         wanted = _expected(buffer, actual, expected, index)
         differs = _bits(actual) != _bits(wanted)
         if buffer.ctype == "float":

@@ -129,6 +129,7 @@ def show_note(text: str) -> None:
 def _add_verification(table: Table, report: Report) -> None:
     check = report.verify
     if check is None:
+        table.add_row("verified", "[yellow]no: the code was not run[/]")
         return
     verdict = "[green]bit-exact[/]" if check.bit_exact else "[red]NOT bit-exact[/]"
     table.add_row("verified", f"{verdict}: {check.windows} windows x {check.steps} steps")

@@ -37,3 +37,7 @@ class ToolchainError(L2MUError):
     """A compiler or emulator is missing or failed."""
 
     exit_code = 6
+
+
+class NoEmulatorError(ToolchainError):
+    """Nothing on this machine runs the target's code."""

@@ -16,8 +16,9 @@ from l2mu_compile.targets.c_text import array_body, number
 from l2mu_compile.targets.kernel_table import HEADERS, KERNEL_DIR, kernel_table
 
 TEMPLATE_DIR = Path(__file__).parent / "templates"
-# Headers that generated code includes; a model's own header must not be found in their place.
-STANDARD_HEADERS = ("stddef", "stdint", "string")
+# Headers that C files of this package include; a model's own must not be found in their place.
+STANDARD_HEADERS = ("errno", "inttypes", "math", "stddef", "stdint", "stdio", "stdlib", "string")
+PROGRAM_FILES = ("executable_main", "firmware_main", "l2mu_model", "semihosting")
 SCORE_MEANINGS = {
     "spike_count": "spikes of its output neuron",
     "last_membrane": "the membrane of its output neuron after the last step",
@@ -68,7 +69,8 @@ def state_bytes(program: Program) -> int:
 
 def _check(program: Program) -> None:
     kernels = (*HEADERS, *(kernel.source for kernel in kernel_table().values()))
-    if program.name.lower() in {*STANDARD_HEADERS, *(Path(name).stem for name in kernels)}:
+    taken = {*STANDARD_HEADERS, *PROGRAM_FILES, *(Path(name).stem for name in kernels)}
+    if program.name.lower() in taken:
         raise ModelError(f"network {program.name}: its files would take the name of other C files")
     for call in (*program.reset, *program.step, program.classify):
         kernel = kernel_table().get(call.kernel)

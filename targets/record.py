@@ -32,11 +32,16 @@ class Region:
 
 @dataclass(frozen=True)
 class Memory:
-    """A device's memory for firmware images; ``stack_bytes`` of ``ram`` are kept for the stack."""
+    """A device's memory for firmware images; ``stack_bytes`` of ``ram`` are kept for the stack.
+
+    ``reset_vectors`` is where the processor looks for its stack pointer and first instruction, if
+    that is not the start of ``flash``.
+    """
 
     flash: Region
     ram: Region
     stack_bytes: int = 8192
+    reset_vectors: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,10 +76,15 @@ class EmulatorModel:
 
 @dataclass(frozen=True)
 class Qemu:
-    """How QEMU runs a target's images: a program of QEMU's and its options (``-M mps2-an386``)."""
+    """How QEMU runs a target's images: a program of QEMU's and its options (``-M mps2-an386``).
+
+    ``clock_hz`` is the processor's clock on that board, as SysTick counts it; with it instructions
+    can be counted.
+    """
 
     program: str
     options: tuple[str, ...] = ()
+    clock_hz: int | None = None
 
 
 @dataclass(frozen=True)

@@ -187,6 +187,7 @@ def write_linker_script(target: Target, path: Path) -> Path:
         description=target.description,
         flash=target.memory.flash,
         ram=target.memory.ram,
+        reset_vectors=target.memory.reset_vectors,
         stack_bytes=target.memory.stack_bytes,
     )
     path.write_text(text, encoding="utf-8")

@@ -23,7 +23,7 @@ from l2mu_compile.targets.toolchain import (
     shared_library,
 )
 
-pytest.register_assert_rewrite("networks")
+pytest.register_assert_rewrite("networks", "exactness")
 
 GOLDEN_DIR = Path(__file__).parent / "golden"
 
