@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from l2mu_compile.errors import UsageError
+from l2mu_compile.targets.packaging.executable import make_executable
 from l2mu_compile.targets.product import Product
 from l2mu_compile.targets.record import ARTIFACTS, BUILT, Target
 
@@ -22,7 +23,12 @@ class Package:
     make: Callable[[Product], None]
 
 
-PACKAGES: dict[str, Package] = {}
+PACKAGES: dict[str, Package] = {
+    package.name: package
+    for package in (
+        Package("executable", "static program that reads .npy or CSV files", make_executable),
+    )
+}
 
 
 def chosen_packages(target: Target, names: tuple[str, ...]) -> tuple[Package, ...]:

@@ -17,8 +17,13 @@ from l2mu_compile.targets.kernel_table import HEADERS, KERNEL_DIR, kernel_table
 
 TEMPLATE_DIR = Path(__file__).parent / "templates"
 # Headers that C files of this package include; a model's own must not be found in their place.
-STANDARD_HEADERS = ("errno", "inttypes", "math", "stddef", "stdint", "stdio", "stdlib", "string")
-PROGRAM_FILES = ("executable_main", "firmware_main", "l2mu_model", "semihosting")
+STANDARD_HEADERS = (
+    *("errno", "float", "inttypes", "math", "stdarg", "stddef", "stdint", "stdio", "stdlib"),
+    "string",
+)
+PROGRAM_FILES = (
+    *("executable_main", "firmware_main", "l2mu_model", "sample_reader", "semihosting"),
+)
 SCORE_MEANINGS = {
     "spike_count": "spikes of its output neuron",
     "last_membrane": "the membrane of its output neuron after the last step",

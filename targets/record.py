@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 ARCHITECTURES = ("arm", "aarch64", "x86_64", "other")
 BUILT = ("lib", "firmware")
-ARTIFACTS = (*BUILT,)
+ARTIFACTS = (*BUILT, "executable")
 ENTRY_KINDS = ("vector_table", "elf_entry", "library")
 
 
@@ -172,6 +172,10 @@ class Target:
         self._check(
             "firmware" not in self.artifacts or self.freestanding,
             "firmware needs a freestanding triple",
+        )
+        self._check(
+            "executable" not in self.artifacts or not self.freestanding,
+            "an executable needs an operating system",
         )
         self._check(
             not self.shared or not self.freestanding,

@@ -42,6 +42,7 @@ MICROBIT = replace(
     memory=Memory(Region(0, 256 * KIB), Region(0x2000_0000, 16 * KIB), stack_bytes=4 * KIB),
     qemu=Qemu("qemu-system-arm", ("-M", "microbit")),
 )
+MODEL = l2mu(seed=4)  # decides one way and the other
 data = st.data()
 
 needs_qemu = pytest.mark.skipif(
@@ -68,15 +69,15 @@ def check(network: Network, x: np.ndarray, target: Target, folder: Path) -> None
 def test_every_microcontroller_runs_on_its_board_as_interpreted(
     tmp_path: Path, name: str, quantized: bool
 ) -> None:
-    x = samples(l2mu(), windows=4, steps=25)
-    check(planned(l2mu(), quantized, x, name), x, get_target(name), tmp_path)
+    x = samples(MODEL, windows=4, steps=25)
+    check(planned(MODEL, quantized, x, name), x, get_target(name), tmp_path)
 
 
 @needs_qemu
 @pytest.mark.parametrize("quantized", [False, True])
 def test_a_board_is_its_memory_and_its_machine(tmp_path: Path, quantized: bool) -> None:
-    x = samples(l2mu(), windows=4, steps=25)
-    check(planned(l2mu(), quantized, x, "cortex-m0plus"), x, MICROBIT, tmp_path)
+    x = samples(MODEL, windows=4, steps=25)
+    check(planned(MODEL, quantized, x, "cortex-m0plus"), x, MICROBIT, tmp_path)
 
 
 @needs_qemu
@@ -146,8 +147,8 @@ def counted_by_both(network: Network, x: np.ndarray, target: Target, folder: Pat
 def test_board_and_emulator_count_the_same_instructions(
     tmp_path: Path, name: str, quantized: bool
 ) -> None:
-    x = samples(l2mu(), windows=3, steps=30)
-    counts = counted_by_both(planned(l2mu(), quantized, x, name), x, get_target(name), tmp_path)
+    x = samples(MODEL, windows=3, steps=30)
+    counts = counted_by_both(planned(MODEL, quantized, x, name), x, get_target(name), tmp_path)
     assert len(counts) == 90
     assert len(set(counts)) > 5
 
@@ -158,20 +159,20 @@ def test_the_board_of_a_cortex_m55_counts_as_an_emulated_cortex_m4(
     tmp_path: Path, quantized: bool
 ) -> None:
     """The same image, since a Cortex-M55 runs a Cortex-M4's code."""
-    x = samples(l2mu(), windows=3, steps=30)
+    x = samples(MODEL, windows=3, steps=30)
     board = get_target("cortex-m55")
     target = replace(get_target("cortex-m4"), memory=board.memory, qemu=board.qemu)
-    assert len(counted_by_both(planned(l2mu(), quantized, x), x, target, tmp_path)) == 90
+    assert len(counted_by_both(planned(MODEL, quantized, x), x, target, tmp_path)) == 90
 
 
 @needs_qemu
 def test_what_only_boards_run_is_counted_there(tmp_path: Path) -> None:
     """Counts do not depend on the run, and are of the same order as another core's."""
-    x = samples(l2mu(), windows=2, steps=10)
+    x = samples(MODEL, windows=2, steps=10)
     means = {}
     for name in ("cortex-m4", "cortex-m55", "cortex-m85"):
         target = get_target(name)
-        product = product_of(planned(l2mu(), True, x, name), target, x[0], tmp_path / name)
+        product = product_of(planned(MODEL, True, x, name), target, x[0], tmp_path / name)
         first, second = (
             [t.instructions for t in open_device(product.program, target, product.output).trace(x)]
             for _ in range(2)
@@ -200,9 +201,9 @@ def test_ticks_tell_instructions_or_nothing() -> None:
 
 @needs_qemu
 def test_a_wrong_clock_is_noticed(tmp_path: Path) -> None:
-    x = samples(l2mu(), windows=1, steps=30)
+    x = samples(MODEL, windows=1, steps=30)
     target = replace(get_target("cortex-m4"), qemu=Qemu("qemu-system-arm", ("-M", "mps2-an386"), 1))
-    product = product_of(planned(l2mu(), True, x), target, x[0], tmp_path)
+    product = product_of(planned(MODEL, True, x), target, x[0], tmp_path)
     wrong = replace(target, qemu=replace(target.qemu, clock_hz=26_000_000))
     device = QemuFirmware(
         wrong, product.image, state_bytes(product.program), count_instructions=True
@@ -215,7 +216,7 @@ def test_a_wrong_clock_is_noticed(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_steps_too_long_for_the_timer_are_not_counted(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    size, lif = 400, l2mu().populations[0].neuron
+    size, lif = 400, MODEL.populations[0].neuron
     weight = rng.normal(size=(size, size)).astype(np.float32)
     out = Projection("h", "out", weight[:2])
     network = Network(
@@ -265,9 +266,9 @@ def test_without_qemu_code_is_built_and_said_not_to_have_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     without_qemu(monkeypatch, tmp_path)
-    save_network(l2mu(), tmp_path / "cell.txt")
+    save_network(MODEL, tmp_path / "cell.txt")
     out, windows = tmp_path / "out", tmp_path / "windows.npz"
-    np.savez(windows, x=samples(l2mu(), windows=2, steps=5))
+    np.savez(windows, x=samples(MODEL, windows=2, steps=5))
     arguments = ("--target", "cortex-m55", "--calibrate", windows, "-o", out, "--json")
     built = command_line.ok("compile", tmp_path / "cell.txt", *arguments)
     report = Report.model_validate(built.json)
