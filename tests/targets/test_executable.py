@@ -186,6 +186,12 @@ def test_its_directory_is_complete(host: Host) -> None:
 
 
 @needs_executable
+def test_it_is_the_same_wherever_it_is_built(host: Host, tmp_path: Path) -> None:
+    other = compiled(tmp_path, "host") / "executable" / "cell"
+    assert other.read_bytes() == host.program.read_bytes()
+
+
+@needs_executable
 @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
 @pytest.mark.parametrize("dtype", ["<f4", "<f8", "<i2", "<i4"])
 def test_numpy_files_of_every_type(

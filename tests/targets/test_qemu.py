@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +80,30 @@ def test_every_microcontroller_runs_on_its_board_as_interpreted(
 def test_a_board_is_its_memory_and_its_machine(tmp_path: Path, quantized: bool) -> None:
     x = samples(MODEL, windows=4, steps=25)
     check(planned(MODEL, quantized, x, "cortex-m0plus"), x, MICROBIT, tmp_path)
+
+
+@needs_qemu
+@pytest.mark.parametrize("name", ["cortex-m0plus", "cortex-m55"])
+def test_the_command_of_its_readme_runs_it(tmp_path: Path, name: str) -> None:
+    x = samples(MODEL, windows=3, steps=9)
+    network = planned(MODEL, True, x, name)
+    product = product_of(network, get_target(name), x[0], tmp_path)
+    folder = product.output / "firmware"
+    x.astype("<f4").tofile(folder / "windows.bin")
+    lines = (folder / "README.md").read_text().splitlines()
+    (command,) = (line for line in lines if line.startswith("    qemu-system-arm"))
+    (more,) = (line.split("`")[1] for line in lines if line.startswith("With `,arg="))
+    expected = run(network, x).decisions.tolist()
+    for text, wanted in (
+        (command, expected[:1]),
+        (command.replace(",arg=cell", f",arg=cell{more}"), expected),
+    ):
+        done = subprocess.run(
+            shlex.split(text), cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=60
+        )
+        assert done.returncode == 0
+        # Where QEMU shows what a program prints differs between its versions.
+        assert list(map(int, (done.stdout + done.stderr).split())) == wanted
 
 
 @needs_qemu
@@ -220,7 +246,7 @@ def test_steps_too_long_for_the_timer_are_not_counted(tmp_path: Path) -> None:
     weight = rng.normal(size=(size, size)).astype(np.float32)
     out = Projection("h", "out", weight[:2])
     network = Network(
-        "long",
+        "lengthy",
         Input("x", size),
         (Population("h", (size,), lif), Population("out", (2,), lif)),
         (Projection("x", "h", weight), out),
