@@ -216,7 +216,7 @@ def test_random_networks_run_on_emulated_processors_as_interpreted(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EMULATED)
-@settings(max_examples=10)
+@settings(max_examples=4)
 @given(data)
 def test_many_random_networks_run_on_every_emulated_processor_as_interpreted(
     tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject
