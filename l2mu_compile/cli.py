@@ -30,6 +30,7 @@ from l2mu_compile.errors import ModelError, UsageError, reason
 from l2mu_compile.exits import EXIT_CODES, exit_code
 from l2mu_compile.options import (
     AsJson,
+    Emulator,
     Inputs,
     ModuleSpec,
     Numbers,
@@ -283,6 +284,12 @@ def verify(
         Optional[int],
         typer.Option(metavar="N", min=1, help="Use only this many windows, evenly spread."),
     ] = None,
+    emulator: Annotated[
+        Optional[Emulator],
+        typer.Option(
+            metavar="unicorn|qemu", help="What runs the code; unicorn, if it can, if not given."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run compiled code on windows, against the interpreter bit for bit and the float model."""
@@ -297,7 +304,8 @@ def verify(
     with bars(as_json) as progress:
         progress.say("loading")
         model = _load(chosen, checkpoint, params, module, inputs, readout) if given else None
-        report = verify_output(directory, chosen, model, progress.phase)
+        name = emulator.value if emulator else None
+        report = verify_output(directory, chosen, model, progress.phase, name)
     _print_report(report, directory, as_json)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from l2mu_compile.differential import Comparison, compare
 from l2mu_compile.errors import MismatchError, ModelError, UsageError, reason
 from l2mu_compile.frontend import Decide, Model, on_counts, read_network
-from l2mu_compile.interpreter import Progress, check_samples, run
+from l2mu_compile.interpreter import Progress, Run, check_samples, run
 from l2mu_compile.network import Network
 from l2mu_compile.output import file_digest, write_whole
 from l2mu_compile.paths import StrPath
@@ -21,8 +21,8 @@ from l2mu_compile.program import Program, lower
 from l2mu_compile.report import Difference, Report, Verification, WindowsFrom, load_report
 from l2mu_compile.targets.boards import get_board
 from l2mu_compile.targets.build import open_device
-from l2mu_compile.targets.devices import Device, EmulatedModel, HostModel
-from l2mu_compile.targets.product import image_path
+from l2mu_compile.targets.devices import Device, HostModel
+from l2mu_compile.targets.product import executable_path, image_path
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import get_target
 from l2mu_compile.windows import Windows
@@ -44,14 +44,16 @@ def verify_output(
     windows: Windows,
     reference: Model | None = None,
     progress_of: ProgressOf = no_progress,
+    emulator: str | None = None,
 ) -> Report:
     """Run ``windows`` through a compiled directory and write the outcome into its report.
 
     Decisions are compared with the PyTorch model ``reference`` if given, else with the traced float
-    network kept in the directory. Where the report cannot be written the one returned says so in
-    a note. Raises `ModelError` if the directory is not what the compiler wrote, `UsageError` if
-    ``reference`` is not the model it was compiled from, `MismatchError` after writing the report
-    if the code is not bit-exact.
+    network kept in the directory. ``emulator`` is one of EMULATORS, or None for the usual one.
+    Where the report cannot be written the one returned says so in a note. Raises `ModelError` if
+    the directory is not what the compiler wrote, `UsageError` if ``reference`` is not the model it
+    was compiled from, `NoEmulatorError` if nothing here runs the code, `MismatchError` after
+    writing the report if it is not bit-exact.
     """
     folder = Path(folder)
     report = load_report(folder / REPORT_FILE)
@@ -61,8 +63,9 @@ def verify_output(
     windows.require_fit(network)
     decide = _decisions(reference, report, original) if reference else None
     target = _target_of(report)
-    image = image_path(program, target, folder)
-    check = Check(network, program, target, image, original, decide)
+    whole = emulator == "qemu" and target.shared
+    image = executable_path(program, folder) if whole else image_path(program, target, folder)
+    check = Check(network, program, target, image, original, decide, emulator)
     report = check.on(windows, "given", report, progress_of)
     report = _write_report(folder / REPORT_FILE, report)
     require_exact(report.verify)
@@ -97,6 +100,7 @@ class Check:
     image: Path
     original: Network
     decide: Decide | None
+    emulator: str | None = None
 
     def on(
         self, windows: Windows, origin: WindowsFrom, report: Report, progress_of: ProgressOf
@@ -119,18 +123,14 @@ class Check:
         result = compare(self.network, self.program, self._open, windows.x, progress)
         difference = result.first_difference or _firmware_difference(device, firmware_decision)
         wanted = self._float_decisions(x, progress_of("float model"))
-        per_step = result.windows * result.steps
-        measured: dict[str, Any] = {
-            "synaptic_operations_per_step": result.operations / per_step,
-            "spike_rates": {
-                p.name: result.spike_totals[p.name] / (p.size * per_step)
-                for p in self.network.populations
-            },
+        measured = self._activity(result) | _instruction_counts(result)
+        measured |= {
             "verify": Verification(
                 windows=result.windows,
                 steps=result.steps,
                 windows_from=origin,
                 ran_on=self.target.name,
+                emulator=device.emulator,
                 bit_exact=difference is None,
                 first_difference=difference,
                 float_model="pytorch" if self.decide else "network",
@@ -140,12 +140,26 @@ class Check:
                 accuracy_compiled=None if labels is None else _mean_equal(result.decisions, labels),
             ),
         }
-        if isinstance(device, EmulatedModel):
-            measured |= _instruction_counts(result)
         return measured
 
+    def not_run(self, windows: Windows, report: Report) -> Report:
+        """``report`` with what the interpreter alone can tell of ``windows``."""
+        return report.model_copy(
+            update=self._activity(run(self.network, check_samples(self.network, windows.x)))
+        )
+
+    def _activity(self, result: Comparison | Run) -> dict[str, Any]:
+        per_step = result.windows * result.steps
+        return {
+            "synaptic_operations_per_step": result.operations / per_step,
+            "spike_rates": {
+                p.name: result.spike_totals[p.name] / (p.size * per_step)
+                for p in self.network.populations
+            },
+        }
+
     def _open(self) -> Device:
-        return open_device(self.program, self.target, self.image)
+        return open_device(self.program, self.target, self.image, self.emulator)
 
     def _float_decisions(self, x: NDArray, progress: Progress | None) -> NDArray:
         parts = []
@@ -206,10 +220,8 @@ def _target_of(report: Report) -> Target:
 
 def _firmware_difference(device: Device, expected: int | None) -> Difference | None:
     """Run the image from reset: its decision on its own window must be the interpreter's."""
-    if not isinstance(device, EmulatedModel) or expected is None:
-        return None
-    actual = device.run_firmware()
-    if actual == expected:
+    actual = None if expected is None else device.run_firmware()
+    if expected is None or actual is None or actual == expected:
         return None
     return Difference(
         window=0,
@@ -222,14 +234,16 @@ def _firmware_difference(device: Device, expected: int | None) -> Difference | N
 
 
 def _instruction_counts(result: Comparison) -> dict[str, Any]:
-    """Of all steps, and the deepest stack they took."""
-    assert result.instructions is not None
-    return {
-        "instructions_per_step_mean": float(result.instructions.mean()),
-        "instructions_per_step_max": int(result.instructions.max()),
-        "instructions_per_window_mean": float(result.instructions.sum() / result.windows),
-        "stack_bytes": result.stack_bytes,
-    }
+    """Of all steps, and the deepest stack they took; what was not measured stays as it was."""
+    stack, counts = result.stack_bytes, result.instructions
+    measured: dict[str, Any] = {} if stack is None else {"stack_bytes": stack}
+    if counts is not None:
+        measured |= {
+            "instructions_per_step_mean": float(counts.mean()),
+            "instructions_per_step_max": int(counts.max()),
+            "instructions_per_window_mean": float(counts.sum() / result.windows),
+        }
+    return measured
 
 
 def _require_untouched(folder: Path, report: Report) -> None:

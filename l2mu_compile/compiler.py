@@ -18,7 +18,7 @@ from l2mu_compile.compiled import (
     no_progress,
     require_exact,
 )
-from l2mu_compile.errors import ModelError, UsageError
+from l2mu_compile.errors import ModelError, NoEmulatorError, UsageError
 from l2mu_compile.frontend import Model
 from l2mu_compile.interpreter import check_samples, run
 from l2mu_compile.network import Network
@@ -90,6 +90,7 @@ def compile_model(model: Model, job: Job, output: StrPath) -> Report:
     ``output`` appears whole or not at all. Raises `ModelError` if the model cannot be compiled,
     `BudgetError` if it does not fit the target's memory, `MismatchError` if the fresh code is not
     bit-exact, `ToolchainError` if it cannot be built, `UsageError` if ``output`` cannot be written.
+    Code that nothing on this machine runs is left unchecked, which a note in the report says.
     """
     packages = chosen_packages(job.target, job.artifacts)
     notes = list(model.notes)
@@ -115,7 +116,11 @@ def compile_model(model: Model, job: Job, output: StrPath) -> Report:
             decision = int(run(network, windows.x[:1]).decisions[0])
             report = report.model_copy(update={"firmware_decision": decision})
         check = compilation.check_of(network, job.target, product.image)
-        report = check.on(windows, origin, report, job.progress_of)
+        try:
+            report = check.on(windows, origin, report, job.progress_of)
+        except NoEmulatorError as error:
+            report = check.not_run(windows, report)
+            compilation.note(f"the code was built but not run: {error}")
         require_exact(report.verify)
         for package in packages:
             package.make(replace(product, report=report))

@@ -13,7 +13,7 @@ from l2mu_compile.interpreter import Progress, Run, as_samples, run
 from l2mu_compile.network import Buffer, Network
 from l2mu_compile.program import Program
 from l2mu_compile.report import Difference
-from l2mu_compile.targets.devices import Device, EmulatedModel
+from l2mu_compile.targets.devices import Device
 from l2mu_compile.workers import cores, in_parts
 
 DTYPES = {"float": "<f4", "int32_t": "<i4", "int64_t": "<i8", "uint16_t": "<u2"}
@@ -46,7 +46,7 @@ class _Window:
 
     decision: int
     difference: Difference | None
-    instructions: list[int]
+    instructions: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -106,21 +106,15 @@ def _compare_part(
     """Run ``samples``, the windows from number ``first`` on."""
     samples = np.ascontiguousarray(as_samples(samples))
     expected = run(network, samples, record=("membranes", "spikes"))
-    emulated = device if isinstance(device, EmulatedModel) else None
     found = False
-    for i, window in enumerate(samples):
-        counted = len(emulated.step_instructions) if emulated else 0
-        states, decision = _run_window(device, window)
+    for i, trace in enumerate(device.trace(samples)):
         difference = None
         if not found:
-            difference = _difference(buffers, states, expected, i, first + i)
-            difference = difference or _decision(expected, i, first + i, decision)
+            difference = _difference(buffers, trace.states, expected, i, first + i)
+            difference = difference or _decision(expected, i, first + i, trace.decision)
             found = difference is not None
-        yield _Window(
-            decision, difference, emulated.step_instructions[counted:] if emulated else []
-        )
-    stack = emulated.stack_bytes() if emulated else None
-    yield _Totals(expected.spike_totals, expected.operations, stack)
+        yield _Window(trace.decision, difference, trace.instructions)
+    yield _Totals(expected.spike_totals, expected.operations, device.stack_bytes())
 
 
 def _merged(windows: list[_Window], totals: list[_Totals], steps: int) -> Comparison:
@@ -138,15 +132,6 @@ def _merged(windows: list[_Window], totals: list[_Totals], steps: int) -> Compar
     )
 
 
-def _run_window(device: Device, window: NDArray) -> tuple[list[bytes], int]:
-    device.reset()
-    states = []
-    for sample in window:
-        device.step(sample)
-        states.append(device.state())
-    return states, device.classify()
-
-
 def _in_order_of_update(network: Network, program: Program) -> list[Buffer]:
     """Persistent buffers, causes before effects within a step; the score is last."""
     position = {p.name: i for i, p in enumerate(network.order())}
@@ -160,12 +145,11 @@ def _in_order_of_update(network: Network, program: Program) -> list[Buffer]:
 
 
 def _difference(
-    buffers: list[Buffer], states: list[bytes], expected: Run, index: int, window: int
+    buffers: list[Buffer], states: NDArray, expected: Run, index: int, window: int
 ) -> Difference | None:
-    memory = np.frombuffer(b"".join(states), dtype=np.uint8).reshape(len(states), -1)
     found = []
     for buffer in buffers:
-        actual = _elements(memory, buffer)
+        actual = _elements(states, buffer)
         wanted = _expected(buffer, actual, expected, index)
         differs = _bits(actual) != _bits(wanted)
         if buffer.ctype == "float":

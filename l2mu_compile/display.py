@@ -189,6 +189,8 @@ def show_report(report: Report, where: str) -> None:
     table.add_row("spike rates", rates)
     if report.verify is not None:
         _add_verification(table, report.verify)
+    else:
+        table.add_row("verified", "[yellow]no: the code was not run[/]")
     for library in report.libraries:
         table.add_row("packaged", _checked(library))
     out.print(f"[bold]{escape(where)}[/]", soft_wrap=True)

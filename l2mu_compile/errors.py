@@ -39,6 +39,10 @@ class ToolchainError(L2MUError):
     exit_code = 6
 
 
+class NoEmulatorError(ToolchainError):
+    """Nothing on this machine runs the target's code."""
+
+
 def reason(error: Exception) -> str:
     """Why, in a few words: what the system says of an `OSError`, else the error's own text."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -24,6 +24,13 @@ class Numbers(str, Enum):
     none = "none"
 
 
+class Emulator(str, Enum):
+    """What runs code for another processor."""
+
+    unicorn = "unicorn"
+    qemu = "qemu"
+
+
 Source = Annotated[
     Optional[Path],
     typer.Argument(metavar="CKPT", help="Checkpoint (.pt .ckpt .safetensors) or network (.txt)."),

@@ -80,6 +80,9 @@ class Verification(_Strict):
         "or data given for verification"
     )
     ran_on: str
+    emulator: str | None = Field(
+        None, description="what ran it: 'unicorn' or a program of QEMU's; None for this machine"
+    )
     bit_exact: bool
     first_difference: Difference | None = None
     float_model: str = Field(description="'pytorch', or 'network' for the traced float network")
@@ -138,7 +141,11 @@ class Report(_Strict):
     weights_bytes: int = Field(description="all constant arrays")
     state_bytes: int
     stream_bytes: int | None = Field(None, description="a stream's states and results")
-    instructions_per_step_mean: float | None = Field(None, description="None if not counted")
+    instructions_per_step_mean: float | None = Field(
+        None,
+        description="None if not counted; counts by QEMU, which are those of targets that unicorn "
+        "does not run, include instructions whose condition failed",
+    )
     instructions_per_step_max: int | None = Field(None, description="largest seen")
     instructions_per_window_mean: float | None = None
     synaptic_operations_per_step: float
@@ -147,7 +154,7 @@ class Report(_Strict):
     projections: list[ProjectionReport]
     artifacts: list[Artifact]
     firmware_decision: int | None = Field(
-        None, description="what the firmware's main returns for its window; None without firmware"
+        None, description="what the firmware prints for its window; None without firmware"
     )
     verify: Verification | None = None
     libraries: list[PackagedLibrary] = Field([], description="inside packages, such as an .aar")

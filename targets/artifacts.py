@@ -11,6 +11,7 @@ from l2mu_compile.targets.packaging.arduino import make_arduino
 from l2mu_compile.targets.packaging.built import complete_firmware, complete_library
 from l2mu_compile.targets.packaging.cmake import make_cmake
 from l2mu_compile.targets.packaging.cmsis_pack import make_cmsis_pack
+from l2mu_compile.targets.packaging.executable import make_executable
 from l2mu_compile.targets.packaging.java import make_java
 from l2mu_compile.targets.packaging.zephyr import make_zephyr
 from l2mu_compile.targets.product import Product
@@ -34,6 +35,7 @@ PACKAGES: dict[str, Package] = {
     for package in (
         Package("lib", "library and header", complete_library),
         Package("firmware", "image for a microcontroller", complete_firmware),
+        Package("executable", "static program that reads .npy or CSV files", make_executable),
         Package("cmake", "sources for add_subdirectory and find_package", make_cmake),
         Package("arduino", "Arduino library", make_arduino),
         Package("zephyr", "Zephyr module", make_zephyr),

@@ -10,7 +10,14 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from l2mu_compile.errors import UsageError
-from l2mu_compile.targets.cortex_m import KIB, MIB, MPS2, MPS2_SECURE, MPS3_SECURE
+from l2mu_compile.targets.cortex_m import (
+    CLOCK_HZ,
+    KIB,
+    MIB,
+    MPS2,
+    MPS2_SECURE,
+    MPS3_SECURE,
+)
 from l2mu_compile.targets.record import Memory, Qemu, Region, Target
 from l2mu_compile.targets.registry import get_target
 
@@ -38,7 +45,9 @@ class Board:
     def applied(self) -> Target:
         """The board's target with the board's memory, processor and emulator."""
         target = get_target(self.target)
-        machine = Qemu("qemu-system-arm", ("-M", self.qemu)) if self.qemu else target.qemu
+        machine = target.qemu
+        if self.qemu is not None:
+            machine = Qemu("qemu-system-arm", ("-M", self.qemu), self.clock_hz)
         return replace(
             target,
             memory=self.memory or target.memory,
@@ -60,9 +69,9 @@ def _micro(
     return Board(name, description, target, clock, ram.size, memory, qemu=qemu)
 
 
-def _qemu(name: str, target: str, clock: int, memory: Memory) -> Board:
+def _qemu(name: str, target: str, memory: Memory) -> Board:
     text = f"Arm {name.upper().replace('-', ' ')} in QEMU"
-    return Board(name, text, target, clock, memory.ram.size, memory, qemu=name)
+    return Board(name, text, target, CLOCK_HZ[name], memory.ram.size, memory, qemu=name)
 
 
 BOARDS: dict[str, Board] = {
@@ -158,11 +167,11 @@ BOARDS: dict[str, Board] = {
             Region(0x2000_0000, 16 * KIB),
             qemu="microbit",
         ),
-        _qemu("mps2-an385", "cortex-m3", 25 * MHZ, MPS2),
-        _qemu("mps2-an386", "cortex-m4f", 25 * MHZ, MPS2),
-        _qemu("mps2-an500", "cortex-m7", 25 * MHZ, MPS2),
-        _qemu("mps2-an505", "cortex-m33", 20 * MHZ, MPS2_SECURE),
-        _qemu("mps3-an547", "cortex-m55", 32 * MHZ, MPS3_SECURE),
+        _qemu("mps2-an385", "cortex-m3", MPS2),
+        _qemu("mps2-an386", "cortex-m4f", MPS2),
+        _qemu("mps2-an500", "cortex-m7", MPS2),
+        _qemu("mps2-an505", "cortex-m33", MPS2_SECURE),
+        _qemu("mps3-an547", "cortex-m55", MPS3_SECURE),
         Board("rpi-3b-plus", "Raspberry Pi 3B+", "cortex-a53", 1400 * MHZ, 1 * GIB),
         Board("rpi-4", "Raspberry Pi 4", "cortex-a72", 1500 * MHZ, 1 * GIB),
         Board("rpi-zero-2w", "Raspberry Pi Zero 2 W", "cortex-a53", 1000 * MHZ, 512 * MIB),

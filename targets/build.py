@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from l2mu_compile.errors import ToolchainError
+from l2mu_compile.errors import NoEmulatorError, UsageError
 from l2mu_compile.program import Program
 from l2mu_compile.targets.costs import Costs, measured_costs
 from l2mu_compile.targets.devices import Device, EmulatedModel, HostModel
@@ -13,8 +13,11 @@ from l2mu_compile.targets.emit_c import emit_c, state_bytes
 from l2mu_compile.targets.firmware import make_firmware
 from l2mu_compile.targets.host import HOST
 from l2mu_compile.targets.product import Product
+from l2mu_compile.targets.qemu import QemuExecutable, QemuFirmware
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.toolchain import compile_objects, shared_library, static_library
+
+EMULATORS = ("unicorn", "qemu")
 
 
 def write_sources(program: Program, stamp: Sequence[str], folder: Path) -> list[Path]:
@@ -46,14 +49,29 @@ def runs_here(target: Target) -> bool:
     return target.emulator is not None or _is_native(target)
 
 
-def open_device(program: Program, target: Target, image: Path) -> Device:
-    """A built image, ready to run: on the target's emulator, or as a library on this host."""
+def open_device(
+    program: Program, target: Target, image: Path, emulator: str | None = None
+) -> Device:
+    """A built image, ready to run: as a library on this host, or else on the target's emulator.
+
+    ``emulator``, one of EMULATORS, asks for that one. Raises `UsageError` if it is none for this
+    target, `NoEmulatorError` if nothing on this machine runs the code.
+    """
     size = state_bytes(program)
-    if target.emulator is not None:
+    if target.emulator is not None and emulator in (None, "unicorn"):
         return EmulatedModel(target, image, program.name, program.inputs, size)
-    if _is_native(target):
+    if emulator == "unicorn":
+        raise UsageError(f"unicorn does not run code for {target.name}; leave out --emulator")
+    if _is_native(target) and emulator is None:
         return HostModel(image, program.name, program.inputs, size)
-    raise ToolchainError(f"nothing here runs code for {target.name}")
+    if target.qemu is not None and "firmware" in target.artifacts:
+        counts = target.emulator is None  # unicorn's counts are the ones to report
+        return QemuFirmware(target, image, size, count_instructions=counts)
+    if target.qemu is not None and "executable" in target.artifacts:
+        return QemuExecutable(target, image, size)
+    if emulator is not None:
+        raise UsageError(f"QEMU does not run code for {target.name}; leave out --emulator")
+    raise NoEmulatorError(f"nothing here runs code for {target.name}")
 
 
 def _is_native(target: Target) -> bool:

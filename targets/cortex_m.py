@@ -16,8 +16,21 @@ MIB = 1024 * KIB
 MPS2 = Memory(flash=Region(0x0000_0000, 4 * MIB), ram=Region(0x2000_0000, 4 * MIB))
 # AN505: secure aliases of SSRAM 1 (code) and SSRAM 2 and 3 (data).
 MPS2_SECURE = Memory(flash=Region(0x1000_0000, 4 * MIB), ram=Region(0x3800_0000, 4 * MIB))
-# AN547: code in the 2 MiB of SRAM at 0x1100_0000 (secure alias), data in 512 KiB of DTCM.
-MPS3_SECURE = Memory(flash=Region(0x1100_0000, 2 * MIB), ram=Region(0x3000_0000, 512 * KIB))
+# AN547: code in the 2 MiB of SRAM at 0x1100_0000 (secure alias), data in 512 KiB of DTCM; the
+# processor starts from the ITCM at 0.
+MPS3_SECURE = Memory(
+    flash=Region(0x1100_0000, 2 * MIB),
+    ram=Region(0x3000_0000, 512 * KIB),
+    reset_vectors=0,
+)
+# The processor's clock on each board, from the same application notes.
+CLOCK_HZ = {
+    "mps2-an385": 25_000_000,
+    "mps2-an386": 25_000_000,
+    "mps2-an500": 25_000_000,
+    "mps2-an505": 20_000_000,
+    "mps3-an547": 32_000_000,
+}
 
 
 def _cortex_m(
@@ -39,7 +52,7 @@ def _cortex_m(
         pointer_bytes=4,
         artifacts=("lib", "firmware", "cmake", "arduino", "zephyr", "cmsis-pack"),
         emulator=_emulator(f"UC_CPU_ARM_{emulated}") if emulated else None,
-        qemu=Qemu("qemu-system-arm", ("-M", machine)),
+        qemu=Qemu("qemu-system-arm", ("-M", machine), CLOCK_HZ[machine]),
         memory=memory,
         startup=("startup_cortex_m.c",),
         linker_script="cortex_m.ld.jinja",

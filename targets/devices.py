@@ -1,13 +1,15 @@
-"""Compiled models as Python objects: a host library on NumPy arrays, firmware on the emulator.
+"""Compiled models as Python objects: a host library on NumPy arrays, or code on the emulator.
 
-Both offer the same few operations, so one comparison serves every target.
+All offer the same few operations, so one comparison serves every target.
 """
 
 from __future__ import annotations
 
 import ctypes
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ from l2mu_compile.errors import ToolchainError
 from l2mu_compile.interpreter import as_samples
 from l2mu_compile.targets.emulator import Emulator
 from l2mu_compile.targets.record import Target
+from l2mu_compile.targets.semihosting import SemihostingHost, decisions
 
 STACK_PAINT = 0xA5
 
@@ -23,22 +26,71 @@ STACK_PAINT = 0xA5
 CHECKED_FUNCTIONS = ("reset", "step", "step_raw", "classify")
 
 
-class Device(Protocol):
-    """A compiled model that runs one window at a time."""
+class Trace(NamedTuple):
+    """What one window did: the state struct after every step, uint8 ``[T, bytes]``, and the
+    decision.
 
+    ``instructions`` are those of every step, or empty where they are not counted.
+    """
+
+    states: NDArray
+    decision: int
+    instructions: tuple[int, ...] = ()
+
+
+class Device(ABC):
+    """A compiled model that runs windows.
+
+    ``emulator`` names what runs it; None is this machine itself.
+    """
+
+    emulator: str | None = None
+
+    @abstractmethod
+    def trace(self, windows: NDArray) -> Iterator[Trace]:
+        """Run windows ``[N, T, inputs]``, float32 or raw counts as int16, from fresh states."""
+
+    def run_firmware(self) -> int | None:
+        """Run the firmware image from reset: its decision on the window compiled in.
+
+        None where the code is no firmware.
+        """
+        return None
+
+    def stack_bytes(self) -> int | None:
+        """Deepest stack of the steps so far, in bytes; None where it is not measured."""
+        return None
+
+
+class SteppedDevice(Device):
+    """A device whose functions are called one by one."""
+
+    def trace(self, windows: NDArray) -> Iterator[Trace]:
+        """Run windows ``[N, T, inputs]``, float32 or raw counts as int16, from fresh states."""
+        for window in np.ascontiguousarray(as_samples(windows)):
+            self.reset()
+            states: list[NDArray] = []
+            counts: list[int] = []
+            for sample in window:
+                counts += self.step(sample)
+                states.append(np.frombuffer(self.state(), dtype=np.uint8))
+            yield Trace(np.array(states), self.classify(), tuple(counts))
+
+    @abstractmethod
     def reset(self) -> None:
         """Put the state to zero."""
 
-    def step(self, sample: NDArray) -> None:
-        """Advance by one sample ``[inputs]``: float32, or raw counts as int16."""
+    @abstractmethod
+    def step(self, sample: NDArray) -> tuple[int, ...]:
+        """Advance by one sample ``[inputs]``; the instructions that took, if they are counted."""
 
+    @abstractmethod
     def state(self) -> bytes:
         """The state struct's bytes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def classify(self) -> int:
         """The decision so far."""
-        raise NotImplementedError
 
 
 def _suffix(samples: NDArray) -> str:
@@ -46,7 +98,7 @@ def _suffix(samples: NDArray) -> str:
     return "_raw" if samples.dtype == np.int16 else ""
 
 
-class HostModel:
+class HostModel(SteppedDevice):
     """A compiled shared library, callable on NumPy arrays.
 
     ``HostModel(path, name, inputs, state_bytes).run(windows)`` classifies windows
@@ -83,9 +135,10 @@ class HostModel:
     def reset(self) -> None:
         self._functions["reset"](self._pointer)
 
-    def step(self, sample: NDArray) -> None:
+    def step(self, sample: NDArray) -> tuple[int, ...]:
         step = self._functions["step" + _suffix(sample)]
         step(self._pointer, ctypes.c_void_p(sample.ctypes.data))
+        return ()
 
     def state(self) -> bytes:
         return self._state.tobytes()[: self._state_bytes]
@@ -94,38 +147,42 @@ class HostModel:
         return int(self._functions["classify"](self._pointer))
 
 
-class EmulatedModel:
+class EmulatedModel(SteppedDevice):
     """A firmware image or shared library on the emulated processor, its functions called one by
-    one.
-
-    Counts instructions of every step: ``step_instructions`` holds one number a step since the
-    start.
+    one and the instructions of every step counted.
     """
+
+    emulator = "unicorn"
 
     def __init__(
         self, target: Target, image: Path, name: str, inputs: int, state_bytes: int
     ) -> None:
         self._emulator = Emulator(target, image, count_instructions=True)
+        self._is_firmware = "firmware" in target.artifacts
         self._name = name
         self._state_bytes = state_bytes
         self._state = self._emulator.alloc(state_bytes)
         self._sample = self._emulator.alloc(4 * inputs)
-        stack = self._emulator.stack
-        self._emulator.write(stack.origin, bytes([STACK_PAINT]) * stack.size)
-        self.step_instructions: list[int] = []
+        self._deepest = 0
+        self._paint_stack()
 
-    def run_firmware(self) -> int:
-        """Run the image from reset; returns what its ``main`` returned, the decision."""
-        return self._emulator.reset()
+    def run_firmware(self) -> int | None:
+        if not self._is_firmware:
+            return None
+        self._deepest = self.stack_bytes()
+        host = SemihostingHost(self._emulator)
+        status = self._emulator.reset()
+        self._paint_stack()  # over what the image's own main took
+        return decisions(host.output, 1, status)[0]
 
     def reset(self) -> None:
         self._emulator.call(f"{self._name}_reset", self._state)
 
-    def step(self, sample: NDArray) -> None:
+    def step(self, sample: NDArray) -> tuple[int, ...]:
         little_endian = sample.astype(sample.dtype.newbyteorder("<"))
         self._emulator.write(self._sample, little_endian.tobytes())
         self._emulator.call(f"{self._name}_step{_suffix(sample)}", self._state, self._sample)
-        self.step_instructions.append(self._emulator.instructions)
+        return (self._emulator.instructions,)
 
     def state(self) -> bytes:
         return self._emulator.read(self._state, self._state_bytes)
@@ -134,8 +191,11 @@ class EmulatedModel:
         return self._emulator.call(f"{self._name}_classify", self._state)
 
     def stack_bytes(self) -> int:
-        """Deepest stack so far, in bytes."""
         stack = self._emulator.stack
         painted = self._emulator.read(stack.origin, stack.size)
         clean = (i for i, byte in enumerate(painted) if byte != STACK_PAINT)
-        return stack.size - next(clean, stack.size)
+        return max(self._deepest, stack.size - next(clean, stack.size))
+
+    def _paint_stack(self) -> None:
+        stack = self._emulator.stack
+        self._emulator.write(stack.origin, bytes([STACK_PAINT]) * stack.size)

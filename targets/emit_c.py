@@ -26,6 +26,9 @@ STANDARD_HEADERS = frozenset(
     time uchar wchar wctype""".split()
 )
 OWN_HEADERS = ("l2mu_jni.h", "l2mu_jni_model.h")
+PROGRAM_FILES = (
+    *("executable_main", "firmware_main", "l2mu_model", "sample_reader", "semihosting"),
+)
 SCORE_MEANINGS = {
     "spike_count": "spikes of its output neuron",
     "last_membrane": "the membrane of its output neuron after the last step",
@@ -94,7 +97,7 @@ def _rounded_up(size: int, program: Program) -> int:
 def _check(program: Program) -> None:
     kernels = (kernel.source for kernel in kernel_table().values())
     own = {Path(name).stem for name in (*HEADERS, *OWN_HEADERS, *kernels)}
-    if program.name.lower() in STANDARD_HEADERS | own:
+    if program.name.lower() in {*STANDARD_HEADERS, *PROGRAM_FILES, *own}:
         raise ModelError(
             f"network {program.name}: its files would take the name of other C files; "
             "give another --name"

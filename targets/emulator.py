@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ FAULT_SYMBOL = "firmware_fault"
 DEFAULT_LIMIT = 2_000_000_000
 
 _PAGE = 0x1000
+_BREAKPOINT = 7  # unicorn's number for the exception of Arm's bkpt instruction
+_BREAKPOINT_BYTES = 2  # in Thumb code
 # Arm's default memory map must allow execution here, or the last return faults instead of ending.
 _RETURN_TRAP = Region(SCRATCH.end, _PAGE)
 # Where a shared library's functions find a stack; it asks for none itself.
@@ -70,17 +72,32 @@ class Emulator:
         self._counter = self._make_counter(elf_path) if count_instructions else None
         self._next_free = SCRATCH.origin
         self._last_count = self._last_skipped = 0
+        self._handler: Callable[[], None] | None = None
+        self._exit_status: int | None = None
+        self._exception: int | None = None
         self._set_exits()
 
     def reset(self, max_instructions: int = DEFAULT_LIMIT) -> int:
         """Run from reset until the start-up code halts; returns what ``main`` returned.
 
-        Raises EmulationError for a fault, for no halt within ``max_instructions`` and for an image
-        without the halt symbol.
+        If a breakpoint's handler ends the run with ``exit``, its status is returned. Raises
+        EmulationError for a fault, for no halt within ``max_instructions`` and for an image without
+        the halt symbol.
         """
         halt = self.symbol(HALT_SYMBOL).address
         self._run(self._start, halt, max_instructions, "reset")
-        return self._result(signed=True)
+        return self._result(signed=True) if self._exit_status is None else self._exit_status
+
+    def on_breakpoint(self, handler: Callable[[], None]) -> None:
+        """Call ``handler`` at every Thumb ``bkpt`` instead of faulting, and go on behind it."""
+        if self._handler is None:
+            self._engine.hook_add(unicorn_const.UC_HOOK_INTR, self._interrupted)
+        self._handler = handler
+
+    def exit(self, status: int) -> None:
+        """End the run from within a breakpoint's handler."""
+        self._exit_status = status
+        self._engine.emu_stop()
 
     def call(self, function: str, *arguments: int, max_instructions: int = DEFAULT_LIMIT) -> int:
         """Call a function with integers (or pointers, or float bits) and return its unsigned word.
@@ -218,6 +235,8 @@ class Emulator:
         if self._memory is not None:
             yield self._memory.flash, _READ_EXECUTE
             yield self._memory.ram, _READ_WRITE
+            if self._memory.reset_vectors is not None:
+                yield Region(self._memory.reset_vectors, _PAGE), _READ_EXECUTE
         else:
             for part in extents(elf_path):
                 rights = _READ_EXECUTE if not part.is_writable else _READ_WRITE
@@ -272,6 +291,7 @@ class Emulator:
     def _run(self, start: int, end: int, limit: int, what: str) -> None:
         if what == "reset":
             self.set_register(self._model.stack_pointer, self._stack_top)
+        self._exit_status = self._exception = None
         before = self._counts()
         try:
             self._engine.emu_start(start | self._model.code_bit, end, 0, limit)
@@ -282,9 +302,22 @@ class Emulator:
             self._last_count, self._last_skipped = (
                 a - b for a, b in zip(after, before, strict=True)
             )
-        if self._program_counter() != end:
-            reason = "ended" if self._faulted() else f"did not end in {limit} instructions: it is"
-            raise EmulationError(f"{what} {reason} {self._where()}")
+        if self._exit_status is None and self._program_counter() != end:
+            raise EmulationError(f"{what} {self._why_not_ended(limit)} {self._where()}")
+
+    def _interrupted(self, engine: Any, number: int, _data: object) -> None:
+        if number != _BREAKPOINT or self._handler is None:
+            self._exception = number
+            engine.emu_stop()
+            return
+        behind = self._program_counter() + _BREAKPOINT_BYTES
+        self._handler()
+        self.set_register(self._model.program_counter, behind | self._model.code_bit)
+
+    def _why_not_ended(self, limit: int) -> str:
+        if self._exception is not None:
+            return f"stopped by exception {self._exception}"
+        return "ended" if self._faulted() else f"did not end in {limit} instructions: it is"
 
     def _counts(self) -> tuple[int, int]:
         return (self._counter.total, self._counter.skipped) if self._counter else (0, 0)

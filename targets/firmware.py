@@ -2,42 +2,69 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 from l2mu_compile.targets.c_text import number
 from l2mu_compile.targets.devices import CHECKED_FUNCTIONS
 from l2mu_compile.targets.emit_c import render
-from l2mu_compile.targets.product import Product
-from l2mu_compile.targets.toolchain import compile_objects, link_firmware
+from l2mu_compile.targets.flash_image import write_flash_images
+from l2mu_compile.targets.product import Product, model_names
+from l2mu_compile.targets.toolchain import RUNTIME_DIR, compile_objects, link_firmware
+
+PROGRAM = ("firmware_main.c", "semihosting.c")
+HEADERS = ("semihosting.h",)
 
 
 def make_firmware(product: Product, objects: list[Path]) -> None:
-    """Write ``firmware/``: an ELF image, its linker script and its own sources.
+    """Write ``firmware/``: images as ELF, ``.bin`` and ``.hex``, their own sources, and a
+    ``board_main.c`` for a board without a host.
 
     Raises `ToolchainError` if a tool is missing or fails.
     """
-    folder = product.output / "firmware"
-    main = _write_main(product, folder)
-    scratch = product.scratch / "main"
-    linked = compile_objects(product.target, [main], [product.sources], scratch, product.log)
+    target, folder = product.target, product.output / "firmware"
+    assert target.memory is not None, "a record with firmware has memory"
+    _write_sources(product, folder)
+    linked = compile_objects(
+        target,
+        [folder / name for name in PROGRAM],
+        [product.sources],
+        product.scratch / "firmware",
+        product.log,
+    )
     # Inlined into one another, the API's functions would leave nothing to call by name.
     keep = [f"{product.name}_{word}" for word in CHECKED_FUNCTIONS]
-    link_firmware(product.target, [*linked, *objects], product.image, log=product.log, keep=keep)
+    link_firmware(target, [*linked, *objects], product.image, log=product.log, keep=keep)
+    write_flash_images(product.image, target.memory.flash)
 
 
-def _write_main(product: Product, folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    name, window = product.name, product.window
-    view = {
-        "stamp": product.stamp,
-        "name": name,
-        "NAME": name.upper(),
+def firmware_use(product: Product) -> str:
+    """How to run the images and where to start on a board, as Markdown."""
+    return render("firmware_use.md.jinja", _view(product)).rstrip()
+
+
+def _view(product: Product) -> dict[str, Any]:
+    window = product.window
+    return {
+        **model_names(product),
+        "target": product.target,
+        "window": True,
         "origin": window.origin,
         "steps": window.samples.shape[0],
         "inputs": product.program.inputs,
         "samples": [", ".join(number(v, "float") for v in row) for row in window.samples],
     }
-    (folder / f"{name}_window.h").write_text(render("window.h.jinja", view), encoding="utf-8")
-    main = folder / "main.c"
-    main.write_text(render("firmware_main.c.jinja", view), encoding="utf-8")
-    return main
+
+
+def _write_sources(product: Product, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (*PROGRAM, *HEADERS, *product.target.startup):
+        shutil.copyfile(RUNTIME_DIR / name, folder / name)
+    view = _view(product)
+    for template, name in (
+        ("l2mu_model.h.jinja", "l2mu_model.h"),
+        ("window.h.jinja", f"{product.name}_window.h"),
+        ("board_main.c.jinja", "board_main.c"),
+    ):
+        (folder / name).write_text(render(template, view), encoding="utf-8")

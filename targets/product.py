@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -12,6 +13,9 @@ from l2mu_compile.program import Program
 from l2mu_compile.report import PackagedLibrary, Report
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.toolchain import CommandLog
+
+# printf's, with every digit that a score has.
+SCORE_FORMATS = {"float": '"%.9g"', "int32_t": '"%" PRId32', "int64_t": '"%" PRId64'}
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,22 @@ class Product:
     def api(self) -> list[str]:
         """The C functions a user calls."""
         return list(self.program.functions)
+
+
+def model_names(product: Product) -> dict[str, Any]:
+    """What templates call the model, and how its scores are printed."""
+    ctype = next(b.ctype for b in product.program.buffers if b.name == "score")
+    return {
+        "stamp": product.stamp,
+        "name": product.name,
+        "NAME": product.name.upper(),
+        "score_format": SCORE_FORMATS[ctype],
+    }
+
+
+def executable_path(program: Program, output: Path) -> Path:
+    """The static executable of a build in ``output``, if it was asked for."""
+    return output / "executable" / program.name
 
 
 def image_path(program: Program, target: Target, output: Path) -> Path:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 ARCHITECTURES = ("arm", "aarch64", "x86_64", "other")
 BUILT = ("lib", "firmware")
-ARTIFACTS = (*BUILT, "cmake", "arduino", "zephyr", "cmsis-pack", "java", "aar")
+ARTIFACTS = (*BUILT, "executable", "cmake", "arduino", "zephyr", "cmsis-pack", "java", "aar")
 ENTRY_KINDS = ("vector_table", "elf_entry", "library")
 
 
@@ -32,11 +32,16 @@ class Region:
 
 @dataclass(frozen=True)
 class Memory:
-    """A device's memory for firmware images; ``stack_bytes`` of ``ram`` are kept for the stack."""
+    """A device's memory for firmware images; ``stack_bytes`` of ``ram`` are kept for the stack.
+
+    ``reset_vectors`` is where the processor looks for its stack pointer and first instruction, if
+    that is not the start of ``flash``.
+    """
 
     flash: Region
     ram: Region
     stack_bytes: int = 8192
+    reset_vectors: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,10 +76,15 @@ class EmulatorModel:
 
 @dataclass(frozen=True)
 class Qemu:
-    """How QEMU runs a target's images: a program of QEMU's and its options (``-M mps2-an386``)."""
+    """How QEMU runs a target's images: a program of QEMU's and its options (``-M mps2-an386``).
+
+    ``clock_hz`` is the processor's clock on that board, as SysTick counts it; with it instructions
+    can be counted.
+    """
 
     program: str
     options: tuple[str, ...] = ()
+    clock_hz: int | None = None
 
 
 @dataclass(frozen=True)
@@ -162,6 +172,10 @@ class Target:
         self._check(
             "firmware" not in self.artifacts or self.freestanding,
             "firmware needs a freestanding triple",
+        )
+        self._check(
+            "executable" not in self.artifacts or not self.freestanding,
+            "an executable needs an operating system",
         )
         self._check(
             not self.shared or not self.freestanding,

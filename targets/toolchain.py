@@ -162,6 +162,33 @@ def shared_library(
     return output
 
 
+def static_executable(
+    target: Target,
+    sources: Sequence[Path],
+    libraries: Sequence[Path],
+    output: Path,
+    include_dirs: Sequence[Path],
+    log: CommandLog | None = None,
+) -> Path:
+    """Compile a hosted program and link it with static libraries and the C library, stripped.
+
+    All but the libraries is for any processor of the architecture, so that targets share one build
+    of the C library. Raises ToolchainError.
+    """
+    _require(target, "executable")
+    _make_directory(output.parent)
+    command = [
+        *(*zig_command(), "cc", "-target", target.link_triple or target.triple),
+        *compile_flags(target, [*(source.parent for source in sources), *include_dirs]),
+        *("-static", "-s", "-Wl,--gc-sections"),
+        *(f"-I{directory.resolve()}" for directory in include_dirs),
+        *map(str, [*sources, *libraries]),
+        *("-o", str(output)),
+    ]
+    run_command(command, log or CommandLog())
+    return output
+
+
 def link_firmware(
     target: Target,
     objects: Sequence[Path],
@@ -220,6 +247,7 @@ def write_linker_script(target: Target, path: Path) -> Path:
         description=target.description,
         flash=target.memory.flash,
         ram=target.memory.ram,
+        reset_vectors=target.memory.reset_vectors,
         stack_bytes=target.memory.stack_bytes,
     )
     path.write_text(text, encoding="utf-8")

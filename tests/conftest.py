@@ -27,7 +27,7 @@ from l2mu_compile.targets.toolchain import (
     shared_library,
 )
 
-pytest.register_assert_rewrite("networks", "packages")
+pytest.register_assert_rewrite("exactness", "networks", "packages")
 
 GOLDEN_DIR = Path(__file__).parent / "golden"
 

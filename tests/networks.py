@@ -172,11 +172,16 @@ def samples(network: Network, windows: int = 3, steps: int = 12, seed: int = 1) 
     return f32(2 * rng.normal(size=(windows, steps, network.input.size)))
 
 
-def planned(network: Network, quantized: bool = False, windows: NDArray | None = None) -> Network:
+def planned(
+    network: Network,
+    quantized: bool = False,
+    windows: NDArray | None = None,
+    target: str = "host",
+) -> Network:
     """``network`` after a default pipeline without calibration, or with it on ``windows``."""
     names = INT8_PIPELINE if quantized else FLOAT_PIPELINE
     chosen = [n for n in names if windows is not None or n != "calibrate"]
-    context = Context(target=get_target("host"), samples=windows)
+    context = Context(target=get_target(target), samples=windows)
     return run_passes(network, parse_pipeline(",".join(chosen)), context)
 
 

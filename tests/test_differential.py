@@ -15,7 +15,7 @@ from l2mu_compile.differential import PART_WINDOWS, compare
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import Network
 from l2mu_compile.program import Program, lower
-from l2mu_compile.targets.devices import HostModel
+from l2mu_compile.targets.devices import HostModel, SteppedDevice
 
 QUANTIZED = [False, True]
 
@@ -158,18 +158,20 @@ def test_only_the_first_difference_is_kept_but_every_window_is_run(host: HostCom
     assert found.decisions.shape == (5,)
 
 
-class Tampered:
+class Tampered(SteppedDevice):
     """A device whose memory, or decision, is changed on the way to the comparison."""
 
     def __init__(self, device: HostModel, at: int = 0, put: bytes = b"", decision: int = 0) -> None:
-        self.reset = device.reset
         self._device, self._at, self._put, self._decision = device, at, put, decision
         self.only_after: list[NDArray] | None = None
         self._last: NDArray | None = None
 
-    def step(self, sample: NDArray) -> None:
+    def reset(self) -> None:
+        self._device.reset()
+
+    def step(self, sample: NDArray) -> tuple[int, ...]:
         self._last = sample
-        self._device.step(sample)
+        return self._device.step(sample)
 
     def state(self) -> bytes:
         memory = bytearray(self._device.state())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+from l2mu_compile.targets.firmware import firmware_use
 from l2mu_compile.targets.packaging.common import write_notes
 from l2mu_compile.targets.product import Product
 
@@ -21,14 +22,5 @@ def complete_library(product: Product) -> None:
 
 def complete_firmware(product: Product) -> None:
     """Put the notes beside the firmware."""
-    qemu = product.target.qemu
-    emulated = (
-        f"; `{' '.join((qemu.program, *qemu.options, '-kernel', product.image.name))}` runs it"
-        if qemu
-        else ""
-    )
-    use = (
-        f"flash `{product.image.name}`{emulated}. For a board of your own, start from `main.c` and "
-        f"link with `{product.image.with_suffix('.ld').name}`."
-    )
-    write_notes(product, product.image.parent, f"firmware for {product.target.name}", use)
+    kind = f"firmware for {product.target.name}"
+    write_notes(product, product.image.parent, kind, firmware_use(product))

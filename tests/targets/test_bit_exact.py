@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import HostCompiler
+from exactness import assert_same_memory, elements, kernels_and_memory, random_cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import (
@@ -29,78 +30,19 @@ from networks import (
 )
 from numpy.typing import NDArray
 
-from l2mu_compile.interpreter import Run, run
-from l2mu_compile.network import READOUT_RULES, Buffer, Network
+from l2mu_compile.interpreter import run
+from l2mu_compile.network import READOUT_RULES, Network
 from l2mu_compile.neurons import LIF, CuBaLIF
-from l2mu_compile.passbase import Context
-from l2mu_compile.pipeline import parse_pipeline, run_passes
 from l2mu_compile.program import Program, lower
 from l2mu_compile.targets.build import write_sources
-from l2mu_compile.targets.devices import Device, EmulatedModel
+from l2mu_compile.targets.devices import EmulatedModel
 from l2mu_compile.targets.emit_c import state_bytes, state_layout
-from l2mu_compile.targets.registry import get_target
-from l2mu_compile.targets.toolchain import compile_objects, link_firmware
+from l2mu_compile.targets.record import Target
+from l2mu_compile.targets.registry import TARGETS, get_target
+from l2mu_compile.targets.toolchain import compile_objects, link_firmware, shared_library
 
-NUMPY_TYPES = {"float": "<f4", "int32_t": "<i4", "int64_t": "<i8", "uint16_t": "<u2"}
 PIPELINES = {"float32": False, "int8": True}
 data = st.data()
-
-
-# ---- what memory must hold ---------------------------------------------------------------------
-
-
-def assert_same_memory(network: Network, program: Program, device: Device, x: NDArray) -> None:
-    """Run windows ``x`` on ``device``; every state array equals the interpreter's at every step."""
-    expected = run(network, x, record=("membranes", "spikes"))
-    layout = state_layout(program)
-    for window in range(len(x)):
-        scores = expected_scores(network, expected, window)
-        device.reset()
-        for step, sample in enumerate(x[window]):
-            device.step(sample)
-            memory = device.state()
-            for buffer in layout.values():
-                got = elements(memory, buffer)
-                wanted = scores[step] if buffer.name == "score" else None
-                if wanted is None:
-                    wanted = expected_state(buffer, expected, window, step)
-                where = f"{buffer.name}, window {window}, step {step}"
-                if buffer.name.endswith("_spikes"):
-                    got = got[: 1 + got[0]]
-                assert got.tobytes() == wanted.astype(got.dtype).tobytes(), (where, got, wanted)
-        assert device.classify() == expected.decisions[window]
-
-
-def elements(memory: bytes, buffer: Buffer) -> NDArray:
-    return np.frombuffer(memory, NUMPY_TYPES[buffer.ctype], buffer.count, buffer.offset)
-
-
-def expected_state(buffer: Buffer, expected: Run, window: int, step: int) -> NDArray:
-    population, _, quantity = buffer.name.rpartition("_")
-    if quantity == "spikes":
-        fired = np.flatnonzero(expected.spikes[population][window, step])
-        return np.array([len(fired), *fired])
-    arrays = {"membrane": expected.membranes, "synapse": expected.synapses}[quantity]
-    return arrays[population][window, step]
-
-
-def expected_scores(network: Network, expected: Run, window: int) -> NDArray:
-    """Scores ``[T, classes]`` after every step of one window."""
-    name, rule = network.readout.population, network.readout.rule
-    membranes = expected.membranes[name][window]
-    if rule == "spike_count":
-        return np.cumsum(expected.spikes[name][window], axis=0)
-    if rule == "last_membrane":
-        return membranes
-    if rule == "max_membrane":
-        return np.maximum.accumulate(membranes, axis=0)
-    dtype = np.int64 if network.quantized else np.float32
-    return np.cumsum(membranes, axis=0, dtype=dtype)
-
-
-def kernels_and_memory(network: Network) -> Network:
-    context = Context(target=get_target("host"))
-    return run_passes(network, parse_pipeline("select-kernels,plan-memory"), context)
 
 
 def with_resets() -> list[tuple[type, str]]:
@@ -223,65 +165,60 @@ def check_random_integers(host: HostCompiler, data: st.DataObject) -> None:
     assert_same_memory(final, program, host.model(program), x)
 
 
-# ---- on an emulated Cortex-M4 ------------------------------------------------------------------
+# ---- on every emulated processor ---------------------------------------------------------------
+
+EMULATED = [name for name, target in TARGETS.items() if target.emulator is not None]
+A_FEW = ["cortex-m4", "cortex-a7", "cortex-a53"]
 
 
-def emulated(programs: Sequence[Program], folder: Path) -> list[EmulatedModel]:
-    """Programs of different names in one firmware image, each callable by name."""
-    target = get_target("cortex-m4")
+def emulated(programs: Sequence[Program], target: Target, folder: Path) -> list[EmulatedModel]:
+    """Programs of different names in one image, each callable by name."""
     sources: dict[str, Path] = {}
     for program in programs:
         sources |= {path.name: path for path in write_sources(program, ["test"], folder)}
-    main = folder / "main.c"
-    main.write_text("int main(void)\n{\n    return 0;\n}\n")
-    objects = compile_objects(target, [*sources.values(), main], [folder], folder / "objects")
-    keep = [function for p in programs for function in p.functions]
-    image = link_firmware(target, objects, folder / "image.elf", keep=keep)
+    functions = [function for p in programs for function in p.functions]
+    objects = compile_objects(target, list(sources.values()), [folder], folder / "objects")
+    if target.shared:
+        image = shared_library(target, objects, folder / "image.so", exports=functions)
+    else:
+        main = folder / "main.c"
+        main.write_text("int main(void)\n{\n    return 0;\n}\n")
+        objects += compile_objects(target, [main], [], folder / "objects")
+        image = link_firmware(target, objects, folder / "image.elf", keep=functions)
     return [EmulatedModel(target, image, p.name, p.inputs, state_bytes(p)) for p in programs]
 
 
-def check_emulated(cases: list[tuple[Network, NDArray]], folder: Path) -> None:
+def check_emulated(cases: list[tuple[Network, NDArray]], name: str, folder: Path) -> None:
     programs = [lower(final) for final, _ in cases]
-    models = emulated(programs, folder)
+    models = emulated(programs, get_target(name), folder)
     for (final, x), program, model in zip(cases, programs, models, strict=True):
         assert_same_memory(final, program, model, x)
 
 
-def random_cases(data: st.DataObject, count: int) -> list[tuple[Network, NDArray]]:
-    cases = []
-    for i in range(count):
-        if i % 3 == 2:
-            network = data.draw(integer_networks(name=f"net{i}"))
-            x = data.draw(windows_for(network, steps=5, finite=False))
-            cases.append((kernels_and_memory(network), x))
-        else:
-            network = data.draw(float_networks(name=f"net{i}"))
-            x = data.draw(windows_for(network, steps=5))
-            cases.append((planned(network, i % 3 == 1, x), x))
-    return cases
-
-
-def test_an_l2mu_runs_on_a_cortex_m4_as_interpreted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", EMULATED)
+def test_an_l2mu_runs_on_every_emulated_processor_as_interpreted(tmp_path: Path, name: str) -> None:
     cases = []
     for pipeline, quantized in PIPELINES.items():
         network = l2mu(name=f"cell_{pipeline}")
         x = samples(network, windows=2, steps=20)
-        cases.append((planned(network, quantized, x), x))
-    check_emulated(cases, tmp_path)
+        cases.append((planned(network, quantized, x, name), x))
+    check_emulated(cases, name, tmp_path)
 
 
+@pytest.mark.parametrize("name", A_FEW)
 @settings(max_examples=3)  # the first is the simplest there is
 @given(data)
-def test_random_networks_run_on_a_cortex_m4_as_interpreted(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+def test_random_networks_run_on_emulated_processors_as_interpreted(
+    tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject
 ) -> None:
-    check_emulated(random_cases(data, 9), tmp_path_factory.mktemp("m4"))
+    check_emulated(random_cases(data, 9, name), name, tmp_path_factory.mktemp(name))
 
 
 @pytest.mark.slow
-@settings(max_examples=10)
+@pytest.mark.parametrize("name", EMULATED)
+@settings(max_examples=4)
 @given(data)
-def test_many_random_networks_run_on_a_cortex_m4_as_interpreted(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+def test_many_random_networks_run_on_every_emulated_processor_as_interpreted(
+    tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject
 ) -> None:
-    check_emulated(random_cases(data, 30), tmp_path_factory.mktemp("m4"))
+    check_emulated(random_cases(data, 30, name), name, tmp_path_factory.mktemp(name))

@@ -47,7 +47,7 @@ def test_footprint_of_firmware(image: Path) -> None:
     assert size.stack == CORTEX_M4.memory.stack_bytes
     assert size.ram == 400 + 2000 == size.sections[".data"] + size.sections[".bss"]
     assert size.sections[".rodata"] == 4000
-    assert size.flash == size.sections[".text"] + 4000 + 400
+    assert size.flash == size.sections[".vectors"] + size.sections[".text"] + 4000 + 400
 
 
 def test_flash_is_what_is_stored(image: Path) -> None:

@@ -305,7 +305,13 @@ def test_a_wrong_number_of_arguments_is_refused() -> None:
         emit_c(replace(program, step=(short, *program.step[1:])), [])
 
 
-@pytest.mark.parametrize("name", ["l2mu_kernels", "l2mu_score", "string", "Stdint", "math"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("l2mu_kernels", "l2mu_score", "string", "Stdint", "math"),
+        *("semihosting", "l2mu_model", "stdio"),
+    ],
+)
 def test_a_name_that_other_c_files_have_is_refused(name: str) -> None:
     program = lower(planned(feed_forward().replace(name=name)))
     with pytest.raises(ModelError, match=f"network {name}: its files would take the name"):

@@ -56,6 +56,7 @@ def test_unknown_target_without_likeness_suggests_nothing() -> None:
         (CORTEX_M4, {"memory": None}, "firmware needs memory"),
         (CORTEX_M4, {"triple": "arm-linux-musleabi"}, "freestanding triple"),
         (CORTEX_M4, {"shared": True}, "no shared libraries"),
+        (CORTEX_M4, {"artifacts": ("executable",)}, "needs an operating system"),
         (CORTEX_A7, {"emulator": CORTEX_M4.emulator}, "memory, or a shared library"),
         (CORTEX_M4, {"memory": Memory(ROM, Region(4095, 4096))}, "do not overlap"),
         (CORTEX_M4, {"memory": Memory(ROM, Region(0xFFFF_F000, 8192))}, "address space"),

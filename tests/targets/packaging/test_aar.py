@@ -28,6 +28,7 @@ from l2mu_compile.program import API_FUNCTIONS, STREAM_FUNCTIONS, Program, lower
 from l2mu_compile.report import Report, load_report
 from l2mu_compile.targets import build
 from l2mu_compile.targets.android import ABIS, ANDROID_ARM, ANDROID_X86_64
+from l2mu_compile.targets.devices import SteppedDevice
 from l2mu_compile.targets.emit_c import state_bytes, state_layout
 from l2mu_compile.targets.host import HOST
 from l2mu_compile.targets.packaging import aar as aar_module
@@ -299,7 +300,7 @@ def test_library_that_cannot_run_here_is_said_to_be_unchecked(
 # ---- run under QEMU ----------------------------------------------------------------------------
 
 
-class Recorded:
+class Recorded(SteppedDevice):
     """A device that already ran one window: the state after each step, then the decision."""
 
     def __init__(self, window: bytes, state_size: int) -> None:
@@ -311,8 +312,9 @@ class Recorded:
     def reset(self) -> None:
         assert not self._state, "one window"
 
-    def step(self, sample: NDArray) -> None:
+    def step(self, sample: NDArray) -> tuple[int, ...]:
         self._state = next(self._states)
+        return ()
 
     def state(self) -> bytes:
         return self._state

@@ -1,0 +1,196 @@
+"""Run built images under QEMU: firmware on an emulated board, a static executable as its process.
+
+An image gets a file of windows, prints its decisions and writes its state after every step to
+another file. All happens in a directory of its own, without network, and within a time limit.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l2mu_compile.errors import NoEmulatorError, UsageError
+from l2mu_compile.targets.devices import Device, Trace
+from l2mu_compile.targets.emulator import EmulationError
+from l2mu_compile.targets.record import Qemu, Target
+from l2mu_compile.targets.semihosting import decisions
+
+TIMEOUT_SECONDS = 900
+BATCH_BYTES = 64 << 20  # of states
+DEBIAN_PACKAGES = {"qemu-system-arm": "qemu-system-arm"}
+
+WINDOWS_FILE, STATES_FILE, TICKS_FILE = "windows", "states", "ticks"
+
+# No screen, no network; what the program prints goes to standard output, and nothing else does.
+_BOARD_OPTIONS = (
+    *("-display", "none", "-monitor", "none", "-serial", "none", "-nic", "none", "-no-reboot"),
+    *("-chardev", "stdio,id=program"),
+)
+_SEMIHOSTING = "enable=on,target=native,chardev=program"
+
+# With -icount every instruction takes 2**SHIFT nanoseconds of the board's time: more than two ticks
+# of its clock. So a difference of two readings, wrong by less than a tick, tells the number.
+ICOUNT_SHIFT = 7
+_SECOND = 1_000_000_000
+
+
+class _BatchDevice(Device):
+    """A device that runs many windows in one process."""
+
+    def __init__(self, qemu: Qemu, image: Path, state_bytes: int) -> None:
+        self.emulator = qemu.program
+        self._qemu = qemu
+        self._program = find_program(qemu.program)
+        self._image = image
+        self._state_bytes = state_bytes
+
+    def trace(self, windows: NDArray) -> Iterator[Trace]:
+        """Run float32 windows ``[N, T, inputs]``, each from a fresh state."""
+        size = max(1, BATCH_BYTES // (windows.shape[1] * self._state_bytes))
+        for start in range(0, len(windows), size):
+            yield from self._batch(windows[start : start + size].astype("<f4"))
+
+    def _batch(self, windows: NDArray) -> Iterator[Trace]:
+        count, steps, _ = windows.shape
+        with tempfile.TemporaryDirectory(prefix="l2mu-compile-") as name:
+            folder = Path(name)
+            image = folder / "image"
+            shutil.copy(self._image, image)  # a name without spaces and commas
+            output, status = self._run(self._command(folder, windows), folder)
+            found = decisions(output, count, status)
+            states = _read(folder / STATES_FILE, "u1", (count, steps, self._state_bytes))
+            instructions = self._instructions(folder, count, steps)
+        for i, decision in enumerate(found):
+            yield Trace(states[i], decision, tuple(instructions[i].tolist()))
+
+    @abstractmethod
+    def _command(self, folder: Path, windows: NDArray) -> list[str]:
+        """Write ``windows`` to a file in ``folder``; what runs them there."""
+
+    def _instructions(self, folder: Path, count: int, steps: int) -> NDArray:
+        """Of every step, or empty ones if they are not counted."""
+        return np.empty((count, 0), dtype=np.int64)
+
+    def _run(self, command: Sequence[str], folder: Path) -> tuple[str, int]:
+        """What the program printed and its status; EmulationError if it crashes."""
+        try:
+            done = subprocess.run(
+                command,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=TIMEOUT_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            raise EmulationError(
+                f"{self._qemu.program}: the program did not end in {TIMEOUT_SECONDS} seconds"
+            ) from None
+        except OSError as error:
+            raise NoEmulatorError(f"cannot run {command[0]}: {error.strerror}") from None
+        if done.returncode < 0 or (done.returncode and not done.stdout):
+            said = (done.stderr.strip().splitlines() or ["(no output)"])[-1]
+            raise EmulationError(
+                f"{self._qemu.program} ended with status {done.returncode}: {said}"
+            )
+        return done.stdout, done.returncode
+
+
+class QemuFirmware(_BatchDevice):
+    """A firmware image on the board that QEMU emulates for ``target``.
+
+    With ``count_instructions``, instructions of every step are counted where the board's clock is
+    known. Those of Thumb ``it`` blocks whose condition fails are among them.
+    """
+
+    def __init__(
+        self, target: Target, image: Path, state_bytes: int, *, count_instructions: bool = False
+    ) -> None:
+        assert target.qemu is not None, "the target has a board in QEMU"
+        super().__init__(target.qemu, image, state_bytes)
+        self._count = count_instructions and target.qemu.clock_hz is not None
+
+    def run_firmware(self) -> int:
+        with tempfile.TemporaryDirectory(prefix="l2mu-compile-") as folder:
+            image = shutil.copy(self._image, folder)
+            output, status = self._run(self._board(Path(image).name, []), Path(folder))
+        return decisions(output, 1, status)[0]
+
+    def _command(self, folder: Path, windows: NDArray) -> list[str]:
+        windows.tofile(folder / WINDOWS_FILE)
+        arguments = [WINDOWS_FILE, str(windows.shape[1]), STATES_FILE]
+        return self._board("image", arguments + [TICKS_FILE] * self._count)
+
+    def _board(self, image: str, arguments: list[str]) -> list[str]:
+        words = "".join(f",arg={word}" for word in ["image", *arguments])
+        icount = ["-icount", f"shift={ICOUNT_SHIFT}"] if self._count else []
+        return [
+            *(self._program, *self._qemu.options, *_BOARD_OPTIONS, *icount),
+            *("-semihosting-config", _SEMIHOSTING + words, "-kernel", image),
+        ]
+
+    def _instructions(self, folder: Path, count: int, steps: int) -> NDArray:
+        if not self._count or self._qemu.clock_hz is None:
+            return super()._instructions(folder, count, steps)
+        ticks = _read(folder / TICKS_FILE, "<u4", (1 + count * steps,))
+        if not ticks.all():  # a step was too long for the timer
+            return super()._instructions(folder, count, steps)
+        numbers = instructions_of(ticks, self._qemu.clock_hz)
+        # The first is an empty function's, which is one instruction.
+        return (numbers[1:] - numbers[0] + 1).reshape(count, steps)
+
+
+class QemuExecutable(_BatchDevice):
+    """A static executable for Linux, in QEMU's emulation of a process."""
+
+    def __init__(self, target: Target, image: Path, state_bytes: int) -> None:
+        assert target.qemu is not None, "the target has an emulator in QEMU"
+        if not image.is_file():
+            raise UsageError(f"no {image}: compile with --artifact executable")
+        super().__init__(target.qemu, image, state_bytes)
+
+    def _command(self, folder: Path, windows: NDArray) -> list[str]:
+        np.save(folder / f"{WINDOWS_FILE}.npy", windows)
+        arguments = ["--states", STATES_FILE, f"{WINDOWS_FILE}.npy"]
+        return [self._program, *self._qemu.options, "./image", *arguments]
+
+
+def find_program(program: str) -> str:
+    """The path of one of QEMU's programs; raises `NoEmulatorError` saying what to install."""
+    found = shutil.which(program)
+    if found is None:
+        package = DEBIAN_PACKAGES.get(program, "qemu-user")
+        raise NoEmulatorError(f"{program} is not installed (Debian's package: {package})")
+    return found
+
+
+def instructions_of(ticks: NDArray, clock_hz: int) -> NDArray:
+    """Instructions int64 that took ``ticks`` of a clock when each takes 2**ICOUNT_SHIFT ns.
+
+    Raises EmulationError if ``ticks`` are of no whole number of instructions, to one tick.
+    """
+    numbers = ticks.astype(np.int64) * _SECOND
+    instruction = clock_hz << ICOUNT_SHIFT
+    whole = (numbers + instruction // 2) // instruction
+    if instruction <= 2 * _SECOND or (np.abs(numbers - whole * instruction) > _SECOND).any():
+        raise EmulationError(
+            f"QEMU's clock does not run at {clock_hz} Hz; instructions are unknown"
+        )
+    return whole
+
+
+def _read(path: Path, dtype: str, shape: tuple[int, ...]) -> NDArray:
+    """A file of exactly this many numbers."""
+    expected = np.dtype(dtype).itemsize * int(np.prod(shape))
+    size = path.stat().st_size if path.exists() else 0
+    if size != expected:
+        raise EmulationError(f"the program wrote {size} bytes of {path.name}, not {expected}")
+    return np.fromfile(path, dtype=dtype).reshape(shape)

@@ -1,0 +1,120 @@
+"""Compiled code against the interpreter: what a device's memory must hold after every step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from hypothesis import strategies as st
+from networks import float_networks, integer_networks, planned, windows_for
+from numpy.typing import NDArray
+
+from l2mu_compile.interpreter import Run, run
+from l2mu_compile.network import Buffer, Network
+from l2mu_compile.passbase import Context
+from l2mu_compile.pipeline import parse_pipeline, run_passes
+from l2mu_compile.program import Program, lower
+from l2mu_compile.targets.build import build
+from l2mu_compile.targets.devices import Device
+from l2mu_compile.targets.emit_c import state_layout
+from l2mu_compile.targets.product import Product, Window
+from l2mu_compile.targets.record import Target
+from l2mu_compile.targets.registry import get_target
+from l2mu_compile.targets.toolchain import CommandLog
+
+NUMPY_TYPES = {"float": "<f4", "int32_t": "<i4", "int64_t": "<i8", "uint16_t": "<u2"}
+
+
+def assert_same_memory(network: Network, program: Program, device: Device, x: NDArray) -> None:
+    """Run windows ``x`` on ``device``; every state array equals the interpreter's at every step."""
+    expected = run(network, x, record=("membranes", "spikes"))
+    layout = state_layout(program)
+    traces = list(device.trace(x))
+    assert len(traces) == len(x)
+    for window, trace in enumerate(traces):
+        scores = expected_scores(network, expected, window)
+        assert len(trace.states) == x.shape[1]
+        for step, memory in enumerate(trace.states):
+            for buffer in layout.values():
+                got = elements(memory.tobytes(), buffer)
+                wanted = scores[step] if buffer.name == "score" else None
+                if wanted is None:
+                    wanted = expected_state(buffer, expected, window, step)
+                where = f"{buffer.name}, window {window}, step {step}"
+                if buffer.name.endswith("_spikes"):
+                    got = got[: 1 + got[0]]
+                assert got.tobytes() == wanted.astype(got.dtype).tobytes(), (where, got, wanted)
+        assert trace.decision == expected.decisions[window]
+
+
+def elements(memory: bytes, buffer: Buffer) -> NDArray:
+    return np.frombuffer(memory, NUMPY_TYPES[buffer.ctype], buffer.count, buffer.offset)
+
+
+def expected_state(buffer: Buffer, expected: Run, window: int, step: int) -> NDArray:
+    population, _, quantity = buffer.name.rpartition("_")
+    if quantity == "spikes":
+        fired = np.flatnonzero(expected.spikes[population][window, step])
+        return np.array([len(fired), *fired])
+    arrays = {"membrane": expected.membranes, "synapse": expected.synapses}[quantity]
+    return arrays[population][window, step]
+
+
+def expected_scores(network: Network, expected: Run, window: int) -> NDArray:
+    """Scores ``[T, classes]`` after every step of one window."""
+    name, rule = network.readout.population, network.readout.rule
+    membranes = expected.membranes[name][window]
+    if rule == "spike_count":
+        return np.cumsum(expected.spikes[name][window], axis=0)
+    if rule == "last_membrane":
+        return membranes
+    if rule == "max_membrane":
+        return np.maximum.accumulate(membranes, axis=0)
+    dtype = np.int64 if network.quantized else np.float32
+    return np.cumsum(membranes, axis=0, dtype=dtype)
+
+
+def kernels_and_memory(network: Network, target: str = "host") -> Network:
+    """``network``, already folded or quantized, ready to lower."""
+    context = Context(target=get_target(target))
+    return run_passes(network, parse_pipeline("select-kernels,plan-memory"), context)
+
+
+def random_cases(
+    data: st.DataObject, count: int, target: str = "host", steps: int = 5
+) -> list[tuple[Network, NDArray]]:
+    """Networks of different names, each with windows: float, quantized and integer in turn."""
+    cases = []
+    for i in range(count):
+        if i % 3 == 2:
+            network = data.draw(integer_networks(name=f"net{i}"))
+            x = data.draw(windows_for(network, steps=steps, finite=False))
+            cases.append((kernels_and_memory(network, target), x))
+        else:
+            network = data.draw(float_networks(name=f"net{i}"))
+            x = data.draw(windows_for(network, steps=steps))
+            cases.append((planned(network, i % 3 == 1, x, target), x))
+    return cases
+
+
+def product_of(network: Network, target: Target, window: NDArray, folder: Path) -> Product:
+    """``network`` built for ``target`` in ``folder``; firmware classifies ``window``."""
+    product = Product(
+        program=lower(network),
+        target=target,
+        window=Window(window, "A test's window."),
+        stamp=("test",),
+        output=folder / "output",
+        scratch=folder / "scratch",
+        log=CommandLog(),
+        check=_no_packages,
+        for_target=_no_packages,
+        note=_no_packages,
+    )
+    build(product)
+    return product
+
+
+def _no_packages(*_arguments: object) -> NoReturn:
+    raise AssertionError("only packages ask for this")
