@@ -120,10 +120,12 @@ CORTEX_M33 = _cortex_m(
     "mps2-an505",
     "CORTEX_M33",
 )
+# Helium for integers alone: its floating-point instructions flush subnormal numbers to zero, which
+# the scalar unit does not.
 CORTEX_M55 = _cortex_m(
     "cortex-m55",
     "Arm Cortex-M55 (ARMv8.1-M, Helium vector instructions, FPU)",
-    "cortex_m55+mve_fp+fp_armv8d16",
+    "cortex_m55+mve+fp_armv8d16",
     MPS3_SECURE,
     "mps3-an547",
 )
@@ -132,7 +134,7 @@ CORTEX_M55 = _cortex_m(
 CORTEX_M85 = _cortex_m(
     "cortex-m85",
     "Arm Cortex-M85 (ARMv8.1-M, Helium vector instructions, FPU), run on a Cortex-M55",
-    "cortex_m85+mve_fp+fp_armv8d16",
+    "cortex_m85+mve+fp_armv8d16",
     MPS3_SECURE,
     "mps3-an547",
 )
