@@ -38,11 +38,11 @@ def measured_costs(product: Product, objects: Sequence[Path]) -> Costs:
         library = footprint(product.image)
         ram = library.ram + state_bytes(product.program)
         return Costs(library.flash, ram, _stack(product, image))
-    main = product.scratch / "main.c"
+    main = product.scratch / "cost_main.c"
     view = {"name": product.name, "stamp": product.stamp}
     main.write_text(render("cost_main.c.jinja", view), encoding="utf-8")
-    scratch = product.scratch / "main"
-    linked = compile_objects(product.target, [main], [product.sources], scratch, product.log)
+    compiled = product.scratch / "cost"
+    linked = compile_objects(product.target, [main], [product.sources], compiled, product.log)
     linked += objects
     user = product.scratch / "user"
     link_firmware(product.target, linked, user, log=product.log)

@@ -34,8 +34,9 @@ class _Image:
 
     def depth(self, address: int) -> int:
         """Stack of the function at ``address``, what it calls included."""
-        start = self._starts[bisect.bisect_right(self._starts, address) - 1]
-        end, name = self._functions[start]
+        index = bisect.bisect_right(self._starts, address) - 1
+        start = self._starts[index] if index >= 0 else address
+        end, name = self._functions.get(start, (start, ""))
         if not start <= address < end:
             raise UnboundedStackError(f"there is no function at {address:#x}")
         if start in self._depths:

@@ -1,6 +1,8 @@
 """What instructions do with the stack pointer, and where they go: Thumb, Arm and AArch64.
 
 Only what compilers write is told apart: the forms that lower the stack pointer, calls and jumps.
+A jump through a register goes by a table within its function, but for those registers that linkers
+use to reach far functions.
 Encodings are those of the Arm Architecture Reference Manuals (ARMv8-M: DDI 0553; ARMv7-A: DDI 0406;
 AArch64: DDI 0487). Names of instructions are theirs.
 """
@@ -11,7 +13,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-INDIRECT = "calls through a register"
+INDIRECT = "goes elsewhere through a register"
 BY_REGISTER = "moves the stack pointer by a register"
 
 
@@ -62,7 +64,7 @@ def _thumb_16(word: int, at: int) -> Effects:
         yield Take(4 * (word & 0x7F))
     elif word & 0xFD87 == 0x4485:  # ADD SP, Rm; MOV SP, Rm
         raise UnboundedStackError(f"{BY_REGISTER} at {at:#x}")
-    elif word & 0xFF87 == 0x4780:  # BLX Rm
+    elif word & 0xFF07 == 0x4700 and word != 0x4770:  # BLX Rm; BX Rm, but for BX LR
         raise UnboundedStackError(f"{INDIRECT} at {at:#x}")
     elif word & 0xF800 == 0xE000:  # B
         yield Jump(at + 4 + 2 * _signed(word, 11))
@@ -133,7 +135,7 @@ def _arm_32(word: int, at: int) -> Effects:
         yield Take(_rotated(word & 0xFF, 2 * (word >> 8 & 0xF)))
     elif word & 0x0FEFF010 in (0x004DD000, 0x008DD000, 0x01A0D000):  # SUB, ADD, MOV SP, Rm
         raise UnboundedStackError(f"{BY_REGISTER} at {at:#x}")
-    elif word & 0x0FFFFFF0 == 0x012FFF30:  # BLX Rm
+    elif word & 0x0FFFFFD0 == 0x012FFF10 and word & 0x2F != 0xE:  # BLX Rm; BX Rm, but for BX LR
         raise UnboundedStackError(f"{INDIRECT} at {at:#x}")
     elif word & 0x0E000000 == 0x0A000000:  # B, BL
         target = at + 8 + 4 * _signed(word, 24)
@@ -157,7 +159,7 @@ def _aarch64_32(word: int, at: int) -> Effects:
         yield Take((word >> 10 & 0xFFF) << (12 if word >> 22 & 1 else 0))
     elif word & 0xBFE003FF == 0x8B2003FF or word & 0xFF80001F == 0x9200001F:  # SP by a register
         raise UnboundedStackError(f"{BY_REGISTER} at {at:#x}")
-    elif word & 0xFFFFFC1F == 0xD63F0000:  # BLR Xn
+    elif word & 0xFFFFFC1F == 0xD63F0000 or word & 0xFFFFFFDF == 0xD61F0200:  # BLR; BR X16, X17
         raise UnboundedStackError(f"{INDIRECT} at {at:#x}")
     elif word & 0x7C000000 == 0x14000000:  # B, BL
         target = at + 4 * _signed(word, 26)

@@ -10,29 +10,32 @@ static void add_row(float *v, const float *row, size_t size)
 void l2mu_accumulate_dense_f32(float *v, uint16_t targets, const float *weights,
                                const uint16_t *spikes)
 {
-    const uint16_t *spike = spikes + 1, *end = spike + spikes[0];
+    const uint16_t *spike = spikes + 1;
+    const uint16_t *end = spike + spikes[0];
     for (; spike != end; ++spike) {
-        add_row(v, weights + (size_t)*spike * targets, targets);
+        add_row(v, weights + ((size_t)*spike * targets), targets);
     }
 }
 
 void l2mu_accumulate_shared_f32(float *v, uint16_t rows, uint16_t columns, const float *weights,
                                 const uint16_t *spikes)
 {
-    const uint16_t *spike = spikes + 1, *end = spike + spikes[0];
+    const uint16_t *spike = spikes + 1;
+    const uint16_t *end = spike + spikes[0];
     for (; spike != end; ++spike) {
         const size_t block = (size_t)*spike / columns;
-        const size_t column = *spike - block * columns;
-        add_row(v + block * rows, weights + column * rows, rows);
+        const size_t column = *spike - (block * columns);
+        add_row(v + (block * rows), weights + (column * rows), rows);
     }
 }
 
 void l2mu_accumulate_distinct_f32(float *v, uint16_t rows, uint16_t columns, const float *weights,
                                   const uint16_t *spikes)
 {
-    const uint16_t *spike = spikes + 1, *end = spike + spikes[0];
+    const uint16_t *spike = spikes + 1;
+    const uint16_t *end = spike + spikes[0];
     for (; spike != end; ++spike) {
         const size_t block = (size_t)*spike / columns;
-        add_row(v + block * rows, weights + (size_t)*spike * rows, rows);
+        add_row(v + (block * rows), weights + ((size_t)*spike * rows), rows);
     }
 }

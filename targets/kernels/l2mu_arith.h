@@ -6,9 +6,16 @@
 
 /* value / 2^shift rounded down. C leaves >> of a negative number to the implementation; this does
  * not, and compilers turn it into one arithmetic shift. */
-static inline int64_t l2mu_floor_shift(int64_t value, unsigned shift)
+static inline int64_t l2mu_floor_shift(int64_t value, uint32_t shift)
 {
-    return value < 0 ? ~(~value >> shift) : value >> shift;
+    return (value < 0) ? ~(~value >> shift) : (value >> shift);
+}
+
+/* 2^shift / 2 rounded down: added before a shift that rounds down, it makes one that rounds. */
+static inline int32_t l2mu_half(uint32_t shift)
+{
+    const uint32_t half = ((uint32_t)1U << shift) >> 1U;
+    return (int32_t)half;
 }
 
 /* Q15 product rounded down. */
@@ -19,7 +26,7 @@ static inline int32_t l2mu_decay(int32_t factor, int32_t state)
 
 static inline int32_t l2mu_clip(int32_t value, int32_t low, int32_t high)
 {
-    return value < low ? low : (value > high ? high : value);
+    return (value < low) ? low : ((value > high) ? high : value);
 }
 
 #endif

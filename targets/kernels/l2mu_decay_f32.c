@@ -11,10 +11,14 @@ static void add_bias(const l2mu_neurons_f32_t *p, float *v)
 
 void l2mu_decay_subtract_f32(const l2mu_neurons_f32_t *p, float *v)
 {
-    const float *beta = p->beta, *threshold = p->threshold;
+    const float *beta = p->beta;
+    const float *threshold = p->threshold;
     for (size_t j = 0; j < p->size; ++j) {
-        const float decayed = *beta * v[j];
-        v[j] = v[j] > *threshold ? decayed - *threshold : decayed;
+        float decayed = *beta * v[j];
+        if (v[j] > *threshold) {
+            decayed -= *threshold;
+        }
+        v[j] = decayed;
         beta += p->beta_step;
         threshold += p->threshold_step;
     }
@@ -23,9 +27,10 @@ void l2mu_decay_subtract_f32(const l2mu_neurons_f32_t *p, float *v)
 
 void l2mu_decay_zero_f32(const l2mu_neurons_f32_t *p, float *v)
 {
-    const float *beta = p->beta, *threshold = p->threshold;
+    const float *beta = p->beta;
+    const float *threshold = p->threshold;
     for (size_t j = 0; j < p->size; ++j) {
-        v[j] = v[j] > *threshold ? 0.0f : *beta * v[j];
+        v[j] = (v[j] > *threshold) ? 0.0f : (*beta * v[j]);
         beta += p->beta_step;
         threshold += p->threshold_step;
     }

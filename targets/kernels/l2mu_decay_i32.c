@@ -12,10 +12,14 @@ static void add_bias(const l2mu_neurons_i32_t *p, int32_t *v)
 
 void l2mu_decay_subtract_i32(const l2mu_neurons_i32_t *p, int32_t *v)
 {
-    const int32_t *beta = p->beta, *threshold = p->threshold;
+    const int32_t *beta = p->beta;
+    const int32_t *threshold = p->threshold;
     for (size_t j = 0; j < p->size; ++j) {
-        const int32_t decayed = l2mu_decay(*beta, v[j]);
-        v[j] = v[j] > *threshold ? decayed - *threshold : decayed;
+        int32_t decayed = l2mu_decay(*beta, v[j]);
+        if (v[j] > *threshold) {
+            decayed -= *threshold;
+        }
+        v[j] = decayed;
         beta += p->beta_step;
         threshold += p->threshold_step;
     }
@@ -24,9 +28,10 @@ void l2mu_decay_subtract_i32(const l2mu_neurons_i32_t *p, int32_t *v)
 
 void l2mu_decay_zero_i32(const l2mu_neurons_i32_t *p, int32_t *v)
 {
-    const int32_t *beta = p->beta, *threshold = p->threshold;
+    const int32_t *beta = p->beta;
+    const int32_t *threshold = p->threshold;
     for (size_t j = 0; j < p->size; ++j) {
-        v[j] = v[j] > *threshold ? 0 : l2mu_decay(*beta, v[j]);
+        v[j] = (v[j] > *threshold) ? 0 : l2mu_decay(*beta, v[j]);
         beta += p->beta_step;
         threshold += p->threshold_step;
     }

@@ -6,7 +6,8 @@ void l2mu_fire_f32(const l2mu_neurons_f32_t *p, const float *v, uint16_t *spikes
     uint16_t *next = spikes + 1;
     for (size_t j = 0; j < p->size; ++j) {
         if (v[j] > *threshold) {
-            *next++ = (uint16_t)j;
+            *next = (uint16_t)j;
+            ++next;
         }
         threshold += p->threshold_step;
     }

@@ -9,10 +9,14 @@ static void add(float *v, const float *syn, size_t size)
 
 void l2mu_integrate_subtract_f32(const l2mu_neurons_f32_t *p, float *v, const float *syn)
 {
-    const float *beta = p->beta, *threshold = p->threshold;
+    const float *beta = p->beta;
+    const float *threshold = p->threshold;
     for (size_t j = 0; j < p->size; ++j) {
-        const float decayed = *beta * v[j];
-        v[j] = v[j] > *threshold ? decayed - *threshold : decayed;
+        float decayed = *beta * v[j];
+        if (v[j] > *threshold) {
+            decayed -= *threshold;
+        }
+        v[j] = decayed;
         beta += p->beta_step;
         threshold += p->threshold_step;
     }
@@ -21,9 +25,10 @@ void l2mu_integrate_subtract_f32(const l2mu_neurons_f32_t *p, float *v, const fl
 
 void l2mu_integrate_zero_f32(const l2mu_neurons_f32_t *p, float *v, const float *syn)
 {
-    const float *beta = p->beta, *threshold = p->threshold;
+    const float *beta = p->beta;
+    const float *threshold = p->threshold;
     for (size_t j = 0; j < p->size; ++j) {
-        v[j] = v[j] > *threshold ? 0.0f : *beta * v[j];
+        v[j] = (v[j] > *threshold) ? 0.0f : (*beta * v[j]);
         beta += p->beta_step;
         threshold += p->threshold_step;
     }
@@ -32,10 +37,11 @@ void l2mu_integrate_zero_f32(const l2mu_neurons_f32_t *p, float *v, const float 
 
 void l2mu_integrate_clamp_f32(const l2mu_neurons_f32_t *p, float *v, const float *syn)
 {
-    const float *beta = p->beta, *threshold = p->threshold;
+    const float *beta = p->beta;
+    const float *threshold = p->threshold;
     for (size_t j = 0; j < p->size; ++j) {
         const float decayed = *beta * v[j];
-        v[j] = v[j] > *threshold ? 0.0f : decayed + syn[j];
+        v[j] = (v[j] > *threshold) ? 0.0f : (decayed + syn[j]);
         beta += p->beta_step;
         threshold += p->threshold_step;
     }

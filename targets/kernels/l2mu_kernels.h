@@ -36,7 +36,9 @@ typedef struct {
     const float *threshold; /* greater than 0; NULL for leaky integrators */
     const float *bias;      /* constant input current, one per neuron, or NULL */
     uint16_t size;          /* neurons */
-    uint8_t alpha_step, beta_step, threshold_step;
+    uint8_t alpha_step;
+    uint8_t beta_step;
+    uint8_t threshold_step;
 } l2mu_neurons_f32_t;
 
 typedef struct {
@@ -44,9 +46,12 @@ typedef struct {
     const int32_t *beta;      /* Q15 in [0, 32768] */
     const int32_t *threshold; /* greater than 0 */
     const int32_t *bias;
-    int32_t low, high; /* membranes and synapses saturate to [low, high] */
+    int32_t low; /* membranes and synapses saturate to [low, high] */
+    int32_t high;
     uint16_t size;
-    uint8_t alpha_step, beta_step, threshold_step;
+    uint8_t alpha_step;
+    uint8_t beta_step;
+    uint8_t threshold_step;
 } l2mu_neurons_i32_t;
 
 /* Synapses from sample channels: `blocks` blocks of [rows, columns] along the diagonal of the weight
@@ -54,14 +59,18 @@ typedef struct {
  * are one and the same). */
 typedef struct {
     const float *weights;
-    uint16_t blocks, rows, columns;
+    uint16_t blocks;
+    uint16_t rows;
+    uint16_t columns;
     uint32_t block_step;
 } l2mu_input_f32_t;
 
 typedef struct {
     const int8_t *weights;
     const int32_t *shift; /* right shift of each target's sum, in [0, 30] */
-    uint16_t blocks, rows, columns;
+    uint16_t blocks;
+    uint16_t rows;
+    uint16_t columns;
     uint32_t block_step;
     uint8_t shift_step;
 } l2mu_input_i8_t;
@@ -163,9 +172,12 @@ typedef enum {
 } l2mu_kind_t;
 
 typedef struct {
-    uint32_t offset, count;
-    uint8_t bytes, kind;
-    int64_t low, high;
+    uint32_t offset;
+    uint32_t count;
+    uint8_t bytes;
+    uint8_t kind;
+    int64_t low;
+    int64_t high;
 } l2mu_member_t;
 
 typedef struct {

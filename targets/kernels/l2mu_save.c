@@ -1,3 +1,4 @@
+#include <stdbool.h>
 #include <string.h>
 
 #include "l2mu_kernels.h"
@@ -13,17 +14,18 @@
 static uint64_t get(const uint8_t *bytes, size_t size)
 {
     uint64_t value = 0;
-    while (size > 0) {
-        size -= 1;
-        value = value << 8U | bytes[size];
+    for (size_t i = size; i > 0U; --i) {
+        value = (value << 8U) | bytes[i - 1U];
     }
     return value;
 }
 
 static void put(uint8_t *bytes, size_t size, uint64_t value)
 {
+    uint64_t rest = value;
     for (size_t i = 0; i < size; ++i) {
-        bytes[i] = (uint8_t)(value >> 8U * i);
+        bytes[i] = (uint8_t)(rest & 0xFFU);
+        rest >>= 8U;
     }
 }
 
@@ -34,7 +36,8 @@ static uint32_t checksum(const uint8_t *bytes, size_t size)
     for (size_t i = 0; i < size; ++i) {
         crc ^= bytes[i];
         for (int bit = 0; bit < 8; ++bit) {
-            crc = (crc & 1U) != 0 ? crc >> 1U ^ 0xEDB88320U : crc >> 1U;
+            const uint32_t fed_back = ((crc & 1U) != 0U) ? 0xEDB88320U : 0U;
+            crc = (crc >> 1U) ^ fed_back;
         }
     }
     return ~crc;
@@ -47,13 +50,13 @@ static uint64_t get_element(const unsigned char *element, size_t size)
     uint64_t eight;
     switch (size) {
     case 2:
-        memcpy(&two, element, sizeof two);
+        (void)memcpy((unsigned char *)&two, element, sizeof two);
         return two;
     case 4:
-        memcpy(&four, element, sizeof four);
+        (void)memcpy((unsigned char *)&four, element, sizeof four);
         return four;
     default:
-        memcpy(&eight, element, sizeof eight);
+        (void)memcpy((unsigned char *)&eight, element, sizeof eight);
         return eight;
     }
 }
@@ -64,69 +67,69 @@ static void put_element(unsigned char *element, size_t size, uint64_t value)
     const uint32_t four = (uint32_t)value;
     switch (size) {
     case 2:
-        memcpy(element, &two, sizeof two);
+        (void)memcpy(element, (const unsigned char *)&two, sizeof two);
         break;
     case 4:
-        memcpy(element, &four, sizeof four);
+        (void)memcpy(element, (const unsigned char *)&four, sizeof four);
         break;
     default:
-        memcpy(element, &value, sizeof value);
+        (void)memcpy(element, (const unsigned char *)&value, sizeof value);
         break;
     }
 }
 
 void l2mu_save_state(const l2mu_layout_t *layout, const void *state, uint8_t *bytes)
 {
-    uint8_t *next = bytes + HEADER_BYTES;
+    size_t at = HEADER_BYTES;
     put(bytes, 4, MAGIC);
-    put(bytes + 4, 4, VERSION);
-    memcpy(bytes + DIGEST_AT, layout->digest, DIGEST_BYTES);
+    put(&bytes[4], 4, VERSION);
+    (void)memcpy(&bytes[DIGEST_AT], layout->digest, DIGEST_BYTES);
     for (size_t i = 0; i < layout->members; ++i) {
         const l2mu_member_t *const member = &layout->member[i];
         const unsigned char *element = (const unsigned char *)state + member->offset;
         for (size_t k = 0; k < member->count; ++k) {
-            put(next, member->bytes, get_element(element, member->bytes));
+            put(&bytes[at], member->bytes, get_element(element, member->bytes));
             element += member->bytes;
-            next += member->bytes;
+            at += member->bytes;
         }
     }
-    put(next, CHECKSUM_BYTES, checksum(bytes, (size_t)(next - bytes)));
+    put(&bytes[at], CHECKSUM_BYTES, checksum(bytes, at));
 }
 
 /* A count of spikes, then indices below that of the last neuron and ascending. */
-static int is_spike_list(const l2mu_member_t *member, const uint8_t *bytes)
+static bool is_spike_list(const l2mu_member_t *member, const uint8_t *bytes)
 {
     const size_t neurons = member->count - 1U;
     const size_t spikes = (size_t)get(bytes, 2);
     size_t least = 0;
     if (spikes > neurons) {
-        return 0;
+        return false;
     }
     for (size_t k = 1; k <= spikes; ++k) {
-        const size_t index = (size_t)get(bytes + 2U * k, 2);
-        if (index < least || index >= neurons) {
-            return 0;
+        const size_t index = (size_t)get(&bytes[2U * k], 2);
+        if ((index < least) || (index >= neurons)) {
+            return false;
         }
         least = index + 1U;
     }
-    return 1;
+    return true;
 }
 
-static int is_within_limits(const l2mu_member_t *member, const uint8_t *bytes)
+static bool is_within_limits(const l2mu_member_t *member, const uint8_t *bytes)
 {
-    const uint64_t sign = (uint64_t)1 << (8U * member->bytes - 1U);
+    const uint64_t sign = (uint64_t)1U << ((8U * member->bytes) - 1U);
     for (size_t k = 0; k < member->count; ++k) {
-        const uint64_t extended = (get(bytes + k * member->bytes, member->bytes) ^ sign) - sign;
+        const uint64_t extended = (get(&bytes[k * member->bytes], member->bytes) ^ sign) - sign;
         int64_t value;
-        memcpy(&value, &extended, sizeof value);
-        if (value < member->low || value > member->high) {
-            return 0;
+        (void)memcpy(&value, &extended, sizeof value);
+        if ((value < member->low) || (value > member->high)) {
+            return false;
         }
     }
-    return 1;
+    return true;
 }
 
-static int is_possible(const l2mu_member_t *member, const uint8_t *bytes)
+static bool is_possible(const l2mu_member_t *member, const uint8_t *bytes)
 {
     switch (member->kind) {
     case L2MU_SPIKES:
@@ -134,7 +137,7 @@ static int is_possible(const l2mu_member_t *member, const uint8_t *bytes)
     case L2MU_INTEGERS:
         return is_within_limits(member, bytes);
     default:
-        return 1;
+        return true;
     }
 }
 
@@ -144,10 +147,10 @@ int l2mu_restore_state(const l2mu_layout_t *layout, void *state, const uint8_t *
     for (size_t i = 0; i < layout->members; ++i) {
         content += (size_t)layout->member[i].count * layout->member[i].bytes;
     }
-    if (size != content + CHECKSUM_BYTES) {
+    if (size != (content + CHECKSUM_BYTES)) {
         return L2MU_WRONG_SIZE;
     }
-    if (get(bytes, 4) != MAGIC || get(bytes + 4, 4) != VERSION) {
+    if ((get(bytes, 4) != MAGIC) || (get(&bytes[4], 4) != VERSION)) {
         return L2MU_NOT_SAVED;
     }
     for (size_t i = 0; i < DIGEST_BYTES; ++i) {
@@ -155,25 +158,25 @@ int l2mu_restore_state(const l2mu_layout_t *layout, void *state, const uint8_t *
             return L2MU_OTHER_NETWORK;
         }
     }
-    if (get(bytes + content, CHECKSUM_BYTES) != checksum(bytes, content)) {
+    if (get(&bytes[content], CHECKSUM_BYTES) != checksum(bytes, content)) {
         return L2MU_DAMAGED;
     }
-    const uint8_t *next = bytes + HEADER_BYTES;
+    size_t at = HEADER_BYTES;
     for (size_t i = 0; i < layout->members; ++i) {
         const l2mu_member_t *const member = &layout->member[i];
-        if (!is_possible(member, next)) {
+        if (!is_possible(member, &bytes[at])) {
             return L2MU_IMPOSSIBLE;
         }
-        next += (size_t)member->count * member->bytes;
+        at += (size_t)member->count * member->bytes;
     }
-    next = bytes + HEADER_BYTES;
+    at = HEADER_BYTES;
     for (size_t i = 0; i < layout->members; ++i) {
         const l2mu_member_t *const member = &layout->member[i];
         unsigned char *element = (unsigned char *)state + member->offset;
         for (size_t k = 0; k < member->count; ++k) {
-            put_element(element, member->bytes, get(next, member->bytes));
+            put_element(element, member->bytes, get(&bytes[at], member->bytes));
             element += member->bytes;
-            next += member->bytes;
+            at += member->bytes;
         }
     }
     return 0;

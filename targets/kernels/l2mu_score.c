@@ -17,14 +17,14 @@ void l2mu_count_spikes(int32_t *score, const uint16_t *spikes)
 void l2mu_maximum_f32(float *score, uint16_t classes, const float *v)
 {
     for (size_t j = 0; j < classes; ++j) {
-        score[j] = v[j] > score[j] ? v[j] : score[j];
+        score[j] = (v[j] > score[j]) ? v[j] : score[j];
     }
 }
 
 void l2mu_maximum_i32(int32_t *score, uint16_t classes, const int32_t *v)
 {
     for (size_t j = 0; j < classes; ++j) {
-        score[j] = v[j] > score[j] ? v[j] : score[j];
+        score[j] = (v[j] > score[j]) ? v[j] : score[j];
     }
 }
 
@@ -73,8 +73,8 @@ void l2mu_fill_i32(int32_t *score, uint16_t classes, int32_t value)
 int l2mu_argmax_f32(const float *score, uint16_t classes)
 {
     int best = 0;
-    for (int j = 1; j < classes; ++j) {
-        best = score[j] > score[best] ? j : best;
+    for (int j = 1; j < (int)classes; ++j) {
+        best = (score[j] > score[best]) ? j : best;
     }
     return best;
 }
@@ -82,8 +82,8 @@ int l2mu_argmax_f32(const float *score, uint16_t classes)
 int l2mu_argmax_i32(const int32_t *score, uint16_t classes)
 {
     int best = 0;
-    for (int j = 1; j < classes; ++j) {
-        best = score[j] > score[best] ? j : best;
+    for (int j = 1; j < (int)classes; ++j) {
+        best = (score[j] > score[best]) ? j : best;
     }
     return best;
 }
@@ -91,8 +91,8 @@ int l2mu_argmax_i32(const int32_t *score, uint16_t classes)
 int l2mu_argmax_i64(const int64_t *score, uint16_t classes)
 {
     int best = 0;
-    for (int j = 1; j < classes; ++j) {
-        best = score[j] > score[best] ? j : best;
+    for (int j = 1; j < (int)classes; ++j) {
+        best = (score[j] > score[best]) ? j : best;
     }
     return best;
 }

@@ -8,12 +8,12 @@
 #include "itoy_weights.h"
 
 /* The structs are as large as the header says. */
-typedef char itoy_state_size_check[sizeof(itoy_state_t) == ITOY_STATE_BYTES ? 1 : -1];
-typedef char itoy_stream_size_check[sizeof(itoy_stream_t) == ITOY_STREAM_BYTES ? 1 : -1];
+typedef char itoy_state_size_check[(sizeof(itoy_state_t) == (size_t)ITOY_STATE_BYTES) ? 1 : -1];
+typedef char itoy_stream_size_check[(sizeof(itoy_stream_t) == (size_t)ITOY_STREAM_BYTES) ? 1 : -1];
 
 void itoy_reset(itoy_state_t *state)
 {
-    memset(state, 0, sizeof *state);
+    (void)memset(state, 0, sizeof *state);
 }
 
 void itoy_init(itoy_state_t *state)
@@ -71,7 +71,7 @@ int itoy_run(itoy_state_t *state, const float *samples, size_t steps)
 {
     itoy_reset(state);
     for (size_t step = 0; step < steps; ++step) {
-        itoy_step(state, samples + step * ITOY_INPUTS);
+        itoy_step(state, &samples[step * (size_t)ITOY_INPUTS]);
     }
     return itoy_classify(state);
 }
@@ -80,14 +80,14 @@ int itoy_run_raw(itoy_state_t *state, const int16_t *counts, size_t steps)
 {
     itoy_reset(state);
     for (size_t step = 0; step < steps; ++step) {
-        itoy_step_raw(state, counts + step * ITOY_INPUTS);
+        itoy_step_raw(state, &counts[step * (size_t)ITOY_INPUTS]);
     }
     return itoy_classify(state);
 }
 
 void itoy_stream_reset(itoy_stream_t *stream)
 {
-    memset(stream, 0, sizeof *stream);
+    (void)memset(stream, 0, sizeof *stream);
     stream->decision = -1;
 }
 
@@ -100,24 +100,30 @@ void itoy_stream_init(itoy_stream_t *stream)
  * second round of lanes it goes back to the end of the first, where every lane is at the same step. */
 static int push(itoy_stream_t *stream, const int16_t *sample)
 {
-    const uint32_t cycle = (uint32_t)ITOY_LANES * ITOY_HOP;
+    const uint32_t window = ITOY_WINDOW;
+    const uint32_t hop = ITOY_HOP;
+    const uint32_t lanes = ITOY_LANES;
+    const uint32_t cycle = lanes * hop;
     int ended = 0;
-    for (uint32_t i = 0, start = 0; i < ITOY_LANES && start <= stream->time; ++i, start += ITOY_HOP) {
+    for (uint32_t i = 0; (i < lanes) && ((i * hop) <= stream->time); ++i) {
         itoy_state_t *const lane = &stream->lane[i];
-        const uint32_t step = (stream->time - start) % cycle;
-        if (step == 0) {
+        const uint32_t step = (stream->time - (i * hop)) % cycle;
+        if (step == 0U) {
             itoy_reset(lane);
         }
-        if (step < ITOY_WINDOW) {
+        if (step < window) {
             advance(lane, sample);
         }
-        if (step == ITOY_WINDOW - 1) {
+        if (step == (window - 1U)) {
             stream->decision = itoy_classify(lane);
-            memcpy(stream->score, lane->score, sizeof stream->score);
+            (void)memcpy(stream->score, lane->score, sizeof stream->score);
             ended = 1;
         }
     }
-    stream->time = stream->time + 1 < 2 * cycle ? stream->time + 1 : cycle;
+    stream->time += 1U;
+    if (stream->time == (2U * cycle)) {
+        stream->time = cycle;
+    }
     return ended;
 }
 
@@ -153,7 +159,7 @@ static const char *const class_names[ITOY_CLASSES] = {
 
 const char *itoy_class_name(int label)
 {
-    return label >= 0 && label < ITOY_CLASSES ? class_names[label] : NULL;
+    return ((label >= 0) && (label < ITOY_CLASSES)) ? class_names[label] : NULL;
 }
 
 const char *itoy_version(void)
@@ -176,7 +182,7 @@ static const l2mu_member_t members[] = {
     {offsetof(itoy_state_t, h_spikes), 3, 2, L2MU_SPIKES, 0, 0},
 };
 
-static const l2mu_layout_t layout = {members, sizeof members / sizeof members[0], digest};
+static const l2mu_layout_t layout = {members, sizeof(members) / sizeof(members[0]), digest};
 
 void itoy_save(const itoy_state_t *state, uint8_t *bytes)
 {

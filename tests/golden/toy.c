@@ -8,11 +8,11 @@
 #include "toy_weights.h"
 
 /* The structs are as large as the header says. */
-typedef char toy_state_size_check[sizeof(toy_state_t) == TOY_STATE_BYTES ? 1 : -1];
+typedef char toy_state_size_check[(sizeof(toy_state_t) == (size_t)TOY_STATE_BYTES) ? 1 : -1];
 
 void toy_reset(toy_state_t *state)
 {
-    memset(state, 0, sizeof *state);
+    (void)memset(state, 0, sizeof *state);
 }
 
 void toy_init(toy_state_t *state)
@@ -61,7 +61,7 @@ int toy_run(toy_state_t *state, const float *samples, size_t steps)
 {
     toy_reset(state);
     for (size_t step = 0; step < steps; ++step) {
-        toy_step(state, samples + step * TOY_INPUTS);
+        toy_step(state, &samples[step * (size_t)TOY_INPUTS]);
     }
     return toy_classify(state);
 }
@@ -70,7 +70,7 @@ int toy_run_raw(toy_state_t *state, const int16_t *counts, size_t steps)
 {
     toy_reset(state);
     for (size_t step = 0; step < steps; ++step) {
-        toy_step_raw(state, counts + step * TOY_INPUTS);
+        toy_step_raw(state, &counts[step * (size_t)TOY_INPUTS]);
     }
     return toy_classify(state);
 }
@@ -81,7 +81,7 @@ static const char *const class_names[TOY_CLASSES] = {
 
 const char *toy_class_name(int label)
 {
-    return label >= 0 && label < TOY_CLASSES ? class_names[label] : NULL;
+    return ((label >= 0) && (label < TOY_CLASSES)) ? class_names[label] : NULL;
 }
 
 const char *toy_version(void)
@@ -103,7 +103,7 @@ static const l2mu_member_t members[] = {
     {offsetof(toy_state_t, score), 2, 4, L2MU_INTEGERS, 0, 1073741824},
 };
 
-static const l2mu_layout_t layout = {members, sizeof members / sizeof members[0], digest};
+static const l2mu_layout_t layout = {members, sizeof(members) / sizeof(members[0]), digest};
 
 void toy_save(const toy_state_t *state, uint8_t *bytes)
 {

@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -43,10 +42,6 @@ data = st.data()
 
 # (window, hop): one lane, hops that divide the window and that do not, a window of one sample.
 SHAPES = [(5, 5), (6, 2), (7, 3), (7, 5), (4, 1), (1, 1)]
-
-
-def named(network: Network, name: str, **changes: Any) -> Network:
-    return network.replace(name=name, **changes)
 
 
 def lowered(network: Network, window: int, hop: int) -> Program:
