@@ -1,18 +1,21 @@
 """The arrays one step of a Network works on: what must be kept, what lives only within a step.
 
-A step is a sequence of moments: 0 prepares the sample, 1 … P update the populations in order, P + 1
-reads out. A scratch array lives from the moment that writes it to the last that reads it; state
-lives always.
+A step is a sequence of moments: 0 prepares the sample, 1 … P are the populations' turns
+(`l2mu_compile.schedule`), P + 1 reads out. A scratch array lives from the moment that writes it to
+the last that reads it; state lives always.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from l2mu_compile.network import CTYPE_BYTES, Network, Population, Projection, spiking
+from l2mu_compile.bounds import narrow
+from l2mu_compile.network import CTYPE_BYTES, Network, Population, spiking
 from l2mu_compile.neurons import CuBaLIF
+from l2mu_compile.schedule import turns
 
 QUANTIZED_SAMPLE = "quantized_sample"
+NARROW_MULTIPLE = 8  # int16 arrays are filled up with zeros to a multiple of these
 
 
 @dataclass(frozen=True)
@@ -40,57 +43,52 @@ class Need:
 
 def needs(network: Network) -> list[Need]:
     """Every array ``network`` needs: state first, in the order of the step."""
-    order = network.order()
-    moment = {p.name: i for i, p in enumerate(order, 1)}
+    order = [turn.population for turn in turns(network)]
     end = len(order) + 1
-    found = [need for p in order for need in _population_needs(network, p, moment, end)]
+    found = [need for p in order for need in _state_needs(network, p, end)]
+    found += _spike_needs(network, end)
     found.append(_score_need(network, end))
     if network.quantized:
+        moment = {p.name: i for i, p in enumerate(order, 1)}
         readers = [moment[p.target] for p in network.out_of(network.input.name)]
         size = network.input.size
         found.append(Need(QUANTIZED_SAMPLE, "int16_t", size, "scratch", 0, max(readers, default=0)))
     return sorted(found, key=lambda need: need.lifetime != "state")
 
 
-def reads_late(network: Network, projection: Projection) -> bool:
-    """True if last step's spikes are read after their source has updated, its list already new."""
-    names = [p.name for p in network.order()]
-    late = names.index(projection.target) > names.index(projection.source)
-    return bool(projection.delay) and late
+def state_ctype(network: Network, population: Population) -> str:
+    """The C type of a population's accumulator, membranes and synapses."""
+    if not network.quantized:
+        return "float"
+    return "int16_t" if narrow(network, population) else "int32_t"
 
 
-def keeps_last_spikes(network: Network, population: Population) -> bool:
-    """True if last step's spikes of ``population`` must be kept beside this step's."""
-    return any(reads_late(network, p) for p in network.out_of(population.name))
+def _state_needs(network: Network, population: Population, end: int) -> list[Need]:
+    """A LIF's accumulator is its membrane; that of a CuBaLIF its synapse, and v the membrane."""
+    ctype, count = state_ctype(network, population), population.size
+    if ctype == "int16_t":
+        count = -(-count // NARROW_MULTIPLE) * NARROW_MULTIPLE
+    quantities = ["membrane"] + ["synapse"] * isinstance(population.neuron, CuBaLIF)
+    return [Need(f"{population.name}_{q}", ctype, count, "state", 0, end) for q in quantities]
 
 
-def _population_needs(
-    network: Network, population: Population, moment: dict[str, int], end: int
-) -> list[Need]:
-    name, size = population.name, population.size
-    state = "int32_t" if network.quantized else "float"
-    found = [Need(f"{name}_membrane", state, size, "state", 0, end)]
-    if isinstance(population.neuron, CuBaLIF):
-        found.append(Need(f"{name}_synapse", state, size, "state", 0, end))
-    if not spiking(population):
-        return found
-    readers = [moment[p.target] for p in network.out_of(name)]
-    if network.readout.population == name:
-        readers.append(end)
-    delayed = any(p.delay for p in network.out_of(name))
-    if keeps_last_spikes(network, population):
-        found.append(Need(f"{name}_last", "uint16_t", 1 + size, "scratch", 0, max(readers)))
-    found.append(
-        Need(
-            f"{name}_spikes",
-            "uint16_t",
-            1 + size,
-            "state" if delayed else "scratch",
-            moment[name],
-            max(readers, default=moment[name]),
-        )
-    )
-    return found
+def _spike_needs(network: Network, end: int) -> list[Need]:
+    """A spike list lives from its population's turn to the last that reads it."""
+    written: dict[str, int] = {}
+    read: dict[str, int] = {}
+    for moment, turn in enumerate(turns(network), 1):
+        if spiking(turn.population):
+            written[turn.population.name] = read[turn.population.name] = moment
+        for p in (*turn.arriving, *turn.leaving):
+            if p.source in read:
+                read[p.source] = moment
+    if network.readout.population in read:
+        read[network.readout.population] = end
+    sizes = {p.name: p.size for p in network.populations}
+    return [
+        Need(f"{name}_spikes", "uint16_t", 1 + sizes[name], "scratch", first, read[name])
+        for name, first in written.items()
+    ]
 
 
 def _score_need(network: Network, end: int) -> Need:

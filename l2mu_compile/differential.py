@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from l2mu_compile.interpreter import Progress, Run, as_samples, run
 from l2mu_compile.network import Buffer, Network
+from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.program import Program
 from l2mu_compile.report import Difference
 from l2mu_compile.targets.devices import Device
 from l2mu_compile.workers import cores, in_parts
 
-DTYPES = {"float": "<f4", "int32_t": "<i4", "int64_t": "<i8", "uint16_t": "<u2"}
+DTYPES = {"float": "<f4", "int32_t": "<i4", "int64_t": "<i8", "int16_t": "<i2"}
 
 # Windows of a part are interpreted together: few enough that several parts keep every core busy and
 # that what is recorded of them (one value per neuron and step) stays within bounds.
@@ -105,12 +106,12 @@ def _compare_part(
 ) -> Iterator[_Window | _Totals]:
     """Run ``samples``, the windows from number ``first`` on."""
     samples = np.ascontiguousarray(as_samples(samples))
-    expected = run(network, samples, record=("membranes", "spikes"))
+    expected = run(network, samples, record=("membranes",))
     found = False
     for i, trace in enumerate(device.trace(samples)):
         difference = None
         if not found:
-            difference = _difference(buffers, trace.states, expected, i, first + i)
+            difference = _difference(network, buffers, trace.states, expected, i, first + i)
             difference = difference or _decision(expected, i, first + i, trace.decision)
             found = difference is not None
         yield _Window(trace.decision, difference, trace.instructions)
@@ -135,7 +136,7 @@ def _merged(windows: list[_Window], totals: list[_Totals], steps: int) -> Compar
 def _in_order_of_update(network: Network, program: Program) -> list[Buffer]:
     """Persistent buffers, causes before effects within a step; the score is last."""
     position = {p.name: i for i, p in enumerate(network.order())}
-    quantities = ("synapse", "membrane", "spikes", "score")
+    quantities = ("synapse", "membrane", "score")
 
     def moment(buffer: Buffer) -> tuple[int, int]:
         population, _, quantity = buffer.name.rpartition("_")
@@ -145,12 +146,17 @@ def _in_order_of_update(network: Network, program: Program) -> list[Buffer]:
 
 
 def _difference(
-    buffers: list[Buffer], states: NDArray, expected: Run, index: int, window: int
+    network: Network,
+    buffers: list[Buffer],
+    states: NDArray,
+    expected: Run,
+    index: int,
+    window: int,
 ) -> Difference | None:
     found = []
     for buffer in buffers:
         actual = _elements(states, buffer)
-        wanted = _expected(buffer, actual, expected, index)
+        wanted = _expected(network, buffer, actual, expected, index)
         differs = _bits(actual) != _bits(wanted)
         if buffer.ctype == "float":
             differs &= ~(np.isnan(actual) & np.isnan(wanted))
@@ -178,28 +184,27 @@ def _elements(memory: NDArray, buffer: Buffer) -> NDArray:
     return raw.view(DTYPES[buffer.ctype])
 
 
-def _expected(buffer: Buffer, actual: NDArray, expected: Run, index: int) -> NDArray:
+def _expected(
+    network: Network, buffer: Buffer, actual: NDArray, expected: Run, index: int
+) -> NDArray:
     """What ``buffer`` must hold after each step, ``[T, count]``."""
     if buffer.name == "score":
         # Only the window's final score is defined by the interpreter.
         wanted = actual.copy()
         wanted[-1] = expected.scores[index].astype(actual.dtype)
         return wanted
-    population, _, quantity = buffer.name.rpartition("_")
-    if quantity == "spikes":
-        return _spike_lists(expected.spikes[population][index], actual)
-    recorded = expected.membranes if quantity == "membrane" else expected.synapses
-    return recorded[population][index].astype(actual.dtype)
-
-
-def _spike_lists(spikes: NDArray, actual: NDArray) -> NDArray:
-    """Count and ascending indices of each step's spikes; what lies beyond the count is free."""
-    wanted = actual.copy()
-    for step, fired in enumerate(spikes):
-        indices = np.flatnonzero(fired)
-        wanted[step, 0] = len(indices)
-        wanted[step, 1 : 1 + len(indices)] = indices
+    recorded = recorded_state(network, buffer, expected)[index]
+    wanted = np.zeros_like(actual)
+    wanted[:, : recorded.shape[1]] = recorded
     return wanted
+
+
+def recorded_state(network: Network, buffer: Buffer, run: Run) -> NDArray:
+    """``[B, T, neurons]`` of a run that recorded membranes: what ``buffer`` holds between steps."""
+    name, _, quantity = buffer.name.rpartition("_")
+    if quantity == "membrane" and isinstance(network.population(name).neuron, CuBaLIF):
+        return run.membranes[name]
+    return run.accumulators[name]
 
 
 def _bits(array: NDArray) -> NDArray:

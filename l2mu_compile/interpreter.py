@@ -1,17 +1,23 @@
 """The interpreter: what a Network means, in NumPy. Emitted code must equal it bit for bit.
 
-One step, for every population in `Network.order`; ``r`` is 1 where last step's membrane was above
-threshold, which is where the neuron spiked::
+A step takes the populations in turn (`l2mu_compile.schedule`). Each has an accumulator ``a``, which
+holds its decayed membrane and gathers the currents. At its turn::
 
-    a = decay(beta, v) - threshold * r      reset = subtract (zero: 0 where r; none: no r term)
-    a = a + bias
-    a = a + current of each projection into the population, in network order
+    a = a + current of each projection of samples and of spikes of this step, in network order
     v = saturate(a);   s = v > threshold
+    a = decay(beta, v) - threshold * s      reset = subtract (zero: 0 where s; none: no s term)
+    a = a + bias
 
-A `CuBaLIF` gathers currents in its synaptic state instead, then integrates it::
+and then, as soon as both ends of a projection with a delay have had their turn, its current from
+this step's spikes is added to its target's ``a``, which the next step starts with. At first every
+``a`` is 0 + bias.
 
-    syn = saturate(decay(alpha, syn) + bias + currents)
+A `CuBaLIF` gathers currents in its synaptic state instead, then integrates it; ``r`` is 1 where
+last step's ``v`` was above threshold::
+
+    syn = saturate(a)
     v   = saturate(decay(beta, v) - threshold * r + syn);   s = v > threshold
+    a   = decay(alpha, syn) + bias
 
 (reset = zero: decay(beta, v) is 0 where r; reset = clamp: v is 0 where r.)
 
@@ -46,12 +52,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from l2mu_compile.bounds import SAMPLE_HIGH, SAMPLE_LOW
 from l2mu_compile.errors import ModelError
 from l2mu_compile.network import Network, Population, Projection
-from l2mu_compile.neurons import CuBaLIF, spikes_of
+from l2mu_compile.neurons import CuBaLIF, Neuron, spikes_of
+from l2mu_compile.schedule import turns
 
 Q15 = 15
-SAMPLE_LOW, SAMPLE_HIGH = -(2**15), 2**15 - 1
 LOWEST_F32 = np.finfo(np.float32).min
 
 Progress = Callable[[int, int], None]
@@ -64,7 +71,8 @@ class Run:
     ``decisions`` int64 ``[B]``; ``scores`` ``[B, classes]``; ``spike_totals`` spikes of each
     population over everything; ``operations`` synaptic operations (one weight added because one
     spike arrived) over everything. ``spikes`` (bool), ``membranes`` and ``synapses`` (syn of
-    CuBaLIF) are ``[B, T, neurons]`` by population, present if recorded.
+    CuBaLIF) and ``accumulators`` (at the end of a step) are ``[B, T, neurons]`` by population,
+    present if recorded.
     """
 
     windows: int
@@ -76,6 +84,7 @@ class Run:
     spikes: dict[str, NDArray] = field(default_factory=dict)
     membranes: dict[str, NDArray] = field(default_factory=dict)
     synapses: dict[str, NDArray] = field(default_factory=dict)
+    accumulators: dict[str, NDArray] = field(default_factory=dict)
 
     def rate(self, population: Population) -> float:
         """Mean spikes per neuron and step."""
@@ -96,8 +105,8 @@ def run(
     """Run windows through ``network`` from a state of zero.
 
     ``samples``: float32 or raw counts ``[B, T, inputs]``. ``record`` may hold ``"spikes"`` and
-    ``"membranes"`` (the latter includes synaptic states). ``progress(step, steps)`` is called after
-    each step. Raises `ModelError` if the samples do not fit the network.
+    ``"membranes"`` (with synaptic states and accumulators). ``progress(step, steps)`` is called
+    after each step. Raises `ModelError` if the samples do not fit the network.
     """
     samples = check_samples(network, samples)
     windows, steps, _ = samples.shape
@@ -121,6 +130,7 @@ def run(
         spikes=kept.spikes,
         membranes=kept.membranes,
         synapses=kept.synapses,
+        accumulators=kept.accumulators,
     )
 
 
@@ -160,28 +170,29 @@ class _Machine:
 
     def __init__(self, network: Network, windows: int) -> None:
         self.network = network
-        self.order = network.order()
+        self.turns = turns(network)
         self.dtype = np.int64 if network.quantized else np.float32
-        shapes = {p.name: (windows, p.size) for p in self.order}
-        self.membrane = {name: np.zeros(shape, self.dtype) for name, shape in shapes.items()}
-        self.synapse = {
-            p.name: np.zeros(shapes[p.name], self.dtype)
-            for p in self.order
-            if isinstance(p.neuron, CuBaLIF)
-        }
-        self.spikes = {name: np.zeros(shape, bool) for name, shape in shapes.items()}
-        self.spike_totals = dict.fromkeys(shapes, 0)
+
+        def zeros(population: Population, dtype: type = self.dtype) -> NDArray:
+            return np.zeros((windows, population.size), dtype)
+
+        everyone = [turn.population for turn in self.turns]
+        self.accumulator = {p.name: _biased(p, zeros(p)) for p in everyone}
+        self.membrane = {p.name: zeros(p) for p in everyone}
+        self.synapse = {p.name: zeros(p) for p in everyone if isinstance(p.neuron, CuBaLIF)}
+        self.spikes = {p.name: zeros(p, bool) for p in everyone}
+        self.spike_totals = {p.name: 0 for p in everyone}
         self.operations = 0
 
     def step(self, sample: NDArray) -> None:
         """Advance by one sample ``[B, inputs]``."""
-        last = dict(self.spikes)
         sample = self._prepare(sample)
-        for population in self.order:
-            self._update(population, sample, last)
-            name = population.name
-            self.spikes[name] = spikes_of(population.neuron, self.membrane[name])
-            self.spike_totals[name] += int(self.spikes[name].sum())
+        for turn in self.turns:
+            for projection in turn.arriving:
+                self._add(projection, sample)
+            self._fire(turn.population)
+            for projection in turn.leaving:
+                self._add(projection, sample)
 
     def _prepare(self, sample: NDArray) -> NDArray:
         entry = self.network.input
@@ -191,25 +202,32 @@ class _Machine:
             sample = sample * entry.scale
         return sample if entry.offset is None else sample + entry.offset
 
-    def _update(self, population: Population, sample: NDArray, last: dict[str, NDArray]) -> None:
+    def _fire(self, population: Population) -> None:
         neuron, name = population.neuron, population.name
-        v = self.membrane[name]
-        fired = spikes_of(neuron, v)
-        decayed = self._decay(neuron.beta, v)
-        if neuron.reset == "subtract":
-            decayed = np.where(fired, decayed - neuron.threshold, decayed)
-        elif neuron.reset == "zero":
-            decayed = np.where(fired, self.dtype(0), decayed)
+        total = self._saturate(population, self.accumulator[name])
         if isinstance(neuron, CuBaLIF):
-            syn = self._decay(neuron.alpha, self.synapse[name])
-            syn = self._saturate(population, self._gather(population, syn, sample, last))
-            self.synapse[name] = syn
-            integrated = decayed + syn
+            fired = spikes_of(neuron, self.membrane[name])
+            integrated = self._leak(neuron, self.membrane[name], fired) + total
             if neuron.reset == "clamp":
                 integrated = np.where(fired, self.dtype(0), integrated)
+            self.synapse[name] = total
+            self.membrane[name] = self._saturate(population, integrated)
+            self.spikes[name] = spikes_of(neuron, self.membrane[name])
+            start = self._decay(neuron.alpha, total)
         else:
-            integrated = self._gather(population, decayed, sample, last)
-        self.membrane[name] = self._saturate(population, integrated)
+            self.membrane[name] = total
+            self.spikes[name] = spikes_of(neuron, total)
+            start = self._leak(neuron, total, self.spikes[name])
+        self.accumulator[name] = _biased(population, start)
+        self.spike_totals[name] += int(self.spikes[name].sum())
+
+    def _leak(self, neuron: Neuron, membrane: NDArray, fired: NDArray) -> NDArray:
+        decayed = self._decay(neuron.beta, membrane)
+        if neuron.reset == "subtract":
+            return np.where(fired, decayed - neuron.threshold, decayed)
+        if neuron.reset == "zero":
+            return np.where(fired, self.dtype(0), decayed)
+        return decayed
 
     def _decay(self, factor: NDArray, state: NDArray) -> NDArray:
         if self.network.quantized:
@@ -222,20 +240,18 @@ class _Machine:
         limit = 2 ** (population.membrane_bits - 1)
         return np.clip(state, -limit, limit - 1)
 
-    def _gather(
-        self, population: Population, total: NDArray, sample: NDArray, last: dict[str, NDArray]
-    ) -> NDArray:
-        total = total.copy()
-        if population.bias is not None:
-            total += population.bias
-        for projection in self.network.into(population.name):
-            if projection.source == self.network.input.name:
-                self._add_samples(total, projection, sample)
-                continue
-            spikes = (last if projection.delay else self.spikes)[projection.source]
-            self.operations += int(spikes.sum()) * projection.fan_out
-            self._add_spikes(total, projection, spikes)
-        return total
+    def _add(self, projection: Projection, sample: NDArray) -> None:
+        """Add a projection's current to its target's accumulator."""
+        total = self.accumulator[projection.target]
+        if projection.source == self.network.input.name:
+            self._add_samples(total, projection, sample)
+            return
+        spikes = self.spikes[projection.source]
+        self.operations += int(spikes.sum()) * projection.fan_out
+        if projection.blocks:
+            _add_block_spikes(total, projection, spikes)
+        else:
+            _add_listed_spikes(total, projection.weight, spikes)
 
     def _add_samples(self, total: NDArray, projection: Projection, sample: NDArray) -> None:
         if self.network.quantized:
@@ -247,11 +263,9 @@ class _Machine:
             for channel in range(weight.shape[1]):
                 total[:, rows] += weight[:, channel] * values[:, channel, None]
 
-    def _add_spikes(self, total: NDArray, projection: Projection, spikes: NDArray) -> None:
-        if projection.blocks:
-            _add_block_spikes(total, projection, spikes)
-        else:
-            _add_listed_spikes(total, projection.weight, spikes)
+
+def _biased(population: Population, state: NDArray) -> NDArray:
+    return state if population.bias is None else state + population.bias
 
 
 def _diagonal(projection: Projection, source: NDArray) -> Iterator[tuple[slice, NDArray, NDArray]]:
@@ -294,12 +308,14 @@ class _Recorder:
         self.membranes = empty(state, everyone) if "membranes" in record else {}
         synaptic = [p for p in everyone if isinstance(p.neuron, CuBaLIF)]
         self.synapses = empty(state, synaptic) if "membranes" in record else {}
+        self.accumulators = empty(state, everyone) if "membranes" in record else {}
 
     def keep(self, machine: _Machine, step: int) -> None:
         for kept, now in (
             (self.spikes, machine.spikes),
             (self.membranes, machine.membrane),
             (self.synapses, machine.synapse),
+            (self.accumulators, machine.accumulator),
         ):
             for name, array in kept.items():
                 array[:, step] = now[name]

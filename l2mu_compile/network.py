@@ -32,6 +32,7 @@ from l2mu_compile.values import Value, frozen_array
 STAGES = ("traced", "folded", "quantized", "planned")
 READOUT_RULES = ("spike_count", "last_membrane", "max_membrane", "mean_membrane")
 SENSOR_ARRAYS = ("scale", "offset", "unit", "center")
+NARROW_BITS = 14  # of membranes in int16, which leaves room for a step's currents
 CTYPE_BYTES = {"float": 4, "int32_t": 4, "int64_t": 8, "uint16_t": 2, "int16_t": 2}
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}\Z")
 
@@ -352,7 +353,7 @@ RESERVED = frozenset(
     noexcept not not_eq nullptr operator or or_eq private protected public register reinterpret_cast
     requires restrict return short signed sizeof static static_assert static_cast struct switch
     template this thread_local throw true try typedef typeid typename union unsigned using virtual
-    void volatile wchar_t while xor xor_eq l2mu_copy l2mu_count""".split()
+    void volatile wchar_t while xor xor_eq l2mu_count""".split()
 )
 
 

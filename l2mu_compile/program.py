@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l2mu_compile.buffers import keeps_last_spikes, reads_late
+from l2mu_compile.bounds import narrow
+from l2mu_compile.buffers import NARROW_MULTIPLE
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import LOWEST_F32
 from l2mu_compile.network import Buffer, Network, Population, Projection, identifier, spiking
-from l2mu_compile.neurons import CuBaLIF, parameter_names
+from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.saved import Member, saved_members
+from l2mu_compile.schedule import Turn, turns
 from l2mu_compile.stream import Stream
+from l2mu_compile.targets.layouts import weights_for
 from l2mu_compile.text import network_digest
 
 Field = tuple[str, str | int | None]
@@ -204,10 +208,11 @@ class _Lowering:
 
     def program(self) -> Program:
         network = self.network
-        self._keep_last_spikes()
-        for population in network.order():
-            self._update(population)
-        reset, score, classify = self._readout()
+        self.records_of = {p.name: self._neurons(p) for p in network.order()}
+        starts, score, classify = self._readout()
+        for turn in turns(network):
+            self._take(turn, score)
+        reset = (*self._biases(), *starts)
         saved = (LAYOUT, Place("state"), Place("bytes"))
         return Program(
             name=network.name,
@@ -224,7 +229,7 @@ class _Lowering:
             from_floats=self._from_floats(),
             from_counts=self._from_counts(),
             reset=reset,
-            step=(*self.calls, score),
+            step=tuple(self.calls),
             classify=classify,
             save=Call("l2mu_save_state", saved, "save"),
             restore=Call("l2mu_restore_state", (*saved, Place("size")), "restore"),
@@ -234,7 +239,7 @@ class _Lowering:
         self.calls.append(Call(f"l2mu_{kernel}", arguments, owner))
 
     def _constant(self, name: str, array: NDArray) -> Constant:
-        ctype = {"f": "float", "i1": "int8_t", "i4": "int32_t"}
+        ctype = {"f": "float", "i1": "int8_t", "i2": "int16_t", "i4": "int32_t"}
         kind = "f" if array.dtype.kind == "f" else array.dtype.str[1:]
         name = self._unused(name)
         self.data.append(Data(name, ctype[kind], np.ravel(array)))
@@ -249,12 +254,6 @@ class _Lowering:
         name = identifier(name, self.names)
         self.names.add(name)
         return name
-
-    def _keep_last_spikes(self) -> None:
-        for population in self.network.order():
-            if keeps_last_spikes(self.network, population):
-                name = population.name
-                self._call("copy_spikes", name, Place(f"{name}_last"), Place(f"{name}_spikes"))
 
     def _from_floats(self) -> Call | None:
         entry = self.network.input
@@ -271,64 +270,93 @@ class _Lowering:
         arguments += count_scale(entry.fraction)
         return Call("l2mu_quantize_counts", arguments, entry.name)
 
-    def _update(self, population: Population) -> None:
-        name, kernel, reset = population.name, population.kernel, population.neuron.reset
-        parameters = self._neurons(population)
-        membrane = Place(f"{name}_membrane")
-        if isinstance(population.neuron, CuBaLIF):
-            synapse = Place(f"{name}_synapse")
-            self._call(f"decay_synapse_{kernel}", name, parameters, synapse)
-            self._gather(population, synapse)
-            self._call(f"integrate_{reset}_{kernel}", name, parameters, membrane, synapse)
+    def _take(self, turn: Turn, score: Call) -> None:
+        population = turn.population
+        read = self.network.readout.population == population.name
+        for projection in turn.arriving:
+            self._add(projection)
+        if read and score.arguments[-1] == _accumulator(population):
+            self._show_membranes(population)
+            self.calls.append(score)
+            self._fire(population)
         else:
-            self._call(f"decay_{reset}_{kernel}", name, parameters, membrane)
-            self._gather(population, membrane)
-        if spiking(population):
-            self._call(f"fire_{kernel}", name, parameters, membrane, Place(f"{name}_spikes"))
-        elif self.network.quantized:
-            self._call(f"saturate_{kernel}", name, parameters, membrane)
+            self._fire(population)
+            self.calls += [score] if read else []
+        for projection in turn.leaving:
+            self._add(projection)
+
+    def _fire(self, population: Population) -> None:
+        """Fire, decay and reset; what stays is what the next step starts with."""
+        name = population.name
+        arguments = [self.records_of[name], Place(f"{name}_membrane")]
+        arguments += [Place(f"{name}_synapse")] * isinstance(population.neuron, CuBaLIF)
+        arguments += [Place(f"{name}_spikes")] * spiking(population)
+        self._call(f"{update(population)}_{population.kernel}", name, *arguments)
+
+    def _show_membranes(self, population: Population) -> None:
+        if self.network.quantized:
+            arguments = (self.records_of[population.name], _accumulator(population))
+            self._call("saturate_i32", population.name, *arguments)
+
+    def _biases(self) -> list[Call]:
+        """An accumulator starts with its bias."""
+        return [
+            Call(
+                f"l2mu_add_bias_{number(self.network, p)}",
+                (self.records_of[p.name], _accumulator(p)),
+                p.name,
+            )
+            for p in self.network.order()
+            if p.bias is not None
+        ]
 
     def _neurons(self, population: Population) -> Constant:
+        neuron, numbers = population.neuron, number(self.network, population)
+        values = {name: getattr(neuron, name, None) for name in ("alpha", "beta", "threshold")}
+        if not spiking(population):
+            values["threshold"] = None
+        values["bias"] = population.bias
+        if numbers == "i16":
+            values = _narrow_parameters(values, population.size)
         fields: list[Field] = []
-        neuron = population.neuron
-        for parameter in ("alpha", "beta", "threshold"):
-            values = getattr(neuron, parameter) if parameter in parameter_names(neuron) else None
-            fields.append((parameter, self._array(population.name, parameter, values)))
-            if values is not None:
-                fields.append((f"{parameter}_step", values.ndim))
-        fields.append(("bias", self._array(population.name, "bias", population.bias)))
+        for name, array in values.items():
+            fields.append((name, self._array(population.name, name, array)))
+            if array is not None and name in _STEPPED[numbers]:
+                fields.append((f"{name}_step", array.ndim))
         fields.append(("size", population.size))
-        if population.membrane_bits is not None:
-            limit = 2 ** (population.membrane_bits - 1)
+        if numbers == "i32":
+            limit = 2 ** ((population.membrane_bits or 1) - 1)
             fields += [("low", -limit), ("high", limit - 1)]
-        ctype = "l2mu_neurons_i32_t" if self.network.quantized else "l2mu_neurons_f32_t"
-        return self._record(f"{population.name}_neurons", ctype, fields)
+        return self._record(f"{population.name}_neurons", f"l2mu_neurons_{numbers}_t", fields)
 
     def _array(self, owner: str, name: str, values: NDArray | None) -> str | None:
         return None if values is None else self._constant(f"{owner}_{name}", values).name
 
-    def _gather(self, population: Population, accumulator: Place) -> None:
-        for projection in self.network.into(population.name):
-            for prefix, lowering in PROJECTION_KERNELS.items():
-                if projection.kernel and projection.kernel.startswith(prefix):
-                    lowering(self, projection, accumulator)
-                    break
-            else:
-                raise ModelError(f"{projection.name}: no such kernel: {projection.kernel!r}")
-
-    def _spikes(self, projection: Projection) -> Place:
-        late = reads_late(self.network, projection)
-        return Place(f"{projection.source}_last" if late else f"{projection.source}_spikes")
+    def _add(self, projection: Projection) -> None:
+        accumulator = _accumulator(self.network.population(projection.target))
+        for prefix, lowering in PROJECTION_KERNELS.items():
+            if projection.kernel and projection.kernel.startswith(prefix):
+                lowering(self, projection, accumulator)
+                return
+        raise ModelError(f"{projection.name}: no such kernel: {projection.kernel!r}")
 
     def _accumulate_dense(self, projection: Projection, accumulator: Place) -> None:
-        weights = self._constant(_weights(projection), projection.weight.T)
-        arguments = (accumulator, projection.shape[0], weights, self._spikes(projection))
-        self._call(str(projection.kernel), projection.name, *arguments)
+        targets, sources = projection.shape
+        name, kernel = _weights(projection), str(projection.kernel)
+        weights = self._constant(name, weights_for(kernel, projection.weight.T))
+        fields: list[Field] = [
+            ("weights", weights.name),
+            ("targets", targets),
+            ("sources", sources),
+        ]
+        numbers = "i8" if self.network.quantized else "f32"
+        synapses = self._record(f"{name}_synapses", f"l2mu_dense_{numbers}_t", fields)
+        self._call(kernel, projection.name, synapses, accumulator, _spikes(projection))
 
     def _accumulate_blocks(self, projection: Projection, accumulator: Place) -> None:
         rows, columns = projection.weight.shape[-2:]
         weights = self._constant(_weights(projection), np.swapaxes(projection.weight, -1, -2))
-        arguments = (accumulator, rows, columns, weights, self._spikes(projection))
+        arguments = (accumulator, rows, columns, weights, _spikes(projection))
         self._call(str(projection.kernel), projection.name, *arguments)
 
     def _input(self, projection: Projection, accumulator: Place) -> None:
@@ -378,6 +406,51 @@ PROJECTION_KERNELS: dict[str, Callable[[_Lowering, Projection, Place], None]] = 
     "accumulate_distinct": _Lowering._accumulate_blocks,
     "input": _Lowering._input,
 }
+
+
+_STEPPED = {"f32": ("alpha", "beta", "threshold"), "i16": ("beta",)}
+_STEPPED["i32"] = _STEPPED["f32"]
+
+
+def _narrow_parameters(values: dict[str, Any], size: int) -> dict[str, Any]:
+    """Those of a population with int16 accumulators: Q16 decays, and arrays filled up."""
+    filled = -(-size // NARROW_MULTIPLE) * NARROW_MULTIPLE
+
+    def fill(array: NDArray | None, dtype: type, value: int) -> NDArray | None:
+        if array is None or array.ndim == 0:
+            return None if array is None else array.astype(dtype)
+        padding = np.full(filled - size, value, dtype)
+        return np.concatenate([array.astype(dtype), padding])
+
+    return {
+        "beta": fill(values["beta"] * 2, np.int32, 0),
+        "threshold": fill(np.broadcast_to(values["threshold"], size), np.int16, 2**15 - 1),
+        "bias": fill(values["bias"], np.int16, 0),
+    }
+
+
+def _accumulator(population: Population) -> Place:
+    """What gathers a population's currents."""
+    synaptic = isinstance(population.neuron, CuBaLIF)
+    return Place(f"{population.name}_{'synapse' if synaptic else 'membrane'}")
+
+
+def _spikes(projection: Projection) -> Place:
+    return Place(f"{projection.source}_spikes")
+
+
+def update(population: Population) -> str:
+    """The operation that ends a population's turn: ``fire_subtract``, ``leak``, …"""
+    if isinstance(population.neuron, CuBaLIF):
+        return f"fire_synaptic_{population.neuron.reset}"
+    return f"fire_{population.neuron.reset}" if spiking(population) else "leak"
+
+
+def number(network: Network, population: Population) -> str:
+    """What a population's kernels compute with: ``f32``, or integers ``i32`` or ``i16``."""
+    if not network.quantized:
+        return "f32"
+    return "i16" if narrow(network, population) else "i32"
 
 
 def count_scale(fraction: int) -> tuple[int, int]:

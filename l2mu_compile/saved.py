@@ -3,7 +3,7 @@
 A saved state (`l2mu_save.c`) is little-endian on every processor::
 
     4 bytes  "L2MU"
-    4 bytes  version of this format, 1
+    4 bytes  version of this format, 2
     16 bytes the first digits of the network's digest
     members  the persistent arrays in the order of the struct
     4 bytes  CRC-32 (IEEE 802.3) of all before
@@ -16,7 +16,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from l2mu_compile.network import CTYPE_BYTES, Buffer, Network
+from l2mu_compile.bounds import largest_start, narrow
+from l2mu_compile.network import CTYPE_BYTES, Buffer, Network, Population
+from l2mu_compile.neurons import CuBaLIF
 
 HEADER_BYTES, CHECKSUM_BYTES = 24, 4
 
@@ -27,9 +29,13 @@ LARGEST_COUNT, LARGEST_SUM = 2**30, 2**62
 
 @dataclass(frozen=True)
 class Member:
-    """An array of the state: any ``floats``, ``integers`` from low to high, or a spike list."""
+    """``count`` elements of an array of the state: ``floats``, or ``integers`` from low to high.
+
+    What else is in the array is zero.
+    """
 
     buffer: Buffer
+    count: int
     kind: str
     low: int = 0
     high: int = 0
@@ -46,28 +52,39 @@ def saved_members(network: Network) -> tuple[Member, ...]:
 
 def saved_bytes(members: Sequence[Member]) -> int:
     """Bytes of a saved state."""
-    content = sum(m.buffer.count * CTYPE_BYTES[m.buffer.ctype] for m in members)
+    content = sum(m.count * CTYPE_BYTES[m.buffer.ctype] for m in members)
     return HEADER_BYTES + content + CHECKSUM_BYTES
 
 
 def _member(network: Network, buffer: Buffer) -> Member:
-    population, _, _ = buffer.name.rpartition("_")
-    if buffer.ctype == "float":
-        return Member(buffer, "floats")
-    if buffer.ctype == "uint16_t":
-        return Member(buffer, "spikes")
     if buffer.name == "score":
-        return Member(buffer, "integers", *_score_limits(network))
-    return Member(buffer, "integers", *_membrane_limits(network, population))
+        count, limits = network.classes, _score_limits(network)
+    else:
+        name, _, quantity = buffer.name.rpartition("_")
+        population = network.population(name)
+        count, limits = population.size, _limits(network, population, quantity)
+    if buffer.ctype == "float":
+        return Member(buffer, count, "floats")
+    return Member(buffer, count, "integers", *limits)
 
 
-def _membrane_limits(network: Network, population: str) -> tuple[int, int]:
-    limit = 2 ** ((network.population(population).membrane_bits or 1) - 1)
+def _limits(network: Network, population: Population, quantity: str) -> tuple[int, int]:
+    """Of an accumulator, or of the membranes that a CuBaLIF has beside it."""
+    if quantity == "membrane" and isinstance(population.neuron, CuBaLIF):
+        return _membrane_limits(population)
+    if narrow(network, population):
+        return -(2**15), 2**15 - 1  # their sums may wrap around
+    largest = largest_start(network, population)
+    return -largest, largest
+
+
+def _membrane_limits(population: Population) -> tuple[int, int]:
+    limit = 2 ** ((population.membrane_bits or 1) - 1)
     return -limit, limit - 1
 
 
 def _score_limits(network: Network) -> tuple[int, int]:
-    low, high = _membrane_limits(network, network.readout.population)
+    low, high = _membrane_limits(network.population(network.readout.population))
     return {
         "spike_count": (0, LARGEST_COUNT),
         "last_membrane": (low, high),

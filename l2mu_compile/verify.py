@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from l2mu_compile.bounds import largest_sum
 from l2mu_compile.buffers import needs
 from l2mu_compile.errors import ModelError
-from l2mu_compile.interpreter import SAMPLE_HIGH, SAMPLE_LOW
 from l2mu_compile.network import (
     CTYPE_BYTES,
     IDENTIFIER,
@@ -230,25 +230,9 @@ def _no_overflow(network: Network) -> Problems:
     if not network.quantized:
         return
     for population in network.populations:
-        bound = accumulator_bound(network, population)
+        bound = largest_sum(network, population)
         if bound >= 2**31:
             yield population.name, f"its input current may reach {bound}, beyond int32"
-
-
-def accumulator_bound(network: Network, population: Population) -> int:
-    """Largest magnitude any partial sum of an integer population's update can reach."""
-    total = np.zeros(population.size, dtype=np.int64)
-    for p in network.into(population.name):
-        rows = np.abs(p.dense().astype(np.int64)).sum(axis=1)
-        if p.source == network.input.name:
-            shift = np.int64(0) if p.shift is None else p.shift.astype(np.int64)
-            rows = rows * max(-SAMPLE_LOW, SAMPLE_HIGH) + (np.int64(1) << shift)
-        total += rows
-    if population.bias is not None:
-        total += np.abs(population.bias.astype(np.int64))
-    threshold = population.neuron.threshold if spiking(population) else np.int64(0)
-    membrane = 2 ** ((population.membrane_bits or 1) - 1)
-    return int((total + np.abs(threshold)).max()) + 2 * membrane
 
 
 def _kernels(network: Network) -> Problems:

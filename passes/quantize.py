@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from l2mu_compile.bounds import can_be_narrow
 from l2mu_compile.errors import ModelError, UsageError
-from l2mu_compile.network import Network, Population, Projection, spiking
+from l2mu_compile.network import NARROW_BITS, Network, Population, Projection, spiking
 from l2mu_compile.passbase import Context, Pass
 
 WEIGHT_LIMIT = 127
@@ -17,6 +18,9 @@ SAMPLE_LIMIT = 2**15 - 1
 # Σ|weight| of a neuron's input synapses, so that the sum over int16 samples fits int32 with room.
 ROW_LIMIT = 2**14
 MAX_SHIFT = 30
+# Narrow membranes go to four times the threshold at least, and thresholds have levels enough.
+NARROW_THRESHOLD = 2**11
+FINE_LEVELS = 2**8
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,9 @@ class Quantize(Pass):
     share a scale. Decays become Q15. Samples become int16 with the largest power-of-two scale that
     leaves ``headroom`` above the calibrated range (when there was no calibration, above
     ±``input_range`` in the model's units, whatever raw samples that is); their weights get a
-    further power of two per neuron, undone by a shift. Membranes saturate to ``membrane_bits``.
+    further power of two per neuron, undone by a shift. Membranes saturate to ``membrane_bits``;
+    with ``narrow``, those of LIF populations to NARROW_BITS, in int16, where what that takes costs
+    little precision: a smaller scale, so that no sum is beyond int16 and no threshold above 2^11.
     """
 
     name: ClassVar[str] = "quantize"
@@ -37,6 +43,7 @@ class Quantize(Pass):
     input_range: float = 16.0
     threshold_limit: int = 2**14
     membrane_bits: int = 28
+    narrow: bool = True
 
     def __post_init__(self) -> None:
         for option, low, high in (
@@ -57,7 +64,9 @@ class Quantize(Pass):
         if network.stage != "folded":
             raise ModelError("quantize needs a folded network: run fold-input before it")
         fraction = self._fraction(network, context)
-        scales = {p.name: self._scales(network, p, fraction) for p in network.populations}
+        bits, scales = {}, {}
+        for p in network.populations:
+            bits[p.name], scales[p.name] = self._width_and_scales(network, p, fraction)
         coarse = [p for p in network.populations if _threshold_levels(p, scales[p.name]) < 8]
         for p in coarse:
             levels = _threshold_levels(p, scales[p.name])
@@ -67,7 +76,9 @@ class Quantize(Pass):
             )
         return network.replace(
             input=replace(network.input, fraction=fraction),
-            populations=tuple(self._neurons(p, scales[p.name]) for p in network.populations),
+            populations=tuple(
+                self._neurons(p, scales[p.name], bits[p.name]) for p in network.populations
+            ),
             projections=tuple(
                 _input_synapses(p, scales[p.target], fraction)
                 if p.source == network.input.name
@@ -92,6 +103,20 @@ class Quantize(Pass):
             largest = max(abs(entry.low), abs(entry.high)) * self.headroom or 1.0
         return int(np.clip(np.floor(np.log2(SAMPLE_LIMIT / largest)), -16, 24))
 
+    def _width_and_scales(
+        self, network: Network, population: Population, fraction: int
+    ) -> tuple[int, NDArray]:
+        """Bits of membranes, and S_j of every neuron: narrow ones if they lose little precision."""
+        scale = self._scales(network, population, fraction)
+        if not (self.narrow and can_be_narrow(network, population)):
+            return self.membrane_bits, scale
+        threshold = np.broadcast_to(population.neuron.threshold, population.size)
+        limits = [scale, _narrow_limit(network, population, fraction), NARROW_THRESHOLD / threshold]
+        smaller = _tied(network, population, np.minimum.reduce(limits))
+        if ((smaller * 2 >= scale) | (smaller * threshold >= FINE_LEVELS)).all():
+            return min(NARROW_BITS, self.membrane_bits), smaller
+        return self.membrane_bits, scale
+
     def _scales(self, network: Network, population: Population, fraction: int) -> NDArray:
         """S_j of every neuron, float64 ``[n]``: the largest that every limit allows."""
         limits = [np.full(population.size, np.inf)]
@@ -110,7 +135,7 @@ class Quantize(Pass):
         scale[~np.isfinite(scale)] = 1.0
         return _tied(network, population, scale)
 
-    def _neurons(self, population: Population, scale: NDArray) -> Population:
+    def _neurons(self, population: Population, scale: NDArray, bits: int) -> Population:
         neuron = population.neuron
         changes: dict[str, Any] = {name: _q15(getattr(neuron, name)) for name in neuron.decays}
         if spiking(population):
@@ -121,10 +146,27 @@ class Quantize(Pass):
             population,
             neuron=replace(neuron, **changes),
             bias=None if bias is None else np.rint(bias * scale).astype(np.int32),
-            membrane_bits=self.membrane_bits,
+            membrane_bits=bits,
             low=None,
             high=None,
         )
+
+
+def _narrow_limit(network: Network, population: Population, fraction: int) -> NDArray:
+    """Largest scale per neuron, ``[n]``, that keeps every sum of a step within int16."""
+    most, rounding = np.zeros(population.size), 1.0
+    for p in network.into(population.name):
+        weight = p.dense().astype(np.float64)
+        if p.source == network.input.name:
+            most += np.abs(weight).sum(axis=1) * 2.0 ** (15 - fraction)
+        else:
+            most += np.maximum(
+                np.maximum(weight, 0).sum(axis=1), np.maximum(-weight, 0).sum(axis=1)
+            )
+            rounding += p.weight.shape[-1] / 2
+    if population.bias is not None:
+        most += np.abs(population.bias)
+    return _divide(2.0**15 - 2.0 ** (NARROW_BITS - 1) - rounding, most)
 
 
 def _q15(decay: NDArray) -> NDArray:

@@ -8,6 +8,7 @@ from typing import ClassVar, TypeVar
 from l2mu_compile.errors import UsageError
 from l2mu_compile.network import Network, Population, Projection
 from l2mu_compile.passbase import Context, Pass
+from l2mu_compile.program import number, update
 from l2mu_compile.targets.kernel_table import kernel_table
 
 Node = TypeVar("Node", Population, Projection)
@@ -29,17 +30,21 @@ class SelectKernels(Pass):
         if context.target is None:
             raise UsageError("select-kernels needs a target: give --target")
         sets = context.target.kernel_sets
-        state, weights = ("i32", "i8") if network.quantized else ("f32", "f32")
+        numbers = {p.name: number(network, p) for p in network.populations}
 
-        def kernel_of(p: Projection) -> str:
+        def of_projection(p: Projection) -> str:
+            weights = f"i8_{numbers[p.target]}" if network.quantized else "f32"
             if p.source == network.input.name:
                 return _first("input", weights, sets)
             structure = "dense" if not p.blocks else "shared" if p.shared else "distinct"
             return _first(f"accumulate_{structure}", weights, sets)
 
-        neurons = _first("decay_none", state, sets).removeprefix("decay_none_")
-        return network.map_projections(lambda p: _with_kernel(p, kernel_of(p))).map_populations(
-            lambda p: _with_kernel(p, neurons)
+        def of_population(p: Population) -> str:
+            operation = update(p)
+            return _first(operation, numbers[p.name], sets).removeprefix(f"{operation}_")
+
+        return network.map_projections(lambda p: _with_kernel(p, of_projection(p))).map_populations(
+            lambda p: _with_kernel(p, of_population(p))
         )
 
 

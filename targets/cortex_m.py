@@ -40,6 +40,7 @@ def _cortex_m(
     memory: Memory,
     machine: str,
     emulated: str | None = None,
+    kernel_sets: tuple[str, ...] = ("dsp", "ref"),
 ) -> Target:
     """A core: zig's name for it, and the processors that unicorn and QEMU emulate it with."""
     hard = "+" in cpu
@@ -50,6 +51,7 @@ def _cortex_m(
         triple=f"thumb-freestanding-{'eabihf' if hard else 'eabi'}",
         cpu=cpu,
         pointer_bytes=4,
+        kernel_sets=kernel_sets,
         artifacts=("lib", "firmware", "cmake", "arduino", "zephyr", "cmsis-pack"),
         emulator=_emulator(f"UC_CPU_ARM_{emulated}") if emulated else None,
         qemu=Qemu("qemu-system-arm", ("-M", machine), CLOCK_HZ[machine]),
@@ -84,9 +86,10 @@ CORTEX_M0PLUS = _cortex_m(
     MPS2,
     "mps2-an385",
     "CORTEX_M0",
+    ("ref",),
 )
 CORTEX_M3 = _cortex_m(
-    "cortex-m3", "Arm Cortex-M3 (ARMv7-M)", "cortex_m3", MPS2, "mps2-an385", "CORTEX_M3"
+    "cortex-m3", "Arm Cortex-M3 (ARMv7-M)", "cortex_m3", MPS2, "mps2-an385", "CORTEX_M3", ("ref",)
 )
 CORTEX_M4 = _cortex_m(
     "cortex-m4",

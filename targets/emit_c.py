@@ -182,7 +182,7 @@ def _entries(program: Program, printer: _CallPrinter) -> list[dict[str, Any]]:
 def _member_view(member: Member) -> dict[str, Any]:
     return {
         "name": member.buffer.name,
-        "count": member.buffer.count,
+        "count": member.count,
         "bytes": CTYPE_BYTES[member.buffer.ctype],
         "kind": f"L2MU_{member.kind.upper()}",
         "low": number(member.low, "int64_t"),

@@ -201,7 +201,7 @@ def _gather(
 ) -> Any:
     if population.bias is not None:
         total = total + number.scalar(population.bias[j])
-    for p in network.into(population.name):
+    for p in _as_they_arrive(network, population):
         if p.source == network.input.name:
             total = number.add_samples(total, p, j, sample)
             continue
@@ -210,6 +210,14 @@ def _gather(
             if spikes[i] and weight is not None:
                 total = total + number.scalar(weight)
     return total
+
+
+def _as_they_arrive(network: Network, population: Population) -> list[Projection]:
+    """Last step's spikes first, each once both its ends had fired; the others in network order."""
+    turn = [p.name for p in network.order()].index
+    late = [p for p in network.into(population.name) if p.delay]
+    late.sort(key=lambda p: max(turn(p.source), turn(p.target)))
+    return late + [p for p in network.into(population.name) if not p.delay]
 
 
 def _scores(network: Network, trace: Trace, number: Any) -> list[Any]:

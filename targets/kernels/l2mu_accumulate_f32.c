@@ -7,13 +7,12 @@ static void add_row(float *v, const float *row, size_t size)
     }
 }
 
-void l2mu_accumulate_dense_f32(float *v, uint16_t targets, const float *weights,
-                               const uint16_t *spikes)
+void l2mu_accumulate_dense_f32(const l2mu_dense_f32_t *p, float *v, const uint16_t *spikes)
 {
     const uint16_t *spike = spikes + 1;
     const uint16_t *end = spike + spikes[0];
     for (; spike != end; ++spike) {
-        add_row(v, weights + ((size_t)*spike * targets), targets);
+        add_row(v, p->weights + ((size_t)*spike * p->targets), p->targets);
     }
 }
 

@@ -24,6 +24,12 @@ static inline int32_t l2mu_decay(int32_t factor, int32_t state)
     return (int32_t)l2mu_floor_shift((int64_t)factor * state, 15U);
 }
 
+/* Q16 product rounded down, of a factor in [0, 65536] and a state of 15 bits. */
+static inline int32_t l2mu_decay_narrow(int32_t factor, int32_t state)
+{
+    return (int32_t)l2mu_floor_shift(factor * state, 16U);
+}
+
 static inline int32_t l2mu_clip(int32_t value, int32_t low, int32_t high)
 {
     return (value < low) ? low : ((value > high) ? high : value);

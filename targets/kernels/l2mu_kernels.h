@@ -3,7 +3,7 @@
  * Every function works on arrays the caller owns, allocates nothing and keeps nothing. These portable
  * versions define what each kernel computes; they equal the compiler's interpreter bit for bit.
  *
- * Words: v membrane potentials, syn synaptic currents, one element per neuron. A spike list is
+ * Words: v membranes, syn synaptic currents, one element per neuron. A spike list is
  * uint16_t[1 + n]: the number of spikes, then the indices of the neurons that spiked, ascending.
  * Integer decays are Q15 (32768 is 1.0); their product is rounded down.
  */
@@ -54,6 +54,33 @@ typedef struct {
     uint8_t threshold_step;
 } l2mu_neurons_i32_t;
 
+/* Accumulators of int16: sums wrap around, no complete one is beyond int16, and membranes saturate to
+ * L2MU_NARROW_BITS. All arrays are aligned to 4 bytes and filled up to a multiple of 8: membranes,
+ * decays and biases with 0, thresholds with 32767. */
+#define L2MU_NARROW_BITS 14
+
+typedef struct {
+    const int32_t *beta;      /* Q16 in [0, 65536] */
+    const int16_t *threshold; /* greater than 0, one per neuron */
+    const int16_t *bias;
+    uint16_t size;
+    uint8_t beta_step;
+} l2mu_neurons_i16_t;
+
+/* Synapses from every one of `sources` neurons to every one of `targets`: weights [source][target], or
+ * as the kernel wants them. */
+typedef struct {
+    const float *weights;
+    uint16_t targets;
+    uint16_t sources;
+} l2mu_dense_f32_t;
+
+typedef struct {
+    const int8_t *weights;
+    uint16_t targets;
+    uint16_t sources;
+} l2mu_dense_i8_t;
+
 /* Synapses from sample channels: `blocks` blocks of [rows, columns] along the diagonal of the weight
  * matrix, each target's weights contiguous. Consecutive blocks are `block_step` weights apart (0: they
  * are one and the same). */
@@ -75,57 +102,87 @@ typedef struct {
     uint8_t shift_step;
 } l2mu_input_i8_t;
 
-/* Decay the membrane, subtract what last step's spikes owe, add the bias. After this v is the
- * accumulator that arriving currents are added to.
- *   subtract: v = beta * v - threshold where v > threshold, else beta * v; then + bias
- *   zero:     v = 0 where v > threshold, else beta * v; then + bias
+/* Every population has an accumulator v, one element per neuron: between steps its membranes, decayed
+ * and reset, with what the last step's spikes add; during a step it gathers the currents that arrive.
+ * (The integer versions saturate it, and every membrane and synapse, to [low, high].) */
+
+/* v += bias. */
+void l2mu_add_bias_f32(const l2mu_neurons_f32_t *p, float *v);
+void l2mu_add_bias_i32(const l2mu_neurons_i32_t *p, int32_t *v);
+void l2mu_add_bias_i16(const l2mu_neurons_i16_t *p, int16_t *v);
+
+/* LIF, once all currents are in v: list the neurons with v > threshold, then
+ *   subtract: v = beta * v - threshold where they are listed, else beta * v; then + bias
+ *   zero:     v = 0 where they are listed, else beta * v; then + bias
  *   none:     v = beta * v + bias */
-void l2mu_decay_subtract_f32(const l2mu_neurons_f32_t *p, float *v);
-void l2mu_decay_zero_f32(const l2mu_neurons_f32_t *p, float *v);
-void l2mu_decay_none_f32(const l2mu_neurons_f32_t *p, float *v);
-void l2mu_decay_subtract_i32(const l2mu_neurons_i32_t *p, int32_t *v);
-void l2mu_decay_zero_i32(const l2mu_neurons_i32_t *p, int32_t *v);
-void l2mu_decay_none_i32(const l2mu_neurons_i32_t *p, int32_t *v);
+void l2mu_fire_subtract_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
+void l2mu_fire_zero_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
+void l2mu_fire_none_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
+void l2mu_fire_subtract_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_zero_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_none_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_subtract_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
+void l2mu_fire_zero_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
+void l2mu_fire_none_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
+void l2mu_fire_subtract_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
+void l2mu_fire_zero_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
+void l2mu_fire_none_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
 
-/* CuBaLIF: syn = alpha * syn + bias; after this syn is the accumulator. */
-void l2mu_decay_synapse_f32(const l2mu_neurons_f32_t *p, float *syn);
-void l2mu_decay_synapse_i32(const l2mu_neurons_i32_t *p, int32_t *syn);
-
-/* CuBaLIF, once all currents are in syn (the integer versions saturate syn first).
+/* CuBaLIF, once all currents are in syn, its accumulator:
  *   subtract: v = beta * v - threshold where v > threshold, else beta * v; then + syn
  *   zero:     v = 0 where v > threshold, else beta * v; then + syn
  *   clamp:    v = 0 where v > threshold, else beta * v + syn
- *   none:     v = beta * v + syn */
-void l2mu_integrate_subtract_f32(const l2mu_neurons_f32_t *p, float *v, const float *syn);
-void l2mu_integrate_zero_f32(const l2mu_neurons_f32_t *p, float *v, const float *syn);
-void l2mu_integrate_clamp_f32(const l2mu_neurons_f32_t *p, float *v, const float *syn);
-void l2mu_integrate_none_f32(const l2mu_neurons_f32_t *p, float *v, const float *syn);
-void l2mu_integrate_subtract_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn);
-void l2mu_integrate_zero_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn);
-void l2mu_integrate_clamp_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn);
-void l2mu_integrate_none_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn);
+ *   none:     v = beta * v + syn
+ * then list the neurons with v > threshold; then syn = alpha * syn + bias. */
+void l2mu_fire_synaptic_subtract_f32(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                     uint16_t *spikes);
+void l2mu_fire_synaptic_zero_f32(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                 uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_f32(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                  uint16_t *spikes);
+void l2mu_fire_synaptic_none_f32(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                 uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                     uint16_t *spikes);
+void l2mu_fire_synaptic_zero_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                 uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                  uint16_t *spikes);
+void l2mu_fire_synaptic_none_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                 uint16_t *spikes);
+
+/* A leaky integrator, once all currents are in v: v = beta * v + bias. */
+void l2mu_leak_f32(const l2mu_neurons_f32_t *p, float *v);
+void l2mu_leak_i32(const l2mu_neurons_i32_t *p, int32_t *v);
+
+/* Make membranes of accumulators, to read them before they decay. */
+void l2mu_saturate_i32(const l2mu_neurons_i32_t *p, int32_t *v);
 
 /* Add, for each spike in the list and in its order, the weights of its synapses to the targets' v.
- *   dense:    weights [source][targets]
  *   shared:   one block, [columns][rows], serves every `columns` sources and `rows` targets in turn
  *   distinct: blocks along the diagonal, [source][rows] */
-void l2mu_accumulate_dense_f32(float *v, uint16_t targets, const float *weights,
-                               const uint16_t *spikes);
+void l2mu_accumulate_dense_f32(const l2mu_dense_f32_t *p, float *v, const uint16_t *spikes);
 void l2mu_accumulate_shared_f32(float *v, uint16_t rows, uint16_t columns, const float *weights,
                                 const uint16_t *spikes);
 void l2mu_accumulate_distinct_f32(float *v, uint16_t rows, uint16_t columns, const float *weights,
                                   const uint16_t *spikes);
-void l2mu_accumulate_dense_i8(int32_t *v, uint16_t targets, const int8_t *weights,
-                              const uint16_t *spikes);
-void l2mu_accumulate_shared_i8(int32_t *v, uint16_t rows, uint16_t columns, const int8_t *weights,
+void l2mu_accumulate_dense_i8_i32(const l2mu_dense_i8_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_shared_i8_i32(int32_t *v, uint16_t rows, uint16_t columns, const int8_t *weights,
                                const uint16_t *spikes);
-void l2mu_accumulate_distinct_i8(int32_t *v, uint16_t rows, uint16_t columns,
+void l2mu_accumulate_distinct_i8_i32(int32_t *v, uint16_t rows, uint16_t columns,
+                                 const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_dense_i8_i16(const l2mu_dense_i8_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i8_i16_dsp(const l2mu_dense_i8_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_shared_i8_i16(int16_t *v, uint16_t rows, uint16_t columns, const int8_t *weights,
+                               const uint16_t *spikes);
+void l2mu_accumulate_distinct_i8_i16(int16_t *v, uint16_t rows, uint16_t columns,
                                  const int8_t *weights, const uint16_t *spikes);
 
 /* Add the currents of a sample. float: v += weight * sample, channel after channel.
  * int8: v += (sum of weight * sample + half) >> shift, half = 1 << (shift - 1), or 0 for shift 0. */
 void l2mu_input_f32(const l2mu_input_f32_t *p, float *v, const float *sample);
-void l2mu_input_i8(const l2mu_input_i8_t *p, int32_t *v, const int16_t *sample);
+void l2mu_input_i8_i32(const l2mu_input_i8_t *p, int32_t *v, const int16_t *sample);
+void l2mu_input_i8_i16(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);
 
 /* quantized = floor(sample * scale + 0.5) in float, clipped to int16; NaN becomes 0. */
 void l2mu_quantize_sample(int16_t *quantized, uint16_t channels, const float *sample, float scale);
@@ -136,16 +193,6 @@ void l2mu_quantize_sample(int16_t *quantized, uint16_t channels, const float *sa
 void l2mu_convert_counts(float *sample, uint16_t channels, const int16_t *counts);
 void l2mu_quantize_counts(int16_t *quantized, uint16_t channels, const int16_t *counts,
                           int32_t scale, uint16_t shift);
-
-/* List the neurons with v > threshold. The integer version saturates v first. */
-void l2mu_fire_f32(const l2mu_neurons_f32_t *p, const float *v, uint16_t *spikes);
-void l2mu_fire_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
-
-/* Saturate v to [low, high]: the integer leaky integrator's last operation of a step. */
-void l2mu_saturate_i32(const l2mu_neurons_i32_t *p, int32_t *v);
-
-/* Copy a spike list. */
-void l2mu_copy_spikes(uint16_t *to, const uint16_t *from);
 
 /* Scores of a window, updated after every step. */
 void l2mu_count_spikes(int32_t *score, const uint16_t *spikes);
@@ -166,9 +213,8 @@ int l2mu_argmax_i64(const int64_t *score, uint16_t classes);
 /* A member of a state that is kept when it is saved: `count` elements of `bytes` bytes (2, 4 or 8), and
  * what they can be. */
 typedef enum {
-    L2MU_FLOATS,   /* anything */
-    L2MU_INTEGERS, /* signed, from low to high */
-    L2MU_SPIKES    /* a spike list of count - 1 neurons */
+    L2MU_FLOATS,  /* anything */
+    L2MU_INTEGERS /* signed, from low to high */
 } l2mu_kind_t;
 
 typedef struct {
@@ -184,6 +230,7 @@ typedef struct {
     const l2mu_member_t *member;
     size_t members;
     const char *digest; /* of the network, at least 16 characters */
+    size_t state_bytes;
 } l2mu_layout_t;
 
 /* Why a state is not restored. */
@@ -196,9 +243,9 @@ enum {
 };
 
 /* Save a state: 24 bytes that say what it is, the members' elements, little-endian, and a CRC-32.
- * Restore one: 0, or the reason why not, which leaves the state as it was. Whatever the bytes are, a
- * restored state is one that kernels can work on: no spike list leads outside an array, and no sum of
- * integers overflows. */
+ * Restore one: 0, or the reason why not, which leaves the state as it was. What is no member becomes
+ * zero. Whatever the bytes are, a restored state is one that kernels can work on: no sum of integers
+ * overflows. */
 void l2mu_save_state(const l2mu_layout_t *layout, const void *state, uint8_t *bytes);
 int l2mu_restore_state(const l2mu_layout_t *layout, void *state, const uint8_t *bytes, size_t size);
 

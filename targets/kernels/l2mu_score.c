@@ -1,12 +1,5 @@
 #include "l2mu_kernels.h"
 
-void l2mu_copy_spikes(uint16_t *to, const uint16_t *from)
-{
-    for (size_t k = 0; k <= from[0]; ++k) {
-        to[k] = from[k];
-    }
-}
-
 void l2mu_count_spikes(int32_t *score, const uint16_t *spikes)
 {
     for (size_t k = 1; k <= spikes[0]; ++k) {

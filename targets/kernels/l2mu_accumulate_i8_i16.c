@@ -1,23 +1,22 @@
 #include "l2mu_kernels.h"
 
-static void add_row(int32_t *v, const int8_t *row, size_t size)
+static void add_row(int16_t *v, const int8_t *row, size_t size)
 {
     for (size_t j = 0; j < size; ++j) {
-        v[j] += row[j];
+        v[j] = (int16_t)(v[j] + row[j]);
     }
 }
 
-void l2mu_accumulate_dense_i8(int32_t *v, uint16_t targets, const int8_t *weights,
-                               const uint16_t *spikes)
+void l2mu_accumulate_dense_i8_i16(const l2mu_dense_i8_t *p, int16_t *v, const uint16_t *spikes)
 {
     const uint16_t *spike = spikes + 1;
     const uint16_t *end = spike + spikes[0];
     for (; spike != end; ++spike) {
-        add_row(v, weights + ((size_t)*spike * targets), targets);
+        add_row(v, p->weights + ((size_t)*spike * p->targets), p->targets);
     }
 }
 
-void l2mu_accumulate_shared_i8(int32_t *v, uint16_t rows, uint16_t columns, const int8_t *weights,
+void l2mu_accumulate_shared_i8_i16(int16_t *v, uint16_t rows, uint16_t columns, const int8_t *weights,
                                 const uint16_t *spikes)
 {
     const uint16_t *spike = spikes + 1;
@@ -29,7 +28,7 @@ void l2mu_accumulate_shared_i8(int32_t *v, uint16_t rows, uint16_t columns, cons
     }
 }
 
-void l2mu_accumulate_distinct_i8(int32_t *v, uint16_t rows, uint16_t columns, const int8_t *weights,
+void l2mu_accumulate_distinct_i8_i16(int16_t *v, uint16_t rows, uint16_t columns, const int8_t *weights,
                                   const uint16_t *spikes)
 {
     const uint16_t *spike = spikes + 1;

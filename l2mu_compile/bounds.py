@@ -1,0 +1,97 @@
+"""How far sums can go, whatever spikes and samples are: integer arithmetic is proved with these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l2mu_compile.network import NARROW_BITS, Network, Population, Projection, spiking
+from l2mu_compile.neurons import LIF
+from l2mu_compile.schedule import arriving, delayed
+
+SAMPLE_LOW, SAMPLE_HIGH = -(2**15), 2**15 - 1
+
+
+def can_be_narrow(network: Network, population: Population) -> bool:
+    """Whether there are kernels with int16 accumulators for such a population."""
+    read = network.readout.population == population.name
+    return isinstance(population.neuron, LIF) and not (
+        read and network.readout.rule != "spike_count"
+    )
+
+
+def narrow(network: Network, population: Population) -> bool:
+    """Whether int16 holds the population's accumulator: kernels for that saturate membranes to
+    NARROW_BITS and let partial sums wrap around, and no complete sum may be beyond int16."""
+    if population.membrane_bits != NARROW_BITS or not can_be_narrow(network, population):
+        return False
+    low, high = accumulator_range(network, population)
+    return low >= -(2**15) and high < 2**15
+
+
+def accumulator_range(network: Network, population: Population) -> tuple[int, int]:
+    """Least and greatest an integer population's accumulator can be when its turn comes."""
+    low, high = start_range(network, population)
+    more_low, more_high = _current_range(network, arriving(network, population))
+    return int((low + more_low).min()), int((high + more_high).max())
+
+
+def start_range(network: Network, population: Population) -> tuple[NDArray, NDArray]:
+    """Least and greatest, int64 ``[n]``, that an accumulator can be between two steps."""
+    limit = 2 ** ((population.membrane_bits or 1) - 1)
+    low, high = _current_range(network, delayed(network, population))
+    bias = np.int64(0) if population.bias is None else population.bias.astype(np.int64)
+    # A membrane above its threshold does not fall below minus the threshold when it is reset.
+    reset = population.neuron.threshold if spiking(population) else 0
+    return low + bias - np.maximum(limit, reset), high + bias + limit
+
+
+def largest_sum(network: Network, population: Population) -> int:
+    """Largest magnitude any partial sum of an integer population's update can reach, with currents
+    in any order and from any state between two steps."""
+    early = _magnitudes(network, delayed(network, population)).max()
+    late = _magnitudes(network, arriving(network, population)).max()
+    return int(early + late) + _start(population) + 2 ** ((population.membrane_bits or 1) - 1)
+
+
+def largest_start(network: Network, population: Population) -> int:
+    """Largest magnitude of an integer population's accumulator between two steps."""
+    early = _magnitudes(network, delayed(network, population)).max()
+    return int(early) + _start(population)
+
+
+def _start(population: Population) -> int:
+    bias = 0 if population.bias is None else int(np.abs(population.bias.astype(np.int64)).max())
+    reset = int(np.max(population.neuron.threshold)) if spiking(population) else 0
+    return 2 ** ((population.membrane_bits or 1) - 1) + reset + bias
+
+
+def _current_range(network: Network, projections: Sequence[Projection]) -> tuple[NDArray, NDArray]:
+    low = high = np.int64(0)
+    for p in projections:
+        weight = p.dense().astype(np.int64)
+        positive, negative = np.maximum(weight, 0).sum(axis=1), np.minimum(weight, 0).sum(axis=1)
+        if p.source == network.input.name:
+            least = positive * SAMPLE_LOW + negative * SAMPLE_HIGH
+            greatest = positive * SAMPLE_HIGH + negative * SAMPLE_LOW
+            negative, positive = _shifted(least, p), _shifted(greatest, p)
+        low, high = low + negative, high + positive
+    return low, high
+
+
+def _shifted(total: NDArray, p: Projection) -> NDArray:
+    shift = np.int64(0) if p.shift is None else p.shift.astype(np.int64)
+    return (total + ((np.int64(1) << shift) >> 1)) >> shift
+
+
+def _magnitudes(network: Network, projections: Sequence[Projection]) -> NDArray:
+    total = np.zeros(1, dtype=np.int64)
+    for p in projections:
+        rows = np.abs(p.dense().astype(np.int64)).sum(axis=1)
+        if p.source == network.input.name:
+            shift = np.int64(0) if p.shift is None else p.shift.astype(np.int64)
+            rows = rows * max(-SAMPLE_LOW, SAMPLE_HIGH) + (np.int64(1) << shift)
+        total = total + rows
+    return total

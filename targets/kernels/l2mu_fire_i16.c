@@ -1,0 +1,76 @@
+#include "l2mu_arith.h"
+#include "l2mu_kernels.h"
+
+#define HIGH ((1 << (L2MU_NARROW_BITS - 1)) - 1)
+#define LOW (-HIGH - 1)
+
+void l2mu_add_bias_i16(const l2mu_neurons_i16_t *p, int16_t *v)
+{
+    if (p->bias != NULL) {
+        for (size_t j = 0; j < p->size; ++j) {
+            v[j] = (int16_t)(v[j] + p->bias[j]);
+        }
+    }
+}
+
+void l2mu_fire_subtract_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
+{
+    const int32_t *beta = p->beta;
+    const int16_t *threshold = p->threshold;
+    uint16_t *next = spikes + 1;
+    for (size_t j = 0; j < p->size; ++j) {
+        const int32_t membrane = l2mu_clip(v[j], LOW, HIGH);
+        int32_t decayed = l2mu_decay_narrow(*beta, membrane);
+        if (membrane > *threshold) {
+            decayed -= *threshold;
+            *next = (uint16_t)j;
+            ++next;
+        }
+        v[j] = (int16_t)decayed;
+        beta += p->beta_step;
+        ++threshold;
+    }
+    spikes[0] = (uint16_t)(next - spikes - 1);
+    l2mu_add_bias_i16(p, v);
+}
+
+void l2mu_fire_zero_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
+{
+    const int32_t *beta = p->beta;
+    const int16_t *threshold = p->threshold;
+    uint16_t *next = spikes + 1;
+    for (size_t j = 0; j < p->size; ++j) {
+        const int32_t membrane = l2mu_clip(v[j], LOW, HIGH);
+        int32_t decayed = l2mu_decay_narrow(*beta, membrane);
+        if (membrane > *threshold) {
+            decayed = 0;
+            *next = (uint16_t)j;
+            ++next;
+        }
+        v[j] = (int16_t)decayed;
+        beta += p->beta_step;
+        ++threshold;
+    }
+    spikes[0] = (uint16_t)(next - spikes - 1);
+    l2mu_add_bias_i16(p, v);
+}
+
+void l2mu_fire_none_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
+{
+    const int32_t *beta = p->beta;
+    const int16_t *threshold = p->threshold;
+    uint16_t *next = spikes + 1;
+    for (size_t j = 0; j < p->size; ++j) {
+        const int32_t membrane = l2mu_clip(v[j], LOW, HIGH);
+        const int32_t decayed = l2mu_decay_narrow(*beta, membrane);
+        if (membrane > *threshold) {
+            *next = (uint16_t)j;
+            ++next;
+        }
+        v[j] = (int16_t)decayed;
+        beta += p->beta_step;
+        ++threshold;
+    }
+    spikes[0] = (uint16_t)(next - spikes - 1);
+    l2mu_add_bias_i16(p, v);
+}

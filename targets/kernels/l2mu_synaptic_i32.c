@@ -1,0 +1,106 @@
+#include "l2mu_arith.h"
+#include "l2mu_kernels.h"
+
+void l2mu_fire_synaptic_subtract_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                     uint16_t *spikes)
+{
+    const int32_t *alpha = p->alpha;
+    const int32_t *beta = p->beta;
+    const int32_t *threshold = p->threshold;
+    uint16_t *next = spikes + 1;
+    for (size_t j = 0; j < p->size; ++j) {
+        const int32_t current = l2mu_clip(syn[j], p->low, p->high);
+        int32_t membrane = l2mu_decay(*beta, v[j]);
+        if (v[j] > *threshold) {
+            membrane -= *threshold;
+        }
+        membrane = l2mu_clip(membrane + current, p->low, p->high);
+        if (membrane > *threshold) {
+            *next = (uint16_t)j;
+            ++next;
+        }
+        v[j] = membrane;
+        syn[j] = l2mu_decay(*alpha, current);
+        alpha += p->alpha_step;
+        beta += p->beta_step;
+        threshold += p->threshold_step;
+    }
+    spikes[0] = (uint16_t)(next - spikes - 1);
+    l2mu_add_bias_i32(p, syn);
+}
+
+void l2mu_fire_synaptic_zero_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                 uint16_t *spikes)
+{
+    const int32_t *alpha = p->alpha;
+    const int32_t *beta = p->beta;
+    const int32_t *threshold = p->threshold;
+    uint16_t *next = spikes + 1;
+    for (size_t j = 0; j < p->size; ++j) {
+        const int32_t current = l2mu_clip(syn[j], p->low, p->high);
+        int32_t membrane = (v[j] > *threshold) ? 0 : l2mu_decay(*beta, v[j]);
+        membrane = l2mu_clip(membrane + current, p->low, p->high);
+        if (membrane > *threshold) {
+            *next = (uint16_t)j;
+            ++next;
+        }
+        v[j] = membrane;
+        syn[j] = l2mu_decay(*alpha, current);
+        alpha += p->alpha_step;
+        beta += p->beta_step;
+        threshold += p->threshold_step;
+    }
+    spikes[0] = (uint16_t)(next - spikes - 1);
+    l2mu_add_bias_i32(p, syn);
+}
+
+void l2mu_fire_synaptic_clamp_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                  uint16_t *spikes)
+{
+    const int32_t *alpha = p->alpha;
+    const int32_t *beta = p->beta;
+    const int32_t *threshold = p->threshold;
+    uint16_t *next = spikes + 1;
+    for (size_t j = 0; j < p->size; ++j) {
+        const int32_t current = l2mu_clip(syn[j], p->low, p->high);
+        int32_t membrane = 0;
+        if (!(v[j] > *threshold)) {
+            membrane = l2mu_clip(l2mu_decay(*beta, v[j]) + current, p->low, p->high);
+        }
+        if (membrane > *threshold) {
+            *next = (uint16_t)j;
+            ++next;
+        }
+        v[j] = membrane;
+        syn[j] = l2mu_decay(*alpha, current);
+        alpha += p->alpha_step;
+        beta += p->beta_step;
+        threshold += p->threshold_step;
+    }
+    spikes[0] = (uint16_t)(next - spikes - 1);
+    l2mu_add_bias_i32(p, syn);
+}
+
+void l2mu_fire_synaptic_none_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                 uint16_t *spikes)
+{
+    const int32_t *alpha = p->alpha;
+    const int32_t *beta = p->beta;
+    const int32_t *threshold = p->threshold;
+    uint16_t *next = spikes + 1;
+    for (size_t j = 0; j < p->size; ++j) {
+        const int32_t current = l2mu_clip(syn[j], p->low, p->high);
+        const int32_t membrane = l2mu_clip(l2mu_decay(*beta, v[j]) + current, p->low, p->high);
+        if (membrane > *threshold) {
+            *next = (uint16_t)j;
+            ++next;
+        }
+        v[j] = membrane;
+        syn[j] = l2mu_decay(*alpha, current);
+        alpha += p->alpha_step;
+        beta += p->beta_step;
+        threshold += p->threshold_step;
+    }
+    spikes[0] = (uint16_t)(next - spikes - 1);
+    l2mu_add_bias_i32(p, syn);
+}

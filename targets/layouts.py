@@ -1,0 +1,37 @@
+"""The order in which a kernel reads its weights, by the kernel set that its name ends in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def weights_for(kernel: str, weights: NDArray) -> NDArray:
+    """``weights`` ``[sources, targets]`` of a dense projection as ``kernel`` reads them, flat."""
+    layout = LAYOUTS.get(kernel.rpartition("_")[2])
+    return weights.ravel() if layout is None else layout(weights)
+
+
+def _dsp(weights: NDArray) -> NDArray:
+    """Tiles of 16, 8 and 4 targets, each ``[sources, targets]``, filled up with zeros; in every
+    four the middle two are swapped, so that pairs of every other byte are neighbours."""
+    sources, targets = weights.shape
+    filled = np.zeros((sources, -(-targets // 4) * 4), weights.dtype)
+    filled[:, :targets] = weights
+    swapped = filled.reshape(sources, -1, 4)[:, :, [0, 2, 1, 3]].reshape(filled.shape)
+    return np.concatenate([tile.ravel() for tile in _tiles(swapped, (16, 8, 4))])
+
+
+def _tiles(weights: NDArray, widths: tuple[int, ...]) -> list[NDArray]:
+    """Columns cut into as many tiles of the first width as there are, then of the next."""
+    found, start = [], 0
+    for width in widths:
+        while weights.shape[1] - start >= width:
+            found.append(weights[:, start : start + width])
+            start += width
+    return found
+
+
+LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {"dsp": _dsp}
