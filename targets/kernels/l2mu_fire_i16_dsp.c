@@ -7,134 +7,141 @@
 #error "this file is for processors with the DSP extension"
 #endif
 
-#define SIGNS 0x80008000U
-#define GROUP 4U /* registers, of eight neurons, that are tested for spikes together */
+#define TEXT_OF(x) #x
+#define TEXT(x) TEXT_OF(x)
 
-typedef enum {
-    SUBTRACT,
-    ZERO,
-    NONE
-} reset_t;
+/* Assembly of one loop, eight neurons at a time. Registers: r0 membranes, r1 thresholds, r2 decays, r3
+ * the end of r0; r4 to r7 eight membranes; r8 to r11 what they are below their thresholds. On the stack:
+ * the first r0, and where the next spike goes. Most groups have no spike and are done with that. */
 
-static inline uint32_t pair(uint32_t low, uint32_t high)
-{
-    return (low & 0xFFFFU) | (high << 16U);
-}
+/* Each half of v times its decay, rounded down: all have the one in r2, or r2 points to one for each. */
+#define ONE_DECAY(v) "    smulwb r12, r2, " v "\n    smulwt lr, r2, " v "\n" PACKED(v)
+#define OWN_DECAY(v) \
+    "    ldrd   r12, lr, [r2], #8\n    smulwb r12, r12, " v "\n    smulwt lr, lr, " v "\n" PACKED(v)
+#define PACKED(v) "    pkhbt  " v ", r12, lr, lsl #16\n"
 
-static inline uint32_t subtract(uint32_t a, uint32_t b)
-{
-    return (uint32_t)__ssub16((int16x2_t)a, (int16x2_t)b);
-}
+/* What a spike does to its half of v; r12 has ones in the halves that spike. */
+#define SUBTRACT(v, threshold) \
+    "    ldr    lr, [r1, #" threshold "]\n    and    r12, r12, lr\n    ssub16 " v ", " v ", r12\n"
+#define ZERO(v, threshold) "    bic    " v ", " v ", r12\n"
+#define NONE(v, threshold)
 
-/* Each half times its factor, rounded down. */
-static inline uint32_t decay(uint32_t v, uint32_t low, uint32_t high)
-{
-    const int32_t first = __smulwb((int32_t)low, (int32_t)v);
-    const int32_t second = __smulwt((int32_t)high, (int32_t)v);
-    return pair((uint32_t)first, (uint32_t)second);
-}
+/* List the halves where `below` is negative: r2 is where the next spike goes, r3 the neuron's number. */
+#define SPIKES(v, below, threshold, reset)    \
+    "    ands   r12, " below ", #0x80008000\n" \
+    "    beq    5f\n"                          \
+    "    lsr    lr, r12, #15\n"                \
+    "    tst    lr, #1\n"                      \
+    "    it     ne\n"                          \
+    "    strhne r3, [r2], #2\n"                \
+    "    add    r3, r3, #1\n"                  \
+    "    tst    lr, #0x10000\n"                \
+    "    it     ne\n"                          \
+    "    strhne r3, [r2], #2\n"                \
+    "    sub    r3, r3, #1\n"                  \
+    "    rsb    r12, lr, r12, lsl #1\n"        \
+    reset(v, threshold)                        \
+    "5:  add    r3, r3, #2\n"
 
-static inline uint16_t *list(uint16_t *next, uint32_t below, uint32_t index)
-{
-    uint16_t *end = next;
-    if ((below & 0x8000U) != 0U) {
-        *end = (uint16_t)index;
-        ++end;
+#define LOOP(decay, reset)                                  \
+    "    push   {r0, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n" \
+    "1:  ldm    r0, {r4, r5, r6, r7}\n"                       \
+    "    ldm    r1!, {r8, r9, r10, r11}\n"                    \
+    "    ssat16 r4, #" TEXT(L2MU_NARROW_BITS) ", r4\n"        \
+    "    ssat16 r5, #" TEXT(L2MU_NARROW_BITS) ", r5\n"        \
+    "    ssat16 r6, #" TEXT(L2MU_NARROW_BITS) ", r6\n"        \
+    "    ssat16 r7, #" TEXT(L2MU_NARROW_BITS) ", r7\n"        \
+    "    ssub16 r8, r8, r4\n"                                 \
+    "    ssub16 r9, r9, r5\n"                                 \
+    "    ssub16 r10, r10, r6\n"                               \
+    "    ssub16 r11, r11, r7\n"                               \
+    decay("r4") decay("r5") decay("r6") decay("r7")           \
+    "    orr    r12, r8, r9\n"                                \
+    "    orr    lr, r10, r11\n"                               \
+    "    orr    r12, r12, lr\n"                               \
+    "    tst    r12, #0x80008000\n"                           \
+    "    bne    3f\n"                                         \
+    "2:  stm    r0!, {r4, r5, r6, r7}\n"                      \
+    "    cmp    r0, r3\n"                                     \
+    "    bne    1b\n"                                         \
+    "    ldr    r0, [sp, #40]\n"                              \
+    "    pop    {r3, r4, r5, r6, r7, r8, r9, r10, r11, pc}\n" \
+    "3:  push   {r2, r3}\n"                                   \
+    "    ldr    r3, [sp, #8]\n"                               \
+    "    ldr    r2, [sp, #48]\n"                              \
+    "    sub    r3, r0, r3\n"                                 \
+    "    lsr    r3, r3, #1\n"                                 \
+    SPIKES("r4", "r8", "-16", reset)                          \
+    SPIKES("r5", "r9", "-12", reset)                          \
+    SPIKES("r6", "r10", "-8", reset)                          \
+    SPIKES("r7", "r11", "-4", reset)                          \
+    "    str    r2, [sp, #48]\n"                              \
+    "    pop    {r2, r3}\n"                                   \
+    "    b      2b\n"
+
+/* Functions (membranes, thresholds, decays, end of the membranes, where spikes go): where the next spike
+ * would go. */
+#define LOOPS(name, reset)                                                               \
+    __attribute__((naked)) static uint16_t *name##_one(                                  \
+        uint32_t *v, const int16_t *threshold, int32_t beta, const uint32_t *end, uint16_t *next) \
+    {                                                                                    \
+        __asm__ volatile(LOOP(ONE_DECAY, reset));                                        \
+    }                                                                                    \
+    __attribute__((naked)) static uint16_t *name##_own(                                  \
+        uint32_t *v, const int16_t *threshold, const int32_t *beta, const uint32_t *end, \
+        uint16_t *next)                                                                  \
+    {                                                                                    \
+        __asm__ volatile(LOOP(OWN_DECAY, reset));                                        \
     }
-    if ((below & 0x80000000U) != 0U) {
-        *end = (uint16_t)(index + 1U);
-        ++end;
-    }
-    return end;
-}
 
-/* Halves of `a` where those of `below` are negative, of `b` elsewhere. */
-static inline uint32_t choose(uint32_t below, uint32_t a, uint32_t b)
+LOOPS(subtract, SUBTRACT)
+LOOPS(zero, ZERO)
+LOOPS(none, NONE)
+
+static size_t groups(const l2mu_neurons_i16_t *p)
 {
-    (void)__sadd16((int16x2_t)below, 0);
-    return (uint32_t)__sel((uint8x4_t)b, (uint8x4_t)a);
+    return (p->size + 7U) / 8U;
 }
 
-static inline uint32_t after_reset(reset_t reset, uint32_t decayed, uint32_t below,
-                                   uint32_t threshold)
-{
-    switch (reset) {
-    case SUBTRACT:
-        return subtract(decayed, choose(below, threshold, 0));
-    case ZERO:
-        return choose(below, 0, decayed);
-    default:
-        return decayed;
-    }
-}
-
-static void add_bias(const l2mu_neurons_i16_t *p, uint32_t *v)
+static void finish(const l2mu_neurons_i16_t *p, uint32_t *pairs, uint16_t *spikes,
+                   const uint16_t *next)
 {
     const uint32_t *bias = (const uint32_t *)(const void *)p->bias;
-    if (bias != NULL) {
-        for (size_t i = 0; i < ((p->size + 1U) / 2U); ++i) {
-            v[i] = (uint32_t)__sadd16((int16x2_t)v[i], (int16x2_t)bias[i]);
-        }
-    }
-}
-
-/* Most groups have no spike: they are done once that is known. */
-static inline uint16_t *fire_group(reset_t reset, const uint32_t *beta, size_t step,
-                                   const uint32_t *threshold, uint32_t *v, uint32_t index,
-                                   uint16_t *next)
-{
-    uint32_t below[GROUP];
-    uint32_t decayed[GROUP];
-    uint32_t signs = 0;
-    uint16_t *end = next;
-    for (size_t i = 0; i < GROUP; ++i) {
-        const uint32_t membrane = (uint32_t)__ssat16((int16x2_t)v[i], L2MU_NARROW_BITS);
-        below[i] = subtract(threshold[i], membrane);
-        decayed[i] = decay(membrane, beta[2U * i * step], beta[((2U * i) + 1U) * step]);
-        signs |= below[i];
-    }
-    if ((signs & SIGNS) != 0U) {
-        for (size_t i = 0; i < GROUP; ++i) {
-            end = list(end, below[i], index + (2U * (uint32_t)i));
-            decayed[i] = after_reset(reset, decayed[i], below[i], threshold[i]);
-        }
-    }
-    for (size_t i = 0; i < GROUP; ++i) {
-        v[i] = decayed[i];
-    }
-    return end;
-}
-
-static inline void fire(reset_t reset, const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
-{
-    const uint32_t *threshold = (const uint32_t *)(const void *)p->threshold;
-    const uint32_t *beta = (const uint32_t *)(const void *)p->beta;
-    uint32_t *const pairs = (uint32_t *)(void *)v;
-    uint16_t *next = spikes + 1;
-    if (p->beta_step == 0U) {
-        for (uint32_t j = 0; j < p->size; j += 2U * GROUP) {
-            next = fire_group(reset, beta, 0, &threshold[j / 2U], &pairs[j / 2U], j, next);
-        }
-    } else {
-        for (uint32_t j = 0; j < p->size; j += 2U * GROUP) {
-            next = fire_group(reset, &beta[j], 1, &threshold[j / 2U], &pairs[j / 2U], j, next);
-        }
-    }
     spikes[0] = (uint16_t)(next - spikes - 1);
-    add_bias(p, pairs);
+    if (bias != NULL) {
+        const size_t count = 4U * groups(p);
+        for (size_t i = 0; i < count; ++i) {
+            pairs[i] = (uint32_t)__sadd16((int16x2_t)pairs[i], (int16x2_t)bias[i]);
+        }
+    }
 }
 
 void l2mu_fire_subtract_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
-    fire(SUBTRACT, p, v, spikes);
+    uint32_t *const pairs = (uint32_t *)(void *)v;
+    const uint32_t *const end = &pairs[4U * groups(p)];
+    const uint16_t *const next =
+        (p->beta_step == 0U) ? subtract_one(pairs, p->threshold, *p->beta, end, &spikes[1])
+                             : subtract_own(pairs, p->threshold, p->beta, end, &spikes[1]);
+    finish(p, pairs, spikes, next);
 }
 
 void l2mu_fire_zero_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
-    fire(ZERO, p, v, spikes);
+    uint32_t *const pairs = (uint32_t *)(void *)v;
+    const uint32_t *const end = &pairs[4U * groups(p)];
+    const uint16_t *const next =
+        (p->beta_step == 0U) ? zero_one(pairs, p->threshold, *p->beta, end, &spikes[1])
+                             : zero_own(pairs, p->threshold, p->beta, end, &spikes[1]);
+    finish(p, pairs, spikes, next);
 }
 
 void l2mu_fire_none_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
-    fire(NONE, p, v, spikes);
+    uint32_t *const pairs = (uint32_t *)(void *)v;
+    const uint32_t *const end = &pairs[4U * groups(p)];
+    const uint16_t *const next =
+        (p->beta_step == 0U) ? none_one(pairs, p->threshold, *p->beta, end, &spikes[1])
+                             : none_own(pairs, p->threshold, p->beta, end, &spikes[1]);
+    finish(p, pairs, spikes, next);
 }
