@@ -108,7 +108,7 @@ class QemuFirmware(_BatchDevice):
     """A firmware image on the board that QEMU emulates for ``target``.
 
     With ``count_instructions``, instructions of every step are counted where the board's clock is
-    known. Those of Thumb ``it`` blocks whose condition fails are among them.
+    known; they are those that unicorn counts.
     """
 
     def __init__(
