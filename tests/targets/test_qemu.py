@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -376,6 +378,32 @@ def test_images_that_do_not_start_are_named(tmp_path: Path) -> None:
     image.write_bytes(b"not an image")
     with pytest.raises(EmulationError, match="qemu-system-arm"):
         list(good.trace(WINDOW))
+
+
+@needs_qemu
+@pytest.mark.parametrize("size", ["16k", "1m"])
+def test_a_full_temporary_directory_is_no_fault_of_the_code(tmp_path: Path, size: str) -> None:
+    """Too small for the image, and for what the program writes."""
+    new_file_system = ["unshare", "--map-root-user", "--mount"]
+    if subprocess.run([*new_file_system, "true"], capture_output=True).returncode != 0:
+        pytest.skip("no file system can be mounted here")
+    x = samples(MODEL, windows=2, steps=6000)
+    save_network(MODEL, tmp_path / "cell.txt")
+    np.savez(tmp_path / "windows.npz", x=x)
+    out, small = tmp_path / "out", tmp_path / "small"
+    command_line.ok("compile", tmp_path / "cell.txt", "--target", "cortex-m4", "-o", out)
+    small.mkdir()
+    verify = ["verify", out, "--data", tmp_path / "windows.npz", "--emulator", "qemu"]
+    words = shlex.join(map(str, [sys.executable, "-m", "l2mu_compile.cli", *verify]))
+    script = f"mount -t tmpfs -o size={size} none {shlex.quote(str(small))} && {words}"
+    done = subprocess.run(
+        [*new_file_system, "sh", "-c", script],
+        env=os.environ | {"TMPDIR": str(small)},
+        capture_output=True,
+        text=True,
+    )
+    assert "cannot write temporary files: No space left on device" in done.stderr
+    assert done.returncode == 6
 
 
 @needs_qemu
