@@ -9,14 +9,15 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import subprocess
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from subprocess import TimeoutExpired
 
 import numpy as np
 from numpy.typing import NDArray
 
+from l2mu_compile import processes
 from l2mu_compile.errors import NoEmulatorError, UsageError
 from l2mu_compile.targets.devices import Device, Trace
 from l2mu_compile.targets.emulator import EmulationError
@@ -24,7 +25,6 @@ from l2mu_compile.targets.record import Qemu, Target
 from l2mu_compile.targets.semihosting import decisions
 from l2mu_compile.targets.toolchain import temporary_directory
 
-TIMEOUT_SECONDS = 900
 BATCH_BYTES = 64 << 20  # of states
 DEBIAN_PACKAGES = {"qemu-system-arm": "qemu-system-arm"}
 
@@ -84,18 +84,10 @@ class _BatchDevice(Device):
     def _run(self, command: Sequence[str], folder: Path) -> tuple[str, int]:
         """What the program printed and its status; EmulationError if it crashes."""
         try:
-            done = subprocess.run(
-                command,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=TIMEOUT_SECONDS,
-            )
-        except subprocess.TimeoutExpired:
+            done = processes.run(command, folder=folder)
+        except TimeoutExpired as expired:
             raise EmulationError(
-                f"{self._qemu.program}: the program did not end in {TIMEOUT_SECONDS} seconds"
+                f"{self._qemu.program}: the program did not end in {expired.timeout:.0f} seconds"
             ) from None
         except OSError as error:
             raise NoEmulatorError(f"cannot run {command[0]}: {error.strerror}") from None

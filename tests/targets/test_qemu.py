@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import l2mu, planned, recurrent, samples
 
+from l2mu_compile import processes
 from l2mu_compile.errors import NoEmulatorError, UsageError
 from l2mu_compile.frontend import load_model
 from l2mu_compile.interpreter import run
@@ -410,7 +411,7 @@ def test_a_full_temporary_directory_is_no_fault_of_the_code(tmp_path: Path, size
 def test_programs_that_do_not_end_are_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(qemu, "TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(processes, "TIMEOUT_SECONDS", 1)
     device = device_of(get_target("cortex-m4"), tmp_path, 'for (;;) { __asm volatile(""); }')
     with pytest.raises(EmulationError, match="did not end in 1 seconds"):
         list(device.trace(WINDOW))
