@@ -259,7 +259,7 @@ class _Lowering:
         entry = self.network.input
         if entry.fraction is None:
             return None
-        arguments = (Place("converted"), entry.size, Place("sample"), 2.0**entry.fraction)
+        arguments = (Place("converted"), entry.size, Place("sample"), entry.fraction)
         return Call("l2mu_quantize_sample", arguments, entry.name)
 
     def _from_counts(self) -> Call:

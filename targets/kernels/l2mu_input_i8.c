@@ -7,7 +7,7 @@ static int32_t current(const int8_t *weight, const int16_t *sample, size_t colum
     for (size_t channel = 0; channel < columns; ++channel) {
         total += weight[channel] * sample[channel];
     }
-    return (int32_t)l2mu_floor_shift(total, shift);
+    return l2mu_floor_shift(total, shift);
 }
 
 void l2mu_input_i8_i32(const l2mu_input_i8_t *p, int32_t *v, const int16_t *sample)
