@@ -32,7 +32,7 @@ value. A sensor's scale and offset belong to the network (`Input`) and, once fol
 
 **Integer networks** compute exactly:
 
-- a sample, float32 or raw count, is ``floor(sample · 2^fraction + 1/2)``, exactly, clipped to int16;
+- a sample, float32 or raw count, is exactly ``floor(sample · 2^fraction + 1/2)``, clipped to int16;
   NaN is 0;
 - ``decay(b, v) = floor(b · v / 32768)``, an arithmetic shift right by 15;
 - a projection of samples adds ``floor((Σ weight · sample + half) / 2^shift)``, where ``half`` is

@@ -1,5 +1,6 @@
 /* For processors with the DSP extension (Armv7E-M, Armv8-M): two int16 sums in a register. */
 #include <arm_acle.h>
+#include <string.h>
 
 #include "l2mu_kernels.h"
 
@@ -133,5 +134,48 @@ void l2mu_accumulate_dense_i8_i16_dsp(const l2mu_dense_i8_t *p, int16_t *v, cons
     }
     if (left > 0) {
         add_tile_of_4(target, weights, spike, end);
+    }
+}
+
+/* Four weights to four neighbours, wherever they lie. */
+static inline void add_quad(int16_t *v, const int8_t *weights)
+{
+    uint32_t sums[2];
+    uint32_t four;
+    (void)memcpy(sums, v, sizeof sums);
+    (void)memcpy(&four, weights, sizeof four);
+    add_four(sums, four);
+    (void)memcpy(v, sums, sizeof sums);
+}
+
+static inline void add_block_row(int16_t *v, const int8_t *weights, size_t rows)
+{
+    size_t row = 0;
+    for (; (row + 4U) <= rows; row += 4U) {
+        add_quad(&v[row], &weights[row]);
+    }
+    for (; row < rows; ++row) {
+        v[row] = (int16_t)(v[row] + weights[row]);
+    }
+}
+
+void l2mu_accumulate_shared_i8_i16_dsp(int16_t *v, uint16_t rows, uint16_t columns,
+                                       const int8_t *weights, const uint16_t *spikes)
+{
+    const uint16_t *const end = &spikes[1U + spikes[0]];
+    for (const uint16_t *spike = &spikes[1]; spike != end; ++spike) {
+        const uint32_t block = (uint32_t)*spike / columns;
+        const uint32_t column = *spike - (block * columns);
+        add_block_row(&v[block * rows], &weights[column * rows], rows);
+    }
+}
+
+void l2mu_accumulate_distinct_i8_i16_dsp(int16_t *v, uint16_t rows, uint16_t columns,
+                                         const int8_t *weights, const uint16_t *spikes)
+{
+    const uint16_t *const end = &spikes[1U + spikes[0]];
+    for (const uint16_t *spike = &spikes[1]; spike != end; ++spike) {
+        const uint32_t block = (uint32_t)*spike / columns;
+        add_block_row(&v[block * rows], &weights[(uint32_t)*spike * rows], rows);
     }
 }

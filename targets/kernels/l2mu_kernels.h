@@ -177,6 +177,10 @@ void l2mu_accumulate_shared_i8_i16(int16_t *v, uint16_t rows, uint16_t columns, 
                                const uint16_t *spikes);
 void l2mu_accumulate_distinct_i8_i16(int16_t *v, uint16_t rows, uint16_t columns,
                                  const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_shared_i8_i16_dsp(int16_t *v, uint16_t rows, uint16_t columns,
+                                       const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_distinct_i8_i16_dsp(int16_t *v, uint16_t rows, uint16_t columns,
+                                         const int8_t *weights, const uint16_t *spikes);
 
 /* Add the currents of a sample. float: v += weight * sample, channel after channel.
  * int8: v += (sum of weight * sample + half) >> shift, half = 1 << (shift - 1), or 0 for shift 0. */
