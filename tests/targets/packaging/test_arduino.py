@@ -168,6 +168,35 @@ def test_the_layout_is_as_the_specification_says(
     assert example[2] == f"{name[0].upper()}{name[1:]}"[:55] + "Classify"
 
 
+@pytest.mark.parametrize("name", ["cell", *HOSTILE_NAMES])
+def test_nothing_is_there_that_a_linter_objects_to(
+    packages: Packages, tmp_path: Path, name: str
+) -> None:
+    """Rules of Arduino's own linter beyond those above, at its strictest but for length of name."""
+    archive = packages(name) / f"arduino/{name}.zip"
+    root = unzipped(archive, tmp_path) / name
+    found = properties(root)
+    for key in ("author", "maintainer"):
+        assert not re.search("arduino", found[key], re.IGNORECASE)
+    for key in ("sentence", "paragraph"):
+        assert not re.search(r"library|arduino", found[key], re.IGNORECASE)
+        assert found[key].isprintable()
+    assert " " not in found["name"]
+    assert {"precompiled", "ldflags", "depends"}.isdisjoint(found), "sources for every processor"
+    assert (root / "library.properties").read_bytes().isascii()
+    with zipfile.ZipFile(archive) as content:
+        for entry in content.infolist():
+            assert entry.external_attr >> 16 == 0o100644, "a plain file, no link, no program"
+    files = [path.relative_to(root) for path in root.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {"", *".h .c .ino .txt .properties .md .json".split()}
+    assert not any(part.startswith(".") for path in files for part in path.parts)
+    assert not [path for path in files if len(path.parts) == 1 and path.suffix in (".c", ".h")]
+    header = (root / "src" / f"{name}.h").read_text()
+    assert 'extern "C" {' in header, "C that a sketch, which is C++, calls"
+    code = [path.read_text() for path in root.rglob("*.[chi]*") if path.is_file()]
+    assert not any(re.search(r"#include\s*[<\"]arduino\.h", text) for text in code), "case"
+
+
 def test_keywords_are_the_api(library: Path) -> None:
     rows = [
         line.split("\t")
