@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
+from l2mu_compile import processes
 from l2mu_compile.program import Program
 from l2mu_compile.saved import saved_bytes
 from l2mu_compile.targets.build import write_sources
@@ -145,7 +145,7 @@ def _javac() -> str | None:
     javac = shutil.which("javac")
     if javac is None:
         return None
-    done = subprocess.run([javac, "-version"], capture_output=True, text=True, errors="replace")
+    done = processes.run([javac, "-version"])
     version = re.search(r"javac (\d+)", done.stdout)
     usable = done.returncode == 0 and version is not None and int(version[1]) >= OLDEST_JAVAC
     return javac if usable else None
