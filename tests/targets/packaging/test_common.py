@@ -67,10 +67,12 @@ def test_every_artifact_has_a_readme_of_the_numbers(packages: Packages, tmp_path
         "bit-exact on cortex-m4, 4 windows of 30 steps",
         f"{100 * report.verify.accuracy_compiled:.1f} % right",
     ]
+    api = ["`cell_push(&stream, sample)`", "`cell_class_name(label)`"]
+    api += ["`cell_step(&state, sample)`", "`float sample[2]`"]
     for kind, root in all_packages(output, "cell", tmp_path).items():
         text = (root / "README.md").read_text()
         assert len(text.splitlines()) <= 15, kind
-        for part in (*numbers, "`cell_step(&state, sample)`", "`float sample[2]`", "Use it"):
+        for part in (*numbers, *api, "Use it"):
             assert part in " ".join(text.split()), (kind, part)
         assert "None" not in text
         assert not re.search(r"[ \t]\n|\n\n\n", text), kind

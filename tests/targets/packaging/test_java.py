@@ -286,7 +286,7 @@ def test_report_and_readme_in_the_package(built: Built) -> None:
     assert library.verify is not None
     assert library.verify.bit_exact
     readme = (built.folder / "README.md").read_text()
-    assert len(readme.splitlines()) <= 12
+    assert len(readme.splitlines()) <= 14
     names = java_names(built.network.name, built.case.java_package)
     for words in (f"new {names.qualified}()", f"{built.network.name}.jar", "bit-exact on"):
         assert words in readme
