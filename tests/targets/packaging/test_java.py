@@ -12,25 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from java_builds import final, jdk_headers, package, tool
+from java_builds import final, package, tool
 from networks import feed_forward, l2mu, samples
 from numpy.typing import NDArray
 
 from l2mu_compile.errors import ModelError, ToolchainError
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import Network
-from l2mu_compile.program import lower
 from l2mu_compile.report import load_report
 from l2mu_compile.saved import saved_bytes, saved_members
-from l2mu_compile.stream import Stream
-from l2mu_compile.targets.build import write_sources
 from l2mu_compile.targets.elf import symbols
-from l2mu_compile.targets.emit_c import render
 from l2mu_compile.targets.host import HOST
 from l2mu_compile.targets.packaging.aar import MIN_SDK
 from l2mu_compile.targets.packaging.java import NATIVE_METHODS, OLDEST_JAVAC, STREAM_METHODS
 from l2mu_compile.targets.packaging.java_names import java_names
-from l2mu_compile.targets.toolchain import RUNTIME_DIR
 
 DRIVER = Path(__file__).with_name("Driver.java")
 WINDOWS, STEPS = 3, 12
@@ -400,50 +395,3 @@ def test_model_named_like_the_native_code_is_refused(name: str, tmp_path: Path) 
     network = feed_forward().replace(name=name)
     with pytest.raises(ModelError, match="the name of other C files"):
         package(network, HOST, "java", samples(network), tmp_path / "out")
-
-
-# ---- the C code ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("compiler", ["cc", "aarch64-linux-gnu-gcc", "arm-linux-gnueabi-gcc"])
-def test_other_compilers_have_no_warning(compiler: str, stream: bool, tmp_path: Path) -> None:
-    network = feed_forward()
-    planned = final(network, HOST, samples(network), quantized=True)
-    program = lower(planned, Stream(STEPS, 5) if stream else None)
-    write_sources(program, ["test"], tmp_path)
-    values = {"stamp": ["test"], "name": "toy", "NAME": "TOY", "score_type": "int"}
-    values |= {"program": program, "java": java_names("toy")}
-    header = render("java/jni_model.h.jinja", values)
-    (tmp_path / "l2mu_jni_model.h").write_text(header)
-    strict = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror")
-    command = (tool(compiler), *strict, "-c", f"-I{tmp_path}", "-o", tmp_path / "jni.o")
-    _run(*command, RUNTIME_DIR / "l2mu_jni.c")
-
-
-def test_functions_stand_where_the_jdk_has_them(tmp_path: Path) -> None:
-    """Every function of our table is at the offset it has in the JDK's own header."""
-    include, cc = jdk_headers(), tool("cc")
-    ours = (RUNTIME_DIR / "l2mu_jni.h").read_text()
-    functions = re.findall(r"\(\*([A-Z]\w+)\)\(", ours.replace("*(*", "(*"))
-    assert len(functions) >= 8
-    tables = {}
-    for header, struct_name in (
-        ("l2mu_jni.h", "struct l2mu_jni_functions"),
-        ("jni.h", "struct JNINativeInterface_"),
-    ):
-        source = tmp_path / f"{Path(header).stem}_offsets.c"
-        prints = "".join(
-            f'    printf("{f} %d\\n", (int)(offsetof({struct_name}, {f}) / sizeof(void *)));\n'
-            for f in functions
-        )
-        source.write_text(
-            f"#include <stddef.h>\n#include <stdio.h>\n#include <{header}>\n"
-            f"int main(void)\n{{\n{prints}    return 0;\n}}\n"
-        )
-        program = source.with_suffix("")
-        folders = [f"-I{include}", *(f"-I{path.parent}" for path in include.glob("*/jni_md.h"))]
-        _run(cc, *folders, "-idirafter", RUNTIME_DIR, source, "-o", program)
-        tables[header] = _run(program)
-    assert tables["l2mu_jni.h"] == tables["jni.h"]
-    assert "GetDirectBufferAddress 230" in tables["l2mu_jni.h"]
