@@ -64,21 +64,17 @@ def network_of(shape: Shape, seed: int = 0) -> Network:
 
     memory = shape.cells * shape.order
     blocks = [rng.normal(size=(shape.order, n)).astype(np.float32) for n in (shape.order, 1)]
-    # One neuron for each channel that spikes where the sample does.
-    listen = LIF(np.float32(0), np.float32(0.5), "none")
     neuron = LIF(np.float32(0.9), np.float32(1), "subtract")
     network = Network(
         shape.name,
-        Input("sensor", shape.inputs),
+        Input("x", shape.inputs, spiking=True),
         (
-            Population("x", (shape.inputs,), listen),
             Population("u", (shape.cells,), neuron),
             Population("m", (shape.cells, shape.order), neuron),
             Population("h", (shape.hidden,), neuron),
             Population("out", (shape.classes,), neuron),
         ),
         (
-            Projection("sensor", "x", np.ones((1, 1), np.float32), blocks=shape.inputs),
             dense("x", "u", shape.inputs),
             dense("h", "u", shape.hidden, delay=1),
             dense("m", "u", memory, delay=1),
@@ -105,7 +101,6 @@ def _tuned(network: Network, shape: Shape) -> Network:
         off = {
             p.name: (measured.rate(p) + RATE_FLOOR) / (shape.rate + RATE_FLOOR)
             for p in network.populations
-            if p.name != "x"
         }
         worst = max(abs(np.log(ratio)) for ratio in off.values())
         if worst < least:
@@ -113,8 +108,6 @@ def _tuned(network: Network, shape: Shape) -> Network:
         step = TUNING_STEP / (1 + k / TUNING_SLOWER)
 
         def moved(p: Population, off: dict[str, float] = off, step: float = step) -> Population:
-            if p.name not in off:
-                return p
             return with_neuron(p, threshold=np.float32(p.neuron.threshold * off[p.name] ** step))
 
         network = network.map_populations(moved)
