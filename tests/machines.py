@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from l2mu_compile.differential import DTYPES
 from l2mu_compile.program import Program
 from l2mu_compile.targets.build import write_sources
 from l2mu_compile.targets.devices import HostModel
@@ -20,7 +21,6 @@ from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import get_target
 from l2mu_compile.targets.toolchain import compile_objects, link_firmware, shared_library
 
-NUMPY_TYPES = {"float": "<f4", "int32_t": "<i4", "int64_t": "<i8", "int16_t": "<i2"}
 GUARD = bytes([0xA5]) * 32
 
 
@@ -199,7 +199,7 @@ class State:
         """The persistent arrays."""
         memory = self.memory.read()
         return {
-            name: np.frombuffer(memory, NUMPY_TYPES[b.ctype], b.count, b.offset)
+            name: np.frombuffer(memory, DTYPES[b.ctype], b.count, b.offset)
             for name, b in state_layout(self.program).items()
         }
 
@@ -247,4 +247,4 @@ def scores_at(thing: State | Stream, address: int, function: str) -> list[float]
     b = state_layout(thing.program)["score"]
     found = thing.machine.word(f"{thing.program.name}_{function}", address)
     memory = thing.machine.read(found, b.end - b.offset)
-    return np.frombuffer(memory, NUMPY_TYPES[b.ctype]).tolist()
+    return np.frombuffer(memory, DTYPES[b.ctype]).tolist()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from conftest import HostCompiler
 from exactness import assert_same_memory, elements, kernels_and_memory, random_cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machines import image_of
 from networks import (
     chain,
     cuba,
@@ -33,13 +34,10 @@ from numpy.typing import NDArray
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import READOUT_RULES, Network
 from l2mu_compile.neurons import LIF, CuBaLIF
-from l2mu_compile.program import Program, lower
-from l2mu_compile.targets.build import write_sources
+from l2mu_compile.program import lower
 from l2mu_compile.targets.devices import EmulatedModel
 from l2mu_compile.targets.emit_c import state_bytes, state_layout
-from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import TARGETS, get_target
-from l2mu_compile.targets.toolchain import compile_objects, link_firmware, shared_library
 
 PIPELINES = {"float32": False, "int8": True}
 data = st.data()
@@ -171,27 +169,11 @@ EMULATED = [name for name, target in TARGETS.items() if target.emulator is not N
 A_FEW = ["cortex-m4", "cortex-a7", "cortex-a53"]
 
 
-def emulated(programs: Sequence[Program], target: Target, folder: Path) -> list[EmulatedModel]:
-    """Programs of different names in one image, each callable by name."""
-    sources: dict[str, Path] = {}
-    for program in programs:
-        sources |= {path.name: path for path in write_sources(program, ["test"], folder)}
-    functions = [function for p in programs for function in p.functions]
-    objects = compile_objects(target, list(sources.values()), [folder], folder / "objects")
-    if target.shared:
-        image = shared_library(target, objects, folder / "image.so", exports=functions)
-    else:
-        main = folder / "main.c"
-        main.write_text("int main(void)\n{\n    return 0;\n}\n")
-        objects += compile_objects(target, [main], [], folder / "objects")
-        image = link_firmware(target, objects, folder / "image.elf", keep=functions)
-    return [EmulatedModel(target, image, p.name, p.inputs, state_bytes(p)) for p in programs]
-
-
 def check_emulated(cases: list[tuple[Network, NDArray]], name: str, folder: Path) -> None:
-    programs = [lower(final) for final, _ in cases]
-    models = emulated(programs, get_target(name), folder)
-    for (final, x), program, model in zip(cases, programs, models, strict=True):
+    programs, target = [lower(final) for final, _ in cases], get_target(name)
+    image = image_of(programs, target, folder)
+    for (final, x), program in zip(cases, programs, strict=True):
+        model = EmulatedModel(target, image, program.name, program.inputs, state_bytes(program))
         assert_same_memory(final, program, model, x)
 
 
