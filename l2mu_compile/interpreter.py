@@ -32,8 +32,8 @@ value. A sensor's scale and offset belong to the network (`Input`) and, once fol
 
 **Integer networks** compute exactly:
 
-- a sample is ``floor(f32(sample · 2^fraction) + 0.5)`` in float32, clipped to int16; NaN is 0. For
-  a raw count that is exactly ``floor(count · 2^fraction + 1/2)``, clipped, which needs no floats;
+- a sample, float32 or raw count, is exactly ``floor(sample · 2^fraction + 1/2)``, clipped to int16;
+  NaN is 0;
 - ``decay(b, v) = floor(b · v / 32768)``, an arithmetic shift right by 15;
 - a projection of samples adds ``floor((Σ weight · sample + half) / 2^shift)``, where ``half`` is
   ``2^(shift-1)``, or 0 when the shift is 0: one rounding of the whole sum;
@@ -158,11 +158,11 @@ def as_samples(array: NDArray) -> NDArray:
 
 
 def quantize_samples(samples: NDArray, fraction: int) -> NDArray:
-    """int64 samples of an integer network: round half up in float32, clip to int16, NaN to 0."""
-    scaled = samples.astype(np.float32) * np.float32(2.0**fraction)
-    scaled = np.where(np.isnan(scaled), np.float32(0), scaled)
-    clipped = np.clip(scaled, np.float32(SAMPLE_LOW), np.float32(SAMPLE_HIGH))
-    return np.floor(clipped + np.float32(0.5)).astype(np.int64)
+    """int64 samples of an integer network: round half up, clip to int16, NaN to 0."""
+    # float64 holds every such product, and every such sum that is not clipped, as far as it counts.
+    scaled = samples.astype(np.float64) * 2.0**fraction
+    scaled = np.where(np.isnan(scaled), 0, scaled)
+    return np.floor(np.clip(scaled, SAMPLE_LOW, SAMPLE_HIGH) + 0.5).astype(np.int64)
 
 
 class _Machine:

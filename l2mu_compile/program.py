@@ -22,7 +22,7 @@ from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.saved import Member, saved_members
 from l2mu_compile.schedule import Turn, turns
 from l2mu_compile.stream import Stream
-from l2mu_compile.targets.layouts import weights_for
+from l2mu_compile.targets.layouts import block_weights_for, weights_for
 from l2mu_compile.text import network_digest
 
 Field = tuple[str, str | int | None]
@@ -259,7 +259,7 @@ class _Lowering:
         entry = self.network.input
         if entry.fraction is None:
             return None
-        arguments = (Place("converted"), entry.size, Place("sample"), 2.0**entry.fraction)
+        arguments = (Place("converted"), entry.size, Place("sample"), entry.fraction)
         return Call("l2mu_quantize_sample", arguments, entry.name)
 
     def _from_counts(self) -> Call:
@@ -355,7 +355,10 @@ class _Lowering:
 
     def _accumulate_blocks(self, projection: Projection, accumulator: Place) -> None:
         rows, columns = projection.weight.shape[-2:]
-        weights = self._constant(_weights(projection), np.swapaxes(projection.weight, -1, -2))
+        by_source = np.swapaxes(projection.weight, -1, -2)
+        weights = self._constant(
+            _weights(projection), block_weights_for(str(projection.kernel), by_source)
+        )
         arguments = (accumulator, rows, columns, weights, _spikes(projection))
         self._call(str(projection.kernel), projection.name, *arguments)
 

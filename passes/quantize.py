@@ -158,7 +158,9 @@ def _narrow_limit(network: Network, population: Population, fraction: int) -> ND
     for p in network.into(population.name):
         weight = p.dense().astype(np.float64)
         if p.source == network.input.name:
-            most += np.abs(weight).sum(axis=1) * 2.0 ** (15 - fraction)
+            # Weights of 64 and more (see `_input_synapses`) are off by half of one at most.
+            off = p.weight.shape[-1] * np.abs(weight).max(axis=1) / WEIGHT_LIMIT
+            most += (np.abs(weight).sum(axis=1) + off) * 2.0 ** (15 - fraction)
         else:
             most += np.maximum(
                 np.maximum(weight, 0).sum(axis=1), np.maximum(-weight, 0).sum(axis=1)

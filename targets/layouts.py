@@ -14,14 +14,30 @@ def weights_for(kernel: str, weights: NDArray) -> NDArray:
     return weights.ravel() if layout is None else layout(weights)
 
 
+def block_weights_for(kernel: str, weights: NDArray) -> NDArray:
+    """``weights`` ``[sources, rows]`` of blocks (or many such) as ``kernel`` reads them, flat."""
+    layout = BLOCK_LAYOUTS.get(kernel.rpartition("_")[2])
+    rows = weights.reshape(-1, weights.shape[-1])
+    return rows.ravel() if layout is None else layout(rows)
+
+
 def _dsp(weights: NDArray) -> NDArray:
     """Tiles of 16, 8 and 4 targets, each ``[sources, targets]``, filled up with zeros; in every
     four the middle two are swapped, so that pairs of every other byte are neighbours."""
     sources, targets = weights.shape
     filled = np.zeros((sources, -(-targets // 4) * 4), weights.dtype)
     filled[:, :targets] = weights
-    swapped = filled.reshape(sources, -1, 4)[:, :, [0, 2, 1, 3]].reshape(filled.shape)
-    return np.concatenate([tile.ravel() for tile in _tiles(swapped, (16, 8, 4))])
+    return np.concatenate([tile.ravel() for tile in _tiles(_swapped(filled), (16, 8, 4))])
+
+
+def _dsp_blocks(rows: NDArray) -> NDArray:
+    """In every complete four of a row the middle two are swapped."""
+    whole = rows.shape[1] // 4 * 4
+    return np.concatenate([_swapped(rows[:, :whole]), rows[:, whole:]], axis=1).ravel()
+
+
+def _swapped(rows: NDArray) -> NDArray:
+    return rows.reshape(len(rows), -1, 4)[:, :, [0, 2, 1, 3]].reshape(rows.shape)
 
 
 def _tiles(weights: NDArray, widths: tuple[int, ...]) -> list[NDArray]:
@@ -35,3 +51,4 @@ def _tiles(weights: NDArray, widths: tuple[int, ...]) -> list[NDArray]:
 
 
 LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {"dsp": _dsp}
+BLOCK_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {"dsp": _dsp_blocks}

@@ -1,13 +1,14 @@
 #include "l2mu_arith.h"
 #include "l2mu_kernels.h"
 
-static int32_t current(const int8_t *weight, const int16_t *sample, size_t columns, uint32_t shift)
+/* A sum over one channel is what encoders have. */
+static inline int32_t current(const int8_t *weight, const int16_t *sample, size_t columns, uint32_t shift)
 {
-    int32_t total = l2mu_half(shift);
-    for (size_t channel = 0; channel < columns; ++channel) {
+    int32_t total = l2mu_half(shift) + (weight[0] * sample[0]);
+    for (size_t channel = 1; channel < columns; ++channel) {
         total += weight[channel] * sample[channel];
     }
-    return (int32_t)l2mu_floor_shift(total, shift);
+    return l2mu_floor_shift(total, shift);
 }
 
 void l2mu_input_i8_i32(const l2mu_input_i8_t *p, int32_t *v, const int16_t *sample)

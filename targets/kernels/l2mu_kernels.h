@@ -177,6 +177,10 @@ void l2mu_accumulate_shared_i8_i16(int16_t *v, uint16_t rows, uint16_t columns, 
                                const uint16_t *spikes);
 void l2mu_accumulate_distinct_i8_i16(int16_t *v, uint16_t rows, uint16_t columns,
                                  const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_shared_i8_i16_dsp(int16_t *v, uint16_t rows, uint16_t columns,
+                                       const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_distinct_i8_i16_dsp(int16_t *v, uint16_t rows, uint16_t columns,
+                                         const int8_t *weights, const uint16_t *spikes);
 
 /* Add the currents of a sample. float: v += weight * sample, channel after channel.
  * int8: v += (sum of weight * sample + half) >> shift, half = 1 << (shift - 1), or 0 for shift 0. */
@@ -184,8 +188,9 @@ void l2mu_input_f32(const l2mu_input_f32_t *p, float *v, const float *sample);
 void l2mu_input_i8_i32(const l2mu_input_i8_t *p, int32_t *v, const int16_t *sample);
 void l2mu_input_i8_i16(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);
 
-/* quantized = floor(sample * scale + 0.5) in float, clipped to int16; NaN becomes 0. */
-void l2mu_quantize_sample(int16_t *quantized, uint16_t channels, const float *sample, float scale);
+/* quantized = floor(sample * 2^fraction + 1/2), clipped to int16; NaN becomes 0. */
+void l2mu_quantize_sample(int16_t *quantized, uint16_t channels, const float *sample,
+                          int32_t fraction);
 
 /* A sample of raw counts. convert: the same numbers as float. quantize: what quantize_sample makes of
  * them, without floats; its scale is here `scale` (a power of two up to 2^16) over 2^shift, and one of

@@ -1,18 +1,42 @@
+#include <string.h>
+
+#include "l2mu_arith.h"
 #include "l2mu_kernels.h"
 
-void l2mu_quantize_sample(int16_t *quantized, uint16_t channels, const float *sample, float scale)
+/* Parts of an IEEE 754 binary32 number. */
+#define SIGN 0x80000000U
+#define MANTISSA_BITS 23U
+#define ONE 0x00800000U /* the mantissa's leading bit, which is not stored */
+#define LARGEST_EXPONENT 255U
+#define BIAS 127
+
+/* floor(number * 2^fraction + 1/2), clipped to int16, without floats. */
+static int16_t rounded(uint32_t bits, int32_t fraction)
+{
+    const uint32_t exponent = (bits & ~SIGN) >> MANTISSA_BITS;
+    const uint32_t mantissa = bits & (ONE - 1U);
+    const int32_t magnitude = (int32_t)(mantissa | ONE);
+    const int32_t number = ((bits & SIGN) != 0U) ? -magnitude : magnitude;
+    const int32_t shift = (BIAS + (int32_t)MANTISSA_BITS) - (int32_t)exponent - fraction;
+    if ((exponent == LARGEST_EXPONENT) && (mantissa != 0U)) {
+        return 0;
+    }
+    if ((shift > ((int32_t)MANTISSA_BITS + 2)) || (exponent == 0U)) {
+        return 0; /* less than a half */
+    }
+    if (shift <= 0) {
+        return (number < 0) ? INT16_MIN : INT16_MAX;
+    }
+    const int32_t whole = l2mu_floor_shift(number + l2mu_half((uint32_t)shift), (uint32_t)shift);
+    return (int16_t)l2mu_clip(whole, INT16_MIN, INT16_MAX);
+}
+
+void l2mu_quantize_sample(int16_t *quantized, uint16_t channels, const float *sample,
+                          int32_t fraction)
 {
     for (size_t channel = 0; channel < channels; ++channel) {
-        float scaled = sample[channel] * scale;
-        if (scaled != scaled) {
-            scaled = 0.0f;
-        }
-        scaled = (scaled < -32768.0f) ? -32768.0f : ((scaled > 32767.0f) ? 32767.0f : scaled);
-        scaled += 0.5f;
-        int32_t whole = (int32_t)scaled;
-        if ((float)whole > scaled) {
-            whole -= 1;
-        }
-        quantized[channel] = (int16_t)whole;
+        uint32_t bits;
+        (void)memcpy(&bits, &sample[channel], sizeof bits);
+        quantized[channel] = rounded(bits, fraction);
     }
 }
