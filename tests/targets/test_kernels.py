@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from l2mu_compile.interpreter import quantize_samples
 from l2mu_compile.neurons import LIF, CuBaLIF
 from l2mu_compile.program import count_scale
 from l2mu_compile.targets.kernel_table import KERNEL_DIR, kernel_table
-from l2mu_compile.targets.layouts import weights_for
+from l2mu_compile.targets.layouts import block_weights_for, weights_for
 from l2mu_compile.targets.toolchain import RUNTIME_DIR
 from l2mu_compile.verify import MAX_FRACTION
 
@@ -329,8 +331,8 @@ def test_accumulate_blocks(call: Call, kernel: Variant) -> None:
         for fired in activities(rng, blocks * columns):
             start = states(rng, of_targets(kernel), blocks * rows)
             v = array(of_targets(kernel), start)
-            listed = Array(spike_list(fired))
-            call(kernel, v, rows, columns, Array(weight, align=4), listed, changes=(v,))
+            stored, listed = Array(block_weights_for(kernel.name, weight)), spike_list(fired)
+            call(kernel, v, rows, columns, stored, Array(listed), changes=(v,))
             wanted = start.copy().reshape(blocks, rows)
             for block in range(blocks):
                 spiking = fired.reshape(blocks, columns)[block]
@@ -421,18 +423,34 @@ def check_integer_input(
 
 
 @kernels("quantize_sample")
-def test_quantize_sample(call: Call, kernel: Variant) -> None:
+@pytest.mark.parametrize("fraction", [-MAX_FRACTION, -24, -2, 0, 1, 10, 24, MAX_FRACTION])
+def test_quantize_sample(call: Call, kernel: Variant, fraction: int) -> None:
     rng = np.random.default_rng(12)
     for size in SIZES:
-        special = np.float32([np.nan, np.inf, -np.inf, -0.0, 0.5, -0.5, 1e9, -1e9, 0.49999997])
-        ordinary = np.float32(rng.normal(size=size) * 40)
-        values = np.where(rng.random(size) < 0.5, rng.choice(special, size), ordinary)
-        for scale in (0.25, 1.0, 2.0, 1024.0, 2.0**24):
-            sample, quantized = Array(np.float32(values)), Array(np.zeros(size, np.int16))
-            call(kernel, quantized, size, sample, scale, changes=(quantized,))
-            scaled = np.nan_to_num(sample.before * np.float32(scale), nan=0.0)
-            rounded = np.floor(scaled + np.float32(0.5))
-            same(quantized.values, np.clip(rounded, -32768, 32767).astype(np.int16))
+        sample, quantized = Array(any_sample(rng, size, fraction)), Array(np.zeros(size, np.int16))
+        call(kernel, quantized, size, sample, fraction, changes=(quantized,))
+        same(quantized.values, np.int16([rounded(x, fraction) for x in sample.before]))
+
+
+def any_sample(rng: np.random.Generator, size: int, fraction: int) -> NDArray:
+    """Special numbers, those around the halves and the limits, and any bits at all."""
+    special = np.float32([np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-39, 3e38])
+    wholes = np.array([-32768.5, 32766.5, 32767.5, -0.5, 0.5, 1.5, -1.5, 0, 7, -32768])
+    edges = np.ldexp(wholes, -fraction).astype(np.float32)
+    edges = np.concatenate([np.nextafter(edges, np.float32(s * np.inf)) for s in (-1, 1)] + [edges])
+    anything = rng.integers(0, 2**32, size, np.uint32).view(np.float32)
+    kind = rng.integers(0, 3, size)
+    return np.choose(kind, [rng.choice(special, size), rng.choice(edges, size), anything])
+
+
+def rounded(x: np.float32, fraction: int) -> int:
+    """In numbers of any size."""
+    if np.isnan(x):
+        return 0
+    if np.isinf(x):
+        return 2**15 - 1 if x > 0 else -(2**15)
+    scaled = Fraction(float(x)) * Fraction(2) ** fraction + Fraction(1, 2)
+    return min(max(math.floor(scaled), -(2**15)), 2**15 - 1)
 
 
 # ---- raw counts --------------------------------------------------------------------------------
@@ -461,7 +479,7 @@ def test_every_count_is_quantized_as_the_float_of_its_value(
         quantized, reference = (Array(np.full(counts.size, 77, np.int16)) for _ in range(2))
         call(kernel, quantized, counts.size, Array(counts), scale, shift, changes=(quantized,))
         sample = Array(counts.astype(np.float32))
-        call(floats, reference, counts.size, sample, 2.0**fraction, changes=(reference,))
+        call(floats, reference, counts.size, sample, fraction, changes=(reference,))
         same(quantized.values, reference.values)
         same(quantized.values, quantize_samples(counts, fraction).astype(np.int16))
 
