@@ -17,7 +17,15 @@ from l2mu_compile.bounds import narrow
 from l2mu_compile.buffers import NARROW_MULTIPLE, sample_form
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import LOWEST_F32
-from l2mu_compile.network import Buffer, Network, Population, Projection, identifier, spiking
+from l2mu_compile.network import (
+    NARROW_BITS,
+    Buffer,
+    Network,
+    Population,
+    Projection,
+    identifier,
+    spiking,
+)
 from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.saved import Member, saved_members
 from l2mu_compile.schedule import Turn, turns
@@ -437,9 +445,11 @@ def _narrow_parameters(values: dict[str, Any], size: int) -> dict[str, Any]:
         padding = np.full(filled - size, value, dtype)
         return np.concatenate([array.astype(dtype), padding])
 
+    # No membrane is beyond this threshold, so greater ones are the same.
+    threshold = np.minimum(values["threshold"], 2 ** (NARROW_BITS - 1))
     return {
         "beta": fill(values["beta"] * 2, np.int32, 0),
-        "threshold": fill(np.broadcast_to(values["threshold"], size), np.int16, 2**15 - 1),
+        "threshold": fill(np.broadcast_to(threshold, size), np.int16, 2**15 - 1),
         "bias": fill(values["bias"], np.int16, 0),
     }
 

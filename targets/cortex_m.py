@@ -119,7 +119,7 @@ CORTEX_M7 = _cortex_m(
 CORTEX_M33 = _cortex_m(
     "cortex-m33",
     "Arm Cortex-M33 with FPU (ARMv8-M, DSP instructions)",
-    "cortex_m33+fp_armv8d16sp",
+    "cortex_m33+dsp+fp_armv8d16sp",
     MPS2_SECURE,
     "mps2-an505",
     "CORTEX_M33",

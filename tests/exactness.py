@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from networks import float_networks, integer_networks, planned, windows_for
 from numpy.typing import NDArray
 
+from l2mu_compile.differential import DTYPES, recorded_state
 from l2mu_compile.interpreter import Run, run
 from l2mu_compile.network import Buffer, Network
 from l2mu_compile.passbase import Context
@@ -24,8 +25,6 @@ from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import get_target
 from l2mu_compile.targets.toolchain import CommandLog
 
-NUMPY_TYPES = {"float": "<f4", "int32_t": "<i4", "int64_t": "<i8", "uint16_t": "<u2"}
-
 
 def assert_same_memory(network: Network, program: Program, device: Device, x: NDArray) -> None:
     """Run windows ``x`` on ``device``; every state array equals the interpreter's at every step."""
@@ -34,32 +33,30 @@ def assert_same_memory(network: Network, program: Program, device: Device, x: ND
     traces = list(device.trace(x))
     assert len(traces) == len(x)
     for window, trace in enumerate(traces):
-        scores = expected_scores(network, expected, window)
+        wanted = {
+            name: expected_state(network, buffer, expected, window)
+            for name, buffer in layout.items()
+        }
         assert len(trace.states) == x.shape[1]
         for step, memory in enumerate(trace.states):
-            for buffer in layout.values():
+            for name, buffer in layout.items():
                 got = elements(memory.tobytes(), buffer)
-                wanted = scores[step] if buffer.name == "score" else None
-                if wanted is None:
-                    wanted = expected_state(buffer, expected, window, step)
-                where = f"{buffer.name}, window {window}, step {step}"
-                if buffer.name.endswith("_spikes"):
-                    got = got[: 1 + got[0]]
-                assert got.tobytes() == wanted.astype(got.dtype).tobytes(), (where, got, wanted)
+                at = wanted[name][step].astype(got.dtype)
+                where = f"{name}, window {window}, step {step}"
+                assert got[: len(at)].tobytes() == at.tobytes(), (where, got, at)
+                assert not got[len(at) :].any(), f"{where}: beyond the last neuron is {got}"
         assert trace.decision == expected.decisions[window]
 
 
 def elements(memory: bytes, buffer: Buffer) -> NDArray:
-    return np.frombuffer(memory, NUMPY_TYPES[buffer.ctype], buffer.count, buffer.offset)
+    return np.frombuffer(memory, DTYPES[buffer.ctype], buffer.count, buffer.offset)
 
 
-def expected_state(buffer: Buffer, expected: Run, window: int, step: int) -> NDArray:
-    population, _, quantity = buffer.name.rpartition("_")
-    if quantity == "spikes":
-        fired = np.flatnonzero(expected.spikes[population][window, step])
-        return np.array([len(fired), *fired])
-    arrays = {"membrane": expected.membranes, "synapse": expected.synapses}[quantity]
-    return arrays[population][window, step]
+def expected_state(network: Network, buffer: Buffer, expected: Run, window: int) -> NDArray:
+    """``[T, neurons]``: what ``buffer`` holds after every step of one window."""
+    if buffer.name == "score":
+        return expected_scores(network, expected, window)
+    return recorded_state(network, buffer, expected)[window]
 
 
 def expected_scores(network: Network, expected: Run, window: int) -> NDArray:

@@ -61,7 +61,7 @@ typedef struct {
 
 typedef struct {
     const int32_t *beta;      /* Q16 in [0, 65536] */
-    const int16_t *threshold; /* greater than 0, one per neuron */
+    const int16_t *threshold; /* in [1, 8192], one per neuron */
     const int16_t *bias;
     uint16_t size;
     uint8_t beta_step;
