@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.bounds import narrow
-from l2mu_compile.buffers import NARROW_MULTIPLE
+from l2mu_compile.buffers import NARROW_MULTIPLE, sample_form
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import LOWEST_F32
 from l2mu_compile.network import (
@@ -119,11 +119,11 @@ class Program:
     """One time step of one network, ready to print.
 
     ``buffers`` are the arena; ``reset`` runs before a window on an arena of zeros, ``step`` once
-    for each sample, ``classify`` after the last. ``step`` reads a sample of type ``sample_ctype``;
-    ``from_floats`` makes one of a float sample (None where it is one), ``from_counts`` of raw
-    counts. ``save`` and ``restore`` read the table of ``members``. ``rule`` is the readout's,
-    ``labels`` name the classes, ``digest`` is the network's, ``stream`` None where the length of a
-    window is not known.
+    for each sample, ``classify`` after the last. ``step`` reads a sample as ``sample_count`` of
+    ``sample_ctype``; ``from_floats`` makes one of a float sample (None where it is one),
+    ``from_counts`` of raw counts. ``save`` and ``restore`` read the table of ``members``. ``rule``
+    is the readout's, ``labels`` name the classes, ``digest`` is the network's, ``stream`` None
+    where the length of a window is not known.
     """
 
     name: str
@@ -137,6 +137,7 @@ class Program:
     records: tuple[Record, ...]
     members: tuple[Member, ...]
     sample_ctype: str
+    sample_count: int
     from_floats: Call | None
     from_counts: Call
     reset: tuple[Call, ...]
@@ -233,7 +234,8 @@ class _Lowering:
             data=tuple(self.data),
             records=tuple(self.records),
             members=saved_members(network),
-            sample_ctype="int16_t" if network.quantized else "float",
+            sample_ctype=sample_form(network)[0],
+            sample_count=sample_form(network)[1],
             from_floats=self._from_floats(),
             from_counts=self._from_counts(),
             reset=reset,
@@ -265,14 +267,19 @@ class _Lowering:
 
     def _from_floats(self) -> Call | None:
         entry = self.network.input
+        arguments: tuple[Argument, ...] = (Place("converted"), entry.size, Place("sample"))
+        if entry.spiking:
+            return Call("l2mu_list_samples", arguments, entry.name)
         if entry.fraction is None:
             return None
-        arguments = (Place("converted"), entry.size, Place("sample"), entry.fraction)
+        arguments += (entry.fraction,)
         return Call("l2mu_quantize_sample", arguments, entry.name)
 
     def _from_counts(self) -> Call:
         entry = self.network.input
         arguments: tuple[Argument, ...] = (Place("converted"), entry.size, Place("counts"))
+        if entry.spiking:
+            return Call("l2mu_list_counts", arguments, entry.name)
         if entry.fraction is None:
             return Call("l2mu_convert_counts", arguments, entry.name)
         arguments += count_scale(entry.fraction)
@@ -348,6 +355,11 @@ class _Lowering:
                 return
         raise ModelError(f"{projection.name}: no such kernel: {projection.kernel!r}")
 
+    def _spikes(self, projection: Projection) -> Place:
+        if projection.source == self.network.input.name:
+            return Place("sample")
+        return Place(f"{projection.source}_spikes")
+
     def _accumulate_dense(self, projection: Projection, accumulator: Place) -> None:
         targets, sources = projection.shape
         name, kernel = _weights(projection), str(projection.kernel)
@@ -359,7 +371,7 @@ class _Lowering:
         ]
         numbers = "i8" if self.network.quantized else "f32"
         synapses = self._record(f"{name}_synapses", f"l2mu_dense_{numbers}_t", fields)
-        self._call(kernel, projection.name, synapses, accumulator, _spikes(projection))
+        self._call(kernel, projection.name, synapses, accumulator, self._spikes(projection))
 
     def _accumulate_blocks(self, projection: Projection, accumulator: Place) -> None:
         rows, columns = projection.weight.shape[-2:]
@@ -367,7 +379,7 @@ class _Lowering:
         weights = self._constant(
             _weights(projection), block_weights_for(str(projection.kernel), by_source)
         )
-        arguments = (accumulator, rows, columns, weights, _spikes(projection))
+        arguments = (accumulator, rows, columns, weights, self._spikes(projection))
         self._call(str(projection.kernel), projection.name, *arguments)
 
     def _input(self, projection: Projection, accumulator: Place) -> None:
@@ -446,10 +458,6 @@ def _accumulator(population: Population) -> Place:
     """What gathers a population's currents."""
     synaptic = isinstance(population.neuron, CuBaLIF)
     return Place(f"{population.name}_{'synapse' if synaptic else 'membrane'}")
-
-
-def _spikes(projection: Projection) -> Place:
-    return Place(f"{projection.source}_spikes")
 
 
 def update(population: Population) -> str:

@@ -52,6 +52,7 @@ def _cortex_m(
         cpu=cpu,
         pointer_bytes=4,
         kernel_sets=kernel_sets,
+        cflags=("-fno-unroll-loops",),  # the loops that matter are unrolled by hand
         artifacts=("lib", "firmware", "cmake", "arduino", "zephyr", "cmsis-pack"),
         emulator=_emulator(f"UC_CPU_ARM_{emulated}") if emulated else None,
         qemu=Qemu("qemu-system-arm", ("-M", machine), CLOCK_HZ[machine]),

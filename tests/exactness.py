@@ -16,6 +16,7 @@ from l2mu_compile.network import Buffer, Network
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import parse_pipeline, run_passes
 from l2mu_compile.program import Program, lower
+from l2mu_compile.stream import Stream
 from l2mu_compile.targets.build import build
 from l2mu_compile.targets.devices import Device
 from l2mu_compile.targets.emit_c import state_layout
@@ -95,10 +96,16 @@ def random_cases(
     return cases
 
 
-def product_of(network: Network, target: Target, window: NDArray, folder: Path) -> Product:
+def product_of(
+    network: Network,
+    target: Target,
+    window: NDArray,
+    folder: Path,
+    stream: Stream | None = None,
+) -> Product:
     """``network`` built for ``target`` in ``folder``; firmware classifies ``window``."""
     product = Product(
-        program=lower(network),
+        program=lower(network, stream),
         target=target,
         window=Window(window, "A test's window."),
         stamp=("test",),
@@ -108,6 +115,7 @@ def product_of(network: Network, target: Target, window: NDArray, folder: Path) 
         check=_no_packages,
         for_target=_no_packages,
         note=_no_packages,
+        raw=network.input.is_raw,
     )
     build(product)
     return product
