@@ -20,8 +20,8 @@ _C_FILE = re.compile(r"\.(c|h|ino)(\.jinja)?$")
 SYSTEM_HEADERS = frozenset(
     """alloca assert byteswap complex ctype dirent dlfcn endian errno fcntl features fenv float
     fnmatch getopt glob grp ieeefp inttypes iso646 langinfo libgen limits locale malloc math memory
-    newlib poll pthread pwd regex sched semaphore setjmp signal spawn stdalign stdarg stdatomic stdbool
-    stddef stdint stdio stdlib stdnoreturn string strings syslog termios tgmath threads time uchar
+    newlib poll pthread pwd regex sched semaphore setjmp signal spawn stdalign stdarg stdatomic
+    stdbool stddef stdint stdio stdlib stdnoreturn string strings syslog termios tgmath threads time uchar
     unistd utime wchar wctype xlocale""".split()
 )
 

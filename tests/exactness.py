@@ -100,7 +100,14 @@ def random_cases(
 
 def product_of(network: Network, target: Target, window: NDArray, folder: Path) -> Product:
     """``network`` built for ``target`` in ``folder``; firmware classifies ``window``."""
-    product = Product(
+    product = unbuilt(network, target, window, folder)
+    build(product)
+    return product
+
+
+def unbuilt(network: Network, target: Target, window: NDArray, folder: Path) -> Product:
+    """The same before anything is written."""
+    return Product(
         program=lower(network),
         target=target,
         window=Window(window, "A test's window."),
@@ -112,8 +119,6 @@ def product_of(network: Network, target: Target, window: NDArray, folder: Path) 
         for_target=_no_packages,
         note=_no_packages,
     )
-    build(product)
-    return product
 
 
 def _no_packages(*_arguments: object) -> NoReturn:
