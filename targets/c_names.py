@@ -21,8 +21,8 @@ SYSTEM_HEADERS = frozenset(
     """alloca assert byteswap complex ctype dirent dlfcn endian errno fcntl features fenv float
     fnmatch getopt glob grp ieeefp inttypes iso646 langinfo libgen limits locale malloc math memory
     newlib poll pthread pwd regex sched semaphore setjmp signal spawn stdalign stdarg stdatomic
-    stdbool stddef stdint stdio stdlib stdnoreturn string strings syslog termios tgmath threads time uchar
-    unistd utime wchar wctype xlocale""".split()
+    stdbool stddef stdint stdio stdlib stdnoreturn string strings syslog termios tgmath threads time
+    uchar unistd utime wchar wctype xlocale""".split()
 )
 
 # Files that are written beside a model's own, from templates.
