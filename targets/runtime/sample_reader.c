@@ -35,7 +35,8 @@ void sample_reader_refuse(const sample_reader_t *reader, const char *format, ...
         (void)fprintf(stderr, "line %" PRIu64 ": ", reader->line);
     }
     va_start(arguments, format);
-    (void)vfprintf(stderr, format, arguments);
+    /* The analyzer forgets va_start where a branch lies before it. */
+    (void)vfprintf(stderr, format, arguments); /* NOLINT(clang-analyzer-valist.Uninitialized) */
     va_end(arguments);
     (void)fputc('\n', stderr);
     exit(EXIT_REFUSED);
