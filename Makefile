@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXAMPLE := examples/har_smartwatch
 
-.PHONY: demo test test-all lint types schema clean
+.PHONY: demo test test-all lint types schema targets-table clean
 
 demo: $(VENV)/.ready
 	@echo '$$ l2mu-compile compile $(EXAMPLE)/har.ckpt --target cortex-m4 --quantize int8 \'
@@ -33,6 +33,10 @@ types: $(VENV)/.ready
 
 schema: $(VENV)/.ready
 	$(BIN)/python -m l2mu_compile.report > l2mu_compile/report.schema.json
+
+# Minutes: the example for every target, run; the table of README.md.
+targets-table: $(VENV)/.ready
+	$(BIN)/python benchmarks/targets.py
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -30,14 +30,33 @@ from l2mu_compile.errors import ModelError, UsageError, reason
 from l2mu_compile.exits import EXIT_CODES, exit_code
 from l2mu_compile.options import (
     AsJson,
+    BoardName,
+    Calibration,
+    Classes,
     Emulator,
+    Features,
+    FloatAbi,
+    HopSteps,
+    InputOffset,
     Inputs,
+    InputScale,
+    JavaPackage,
+    ModelName,
     ModuleSpec,
+    NoVerifyPasses,
     Numbers,
+    OutputDirectory,
+    Packages,
     Params,
+    PassList,
+    PrintAfter,
+    Processor,
+    Quantize,
     ReadoutRule,
     Source,
+    TargetName,
     Verbose,
+    WindowSteps,
     command_line,
     numbers,
     printer,
@@ -105,109 +124,29 @@ def inspect(
 )
 def compile(
     ckpt: Source = None,
-    target: Annotated[
-        Optional[str],
-        typer.Option(
-            metavar="NAME",
-            help="One of those `l2mu-compile targets` lists; the board's, else host.",
-        ),
-    ] = None,
-    board: Annotated[
-        Optional[str],
-        typer.Option(metavar="NAME", help="One of those `l2mu-compile boards` lists."),
-    ] = None,
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", metavar="DIR", help="Directory to write; appears whole or not at all."
-        ),
-    ] = Path("out"),
+    target: TargetName = None,
+    board: BoardName = None,
+    output: OutputDirectory = Path("out"),
     params: Params = None,
     module: ModuleSpec = None,
     inputs: Inputs = None,
     readout: ReadoutRule = None,
-    artifact: Annotated[
-        Optional[list[str]],
-        typer.Option(metavar="NAME", help="A package to make as well; may be given several times."),
-    ] = None,
-    mcpu: Annotated[
-        Optional[str],
-        typer.Option(metavar="CPU", help="Another processor than the target's: cortex-m35p."),
-    ] = None,
-    mattr: Annotated[
-        Optional[str],
-        typer.Option(metavar="LIST", help="Processor features to add or leave out: +fp64,-dsp."),
-    ] = None,
-    float_abi: Annotated[
-        Optional[str],
-        typer.Option(metavar="ABI", help="Of a microcontroller's code: soft, softfp or hard."),
-    ] = None,
-    java_package: Annotated[
-        Optional[str],
-        typer.Option(
-            metavar="NAME", help="Package of the Java class (aar, java); l2mu.NAME if not given."
-        ),
-    ] = None,
-    quantize: Annotated[
-        Numbers, typer.Option(metavar="int8|none", help="int8, or none for float32.")
-    ] = Numbers.none,
-    calibrate: Annotated[
-        Optional[Path],
-        typer.Option(
-            metavar="FILE", help="Windows to measure ranges and rates on: .npz with x [N, T, I]."
-        ),
-    ] = None,
-    passes: Annotated[
-        Optional[str],
-        typer.Option(metavar="LIST", help="Passes instead of the default ones: a,b{option=1}."),
-    ] = None,
-    name: Annotated[
-        Optional[str],
-        typer.Option(
-            metavar="NAME",
-            help="Prefix of everything generated; the checkpoint's name if not given.",
-        ),
-    ] = None,
-    input_scale: Annotated[
-        Optional[str],
-        typer.Option(
-            metavar="NUMBERS", help="Samples are raw counts: the model sees scale * count + offset."
-        ),
-    ] = None,
-    input_offset: Annotated[
-        Optional[str],
-        typer.Option(
-            metavar="NUMBERS", help="One number, or one for each channel, separated by commas."
-        ),
-    ] = None,
-    window: Annotated[
-        Optional[int],
-        typer.Option(
-            metavar="N",
-            help="Samples in a window of a stream; as long as calibration windows if not given.",
-        ),
-    ] = None,
-    hop: Annotated[
-        Optional[int],
-        typer.Option(
-            metavar="N", help="Samples between decisions on a stream; a whole window if not given."
-        ),
-    ] = None,
-    classes: Annotated[
-        Optional[str],
-        typer.Option(
-            metavar="NAMES|FILE",
-            help="Names of the classes, separated by commas, or a file with one on each line.",
-        ),
-    ] = None,
-    print_after: Annotated[
-        Optional[str],
-        typer.Option(metavar="PASS|all", help="Print the network after a pass (on stderr)."),
-    ] = None,
-    no_verify_passes: Annotated[
-        bool,
-        typer.Option("--no-verify-passes", metavar="", help="Skip the rule checks between passes."),
-    ] = False,
+    artifact: Packages = None,
+    mcpu: Processor = None,
+    mattr: Features = None,
+    float_abi: FloatAbi = None,
+    java_package: JavaPackage = None,
+    quantize: Quantize = Numbers.none,
+    calibrate: Calibration = None,
+    passes: PassList = None,
+    name: ModelName = None,
+    input_scale: InputScale = None,
+    input_offset: InputOffset = None,
+    window: WindowSteps = None,
+    hop: HopSteps = None,
+    classes: Classes = None,
+    print_after: PrintAfter = None,
+    no_verify_passes: NoVerifyPasses = False,
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:

@@ -93,33 +93,26 @@ def compile_model(model: Model, job: Job, output: StrPath) -> Report:
     Code that nothing on this machine runs is left unchecked, which a note in the report says.
     """
     packages = chosen_packages(job.target, job.artifacts)
-    notes = list(model.notes)
-    if job.windows is not None:
-        job.windows.require_fit(model.network)
-    steps = None if job.windows is None else job.windows.x.shape[1]
-    stream = stream_of(model.network, job.window, job.hop, steps)
-    if job.windows is not None:
-        notes += model.validate(job.windows.first(VALIDATION_WINDOWS).x)
-    windows, origin = _self_check_windows(model.network, job.windows)
-    compilation = _Compilation(model, job, stream, windows, origin, notes)
+    compilation = _compilation(model, job)
     network = compilation.network(job.target, job.observer)
-    program = lower(network, stream)
+    program = lower(network, compilation.stream)
     require_room(program, job.target, job.board or job.target.name, network.quantized)
     with whole_directory(output) as folder:
         _write_networks(folder, model.network, network, program)
-        product = compilation.product(network, job.target, folder, folder.with_name("objects"))
+        scratch = folder.with_name("objects")
+        product = compilation.product(network, program, job.target, folder, scratch)
         if progress := job.progress_of("building"):
             progress(0, 0)
         costs = build(product)
         report = _describe(model, job, network, program, folder, costs)
         if "firmware" in job.target.artifacts:
-            decision = int(run(network, windows.x[:1]).decisions[0])
+            decision = int(run(network, compilation.windows.x[:1]).decisions[0])
             report = report.model_copy(update={"firmware_decision": decision})
-        check = compilation.check_of(network, job.target, product.image)
+        check = compilation.check_of(network, program, job.target, product.image)
         try:
-            report = check.on(windows, origin, report, job.progress_of)
+            report = check.on(compilation.windows, compilation.origin, report, job.progress_of)
         except NoEmulatorError as error:
-            report = check.not_run(windows, report)
+            report = check.not_run(compilation.windows, report)
             compilation.note(f"the code was built but not run: {error}")
         require_exact(report.verify)
         for package in packages:
@@ -140,8 +133,7 @@ class _Compilation:
     """One run of `compile_model`: what the products for all its targets share.
 
     ``stream`` is what windows on a stream are, if known, ``windows`` what built code is checked on.
-    ``notes`` and ``libraries`` gather what the
-    report will say.
+    ``notes`` and ``libraries`` gather what the report will say.
     """
 
     model: Model
@@ -167,17 +159,19 @@ class _Compilation:
             raise UsageError(f"the passes end with a {network.stage} network; end with plan-memory")
         return network
 
-    def product(self, network: Network, target: Target, output: Path, scratch: Path) -> Product:
-        """``network``, which was made for ``target``, as what builds and packages it sees it."""
-        program = lower(network, self.stream)
+    def product(
+        self, network: Network, program: Program, target: Target, output: Path, scratch: Path
+    ) -> Product:
+        """``network`` and its ``program``, made for ``target``, as builds and packages see them."""
 
         def check(library: Path, name: str) -> PackagedLibrary:
-            return self._packaged(network, target, library, name)
+            return self._packaged(self.check_of(network, program, target, library), name)
 
         def for_target(other: Target) -> Product:
             folder = scratch / other.name
             folder.mkdir(parents=True, exist_ok=True)
-            return self.product(self.network(other), other, folder / "output", folder)
+            made = self.network(other)
+            return self.product(made, lower(made, self.stream), other, folder / "output", folder)
 
         return Product(
             program=program,
@@ -198,25 +192,37 @@ class _Compilation:
         if text not in self.notes:
             self.notes.append(text)
 
-    def check_of(self, network: Network, target: Target, image: Path) -> Check:
-        """What compares ``image``, built from ``network``."""
-        model = self.model
-        return Check(network, lower(network), target, image, model.network, model.decide)
+    def check_of(self, network: Network, program: Program, target: Target, image: Path) -> Check:
+        """What compares ``image``, built from ``program``, with ``network``."""
+        return Check(network, program, target, image, self.model.network, self.model.decide)
 
-    def _packaged(
-        self, network: Network, target: Target, library: Path, name: str
-    ) -> PackagedLibrary:
-        content = library.read_bytes()
+    def _packaged(self, check: Check, name: str) -> PackagedLibrary:
+        content = check.image.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
-        entry = PackagedLibrary(path=name, target=target.name, bytes=len(content), sha256=digest)
-        if runs_here(target):
-            check = self.check_of(network, target, library)
+        entry = PackagedLibrary(
+            path=name, target=check.target.name, bytes=len(content), sha256=digest
+        )
+        if runs_here(check.target):
             measured = check.measure(self.windows, self.origin, None, self.job.progress_of)
             require_exact(measured["verify"])
             known = PackagedLibrary.model_fields
             entry = entry.model_copy(update={k: v for k, v in measured.items() if k in known})
         self.libraries.append(entry)
         return entry
+
+
+def _compilation(model: Model, job: Job) -> _Compilation:
+    """Check that model and windows fit each other, and start."""
+    steps = None
+    notes = list(model.notes)
+    if job.windows is not None:
+        job.windows.require_fit(model.network)
+        steps = job.windows.x.shape[1]
+    stream = stream_of(model.network, job.window, job.hop, steps)
+    if job.windows is not None:
+        notes += model.validate(job.windows.first(VALIDATION_WINDOWS).x)
+    windows, origin = _self_check_windows(model.network, job.windows)
+    return _Compilation(model, job, stream, windows, origin, notes)
 
 
 def _self_check_windows(network: Network, windows: Windows | None) -> tuple[Windows, WindowsFrom]:

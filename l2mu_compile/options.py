@@ -70,6 +70,104 @@ Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", metavar="", help="Show every command that is run.")
 ]
 
+TargetName = Annotated[
+    Optional[str],
+    typer.Option(
+        metavar="NAME",
+        help="One of those `l2mu-compile targets` lists; the board's, else host.",
+    ),
+]
+BoardName = Annotated[
+    Optional[str],
+    typer.Option(metavar="NAME", help="One of those `l2mu-compile boards` lists."),
+]
+OutputDirectory = Annotated[
+    Path,
+    typer.Option(
+        "--output", "-o", metavar="DIR", help="Directory to write; appears whole or not at all."
+    ),
+]
+Packages = Annotated[
+    Optional[list[str]],
+    typer.Option(metavar="NAME", help="A package to make as well; may be given several times."),
+]
+Processor = Annotated[
+    Optional[str],
+    typer.Option(metavar="CPU", help="Another processor than the target's: cortex-m35p."),
+]
+Features = Annotated[
+    Optional[str],
+    typer.Option(metavar="LIST", help="Processor features to add or leave out: +fp64,-dsp."),
+]
+FloatAbi = Annotated[
+    Optional[str],
+    typer.Option(metavar="ABI", help="Of a microcontroller's code: soft, softfp or hard."),
+]
+JavaPackage = Annotated[
+    Optional[str],
+    typer.Option(
+        metavar="NAME", help="Package of the Java class (aar, java); l2mu.NAME if not given."
+    ),
+]
+Quantize = Annotated[Numbers, typer.Option(metavar="int8|none", help="int8, or none for float32.")]
+Calibration = Annotated[
+    Optional[Path],
+    typer.Option(
+        metavar="FILE", help="Windows to measure ranges and rates on: .npz with x [N, T, I]."
+    ),
+]
+PassList = Annotated[
+    Optional[str],
+    typer.Option(metavar="LIST", help="Passes instead of the default ones: a,b{option=1}."),
+]
+ModelName = Annotated[
+    Optional[str],
+    typer.Option(
+        metavar="NAME",
+        help="Prefix of everything generated; the checkpoint's name if not given.",
+    ),
+]
+InputScale = Annotated[
+    Optional[str],
+    typer.Option(
+        metavar="NUMBERS", help="Samples are raw counts: the model sees scale * count + offset."
+    ),
+]
+InputOffset = Annotated[
+    Optional[str],
+    typer.Option(
+        metavar="NUMBERS", help="One number, or one for each channel, separated by commas."
+    ),
+]
+WindowSteps = Annotated[
+    Optional[int],
+    typer.Option(
+        metavar="N",
+        help="Samples in a window of a stream; as long as calibration windows if not given.",
+    ),
+]
+HopSteps = Annotated[
+    Optional[int],
+    typer.Option(
+        metavar="N", help="Samples between decisions on a stream; a whole window if not given."
+    ),
+]
+Classes = Annotated[
+    Optional[str],
+    typer.Option(
+        metavar="NAMES|FILE",
+        help="Names of the classes, separated by commas, or a file with one on each line.",
+    ),
+]
+PrintAfter = Annotated[
+    Optional[str],
+    typer.Option(metavar="PASS|all", help="Print the network after a pass (on stderr)."),
+]
+NoVerifyPasses = Annotated[
+    bool,
+    typer.Option("--no-verify-passes", metavar="", help="Skip the rule checks between passes."),
+]
+
 
 def numbers(name: str, text: str | None) -> list[float] | None:
     """The value of ``--input-scale`` or ``--input-offset``: ``1`` or ``1,2,3``."""

@@ -10,11 +10,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from l2mu_compile.errors import UsageError, reason
 from l2mu_compile.paths import StrPath
+from l2mu_compile.processes import signals_held
 
 MARKER = "report.json"
 UNUSABLE = '\0\t\n\r\\%"'  # zig misreads them in its dependency files and output names
@@ -100,14 +101,15 @@ def _parents_of(path: Path) -> Iterator[None]:
 @contextmanager
 def _work_directory(path: Path) -> Iterator[Path]:
     """A locked directory beside ``path``, removed at the end."""
-    work = Path(tempfile.mkdtemp(prefix=f".{path.name}.{_TEMPORARY}", dir=path.absolute().parent))
-    handle = os.open(work, os.O_RDONLY)
-    try:
+    with ExitStack() as stack:
+        with signals_held():
+            start = f".{path.name}.{_TEMPORARY}"
+            work = Path(tempfile.mkdtemp(prefix=start, dir=path.absolute().parent))
+            handle = os.open(work, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            stack.callback(shutil.rmtree, work, ignore_errors=True)
         _lock(handle, wait=True)
         yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-        os.close(handle)
 
 
 def _remove_left_over(path: Path) -> None:

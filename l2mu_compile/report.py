@@ -109,7 +109,7 @@ class PackagedLibrary(_Strict):
 
 
 class Report(_Strict):
-    """The whole report. Bytes are bytes; instructions are executed instructions, not cycles."""
+    """The whole report. Instructions are those executed or passed over by a condition."""
 
     format_version: Literal[1] = 1
     tool: str
@@ -143,8 +143,8 @@ class Report(_Strict):
     stream_bytes: int | None = Field(None, description="a stream's states and results")
     instructions_per_step_mean: float | None = Field(
         None,
-        description="None if not counted; counts by QEMU, which are those of targets that unicorn "
-        "does not run, include instructions whose condition failed",
+        description="not cycles; counted by unicorn, or by QEMU for processors that unicorn lacks, "
+        "which counts alike; None if not counted",
     )
     instructions_per_step_max: int | None = Field(None, description="largest seen")
     instructions_per_window_mean: float | None = None

@@ -14,12 +14,12 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import TypeVar
 
 from l2mu_compile.errors import MismatchError
+from l2mu_compile.processes import signals_held
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -91,13 +91,13 @@ def _start(
     running: dict[Connection, _Worker],
 ) -> None:
     receive, send = Pipe(duplex=False)
-    with _held_signals() as before, warnings.catch_warnings():
+    with signals_held(), warnings.catch_warnings():
         # Python warns of forks while there are threads; the module's docstring says why we may.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
         if pid == 0:
             # Pipes of others, left open, would hide from them that the parent is gone.
-            _work_and_exit(work, part, send, [receive, *running], before)
+            _work_and_exit(work, part, send, [receive, *running])
         running[receive] = _Worker(index, pid)
     send.close()
 
@@ -107,15 +107,13 @@ def _work_and_exit(
     part: Part,
     send: Connection,
     others: Sequence[Connection],
-    signals: set[int],
 ) -> None:
-    """What the child does, with ``signals`` blocked; it never returns, whatever happens."""
+    """What the child does; it never returns, whatever happens."""
     status = 1
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends us
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         for pipe in others:
             pipe.close()
         for result in work(part):
@@ -143,13 +141,3 @@ def _finish(pipe: Connection, running: dict[Connection, _Worker]) -> None:
     if status:
         how = signal.Signals(-status).name if status < 0 else f"exit code {status}"
         raise MismatchError(f"the process that ran the compiled code died ({how})")
-
-
-@contextmanager
-def _held_signals() -> Iterator[set[int]]:
-    """Signals wait until the block ends; yields those that waited already."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        yield before
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -39,39 +39,32 @@ AARCH64_EMULATOR = EmulatorModel(
 )
 
 
-def _aarch64(name: str, description: str, cpu: str) -> Target:
+def _linux(name: str, description: str, cpu: str, *, bits: int = 64) -> Target:
+    """A processor under Linux: zig's name for it, and how wide its addresses are."""
+    wide = bits == 64
     return Target(
         name=name,
         description=description,
-        arch="aarch64",
-        triple="aarch64-linux-musl",
+        arch="aarch64" if wide else "arm",
+        triple="aarch64-linux-musl" if wide else "arm-linux-musleabihf",
         cpu=cpu,
-        pointer_bytes=8,
+        pointer_bytes=bits // 8,
         artifacts=("lib", "executable", "cmake", "java"),
         shared=True,
-        emulator=AARCH64_EMULATOR,
-        qemu=Qemu("qemu-aarch64"),
+        emulator=AARCH64_EMULATOR if wide else ARM_EMULATOR,
+        qemu=Qemu("qemu-aarch64" if wide else "qemu-arm"),
     )
 
 
-CORTEX_A7 = Target(
-    name="cortex-a7",
-    description="Arm Cortex-A7 under Linux (ARMv7-A, NEON, hard float)",
-    arch="arm",
-    triple="arm-linux-musleabihf",
-    cpu="cortex_a7",
-    pointer_bytes=4,
-    artifacts=("lib", "executable", "cmake", "java"),
-    shared=True,
-    emulator=ARM_EMULATOR,
-    qemu=Qemu("qemu-arm"),
+CORTEX_A7 = _linux(
+    "cortex-a7", "Arm Cortex-A7 under Linux (ARMv7-A, NEON, hard float)", "cortex_a7", bits=32
 )
-CORTEX_A53 = _aarch64(
-    "cortex-a53", "Arm Cortex-A53 under 64-bit Linux (ARMv8-A, NEON)", "cortex_a53"
-)
-CORTEX_A72 = _aarch64(
-    "cortex-a72", "Arm Cortex-A72 under 64-bit Linux (ARMv8-A, NEON)", "cortex_a72"
-)
-CORTEX_A76 = _aarch64(
+CORTEX_A53 = _linux("cortex-a53", "Arm Cortex-A53 under 64-bit Linux (ARMv8-A, NEON)", "cortex_a53")
+CORTEX_A72 = _linux("cortex-a72", "Arm Cortex-A72 under 64-bit Linux (ARMv8-A, NEON)", "cortex_a72")
+CORTEX_A76 = _linux(
     "cortex-a76", "Arm Cortex-A76 under 64-bit Linux (ARMv8.2-A, dot product)", "cortex_a76"
+)
+# What `host` is on such a machine, for those who compile elsewhere.
+LINUX_AARCH64 = _linux(
+    "linux-aarch64", "any 64-bit Arm machine under Linux (ARMv8-A, NEON)", "baseline"
 )

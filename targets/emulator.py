@@ -71,7 +71,7 @@ class Emulator:
         self._start, self._stack_top = self._reset_state(elf_path)
         self._counter = self._make_counter(elf_path) if count_instructions else None
         self._next_free = SCRATCH.origin
-        self._last_count = self._last_skipped = 0
+        self._last_count = 0
         self._handler: Callable[[], None] | None = None
         self._exit_status: int | None = None
         self._exception: int | None = None
@@ -117,22 +117,15 @@ class Emulator:
 
     @property
     def instructions(self) -> int:
-        """Instructions the last ``reset`` or ``call`` executed; UsageError if not counting."""
+        """Instructions of the last ``reset`` or ``call``; UsageError if not counting.
+
+        Those that a condition passed over (Thumb's ``it``, Arm's own) are among them.
+        """
         self._require_counter()
         return self._last_count
 
-    @property
-    def skipped(self) -> int:
-        """Instructions of the last run in Thumb ``it`` blocks whose condition failed.
-
-        They are not in ``instructions``, but a processor spends a cycle on each. UsageError as
-        above.
-        """
-        self._require_counter()
-        return self._last_skipped
-
     def profile(self) -> dict[str, int]:
-        """Instructions executed per function since the start, most first; UsageError as above.
+        """Instructions per function since the start, most first; UsageError as above.
 
         Library functions appear under their own names; a caller's count excludes its callees.
         """
@@ -292,16 +285,13 @@ class Emulator:
         if what == "reset":
             self.set_register(self._model.stack_pointer, self._stack_top)
         self._exit_status = self._exception = None
-        before = self._counts()
+        before = self._count()
         try:
             self._engine.emu_start(start | self._model.code_bit, end, 0, limit)
         except unicorn.UcError as error:
             raise EmulationError(f"{what}: {error} {self._where()}") from error
         finally:
-            after = self._counts()
-            self._last_count, self._last_skipped = (
-                a - b for a, b in zip(after, before, strict=True)
-            )
+            self._last_count = self._count() - before
         if self._exit_status is None and self._program_counter() != end:
             raise EmulationError(f"{what} {self._why_not_ended(limit)} {self._where()}")
 
@@ -319,8 +309,8 @@ class Emulator:
             return f"stopped by exception {self._exception}"
         return "ended" if self._faulted() else f"did not end in {limit} instructions: it is"
 
-    def _counts(self) -> tuple[int, int]:
-        return (self._counter.total, self._counter.skipped) if self._counter else (0, 0)
+    def _count(self) -> int:
+        return self._counter.total if self._counter else 0
 
     def _faulted(self) -> bool:
         return self.function_at(self._program_counter()).startswith(FAULT_SYMBOL)

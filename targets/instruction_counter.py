@@ -1,4 +1,6 @@
-"""Count the instructions an emulator executes, exactly and per address.
+"""Count the instructions an emulator comes by, exactly and per address.
+
+Those that a condition passes over are among them: a processor spends a cycle on each.
 
 The hook runs before every instruction, which in Python would be fifty times slower than the code
 it watches. So it is a C function (``runtime/count_instructions.c``), compiled for the host on first
@@ -24,9 +26,6 @@ from l2mu_compile.targets.toolchain import (
     temporary_directory,
 )
 
-_IT_LONGEST = 4
-_FIRST_32_BIT_PREFIX = 0b11101
-
 
 class _Counts(ctypes.Structure):
     _fields_ = (
@@ -35,6 +34,9 @@ class _Counts(ctypes.Structure):
         ("counters", ctypes.c_uint64),
         ("shift", ctypes.c_uint64),
         ("hits", ctypes.c_void_p),
+        ("thumb", ctypes.c_void_p),
+        ("block", ctypes.c_uint64),
+        ("block_bytes", ctypes.c_uint64),
     )
 
 
@@ -52,27 +54,20 @@ class InstructionCounter:
         shift = step.bit_length() - 1
         self._base, self._step = base, step
         self._hits = np.zeros(-(-len(code) // step), dtype=np.uint64)
-        self._it_blocks = it_blocks(code if thumb else b"")
-        self._counts = _Counts(0, base, self._hits.size, shift, self._hits.ctypes.data)
+        self._code = np.frombuffer(code.ljust(self._hits.size * step, b"\0"), dtype="<u2")
+        thumb_code = self._code.ctypes.data if thumb else None
+        self._counts = _Counts(
+            0, base, self._hits.size, shift, self._hits.ctypes.data, thumb_code, 0, 0
+        )
         self._install(engine)
 
     @property
     def total(self) -> int:
-        """Instructions executed so far, those in code outside the span included."""
+        """Instructions so far, those in code outside the span included."""
         return int(self._counts.total)
 
-    @property
-    def skipped(self) -> int:
-        """Instructions so far that an ``it`` block's condition passed over; not in ``total``.
-
-        Exact between runs that ended; a run that stopped inside a block may miscount that block.
-        """
-        reached = self._hits[self._it_blocks[:, 0]]
-        executed = self._hits[self._it_blocks[:, 1:]]
-        return int(((reached[:, None] - executed) * (reached[:, None] > 0)).sum())
-
     def between(self, start: int, end: int) -> int:
-        """Instructions executed so far at addresses in [start, end)."""
+        """Instructions so far at addresses in [start, end); an ``it`` block's are at its ``it``."""
         first, last = (start - self._base) // self._step, -(-(end - self._base) // self._step)
         return int(self._hits[max(first, 0) : max(last, 0)].sum())
 
@@ -94,30 +89,6 @@ class InstructionCounter:
         )
         if status != unicorn_const.UC_ERR_OK:
             raise ToolchainError(f"the emulator took no instruction hook (error {status})")
-
-
-def it_blocks(code: bytes) -> np.ndarray:
-    """Each ``it`` instruction of Thumb code and the four it may govern, as halfword indices.
-
-    Unused places repeat the ``it``. Data that looks like one is harmless: it is never executed.
-    """
-    halfwords = np.frombuffer(code[: len(code) // 2 * 2], dtype="<u2")
-    looks_like_it = (halfwords & 0xFF00 == 0xBF00) & (halfwords & 0x000F != 0)
-    rows = [_it_block(halfwords, int(index)) for index in np.flatnonzero(looks_like_it)]
-    return np.array(rows, dtype=np.intp).reshape(-1, 1 + _IT_LONGEST)
-
-
-def _it_block(halfwords: np.ndarray, start: int) -> list[int]:
-    mask = int(halfwords[start]) & 0xF
-    length = _IT_LONGEST - ((mask & -mask).bit_length() - 1)
-    places = [start]
-    position = start + 1
-    for _ in range(length):
-        if position >= halfwords.size:
-            break
-        places.append(position)
-        position += 2 if int(halfwords[position]) >> 11 >= _FIRST_32_BIT_PREFIX else 1
-    return places + [start] * (1 + _IT_LONGEST - len(places))
 
 
 @cache

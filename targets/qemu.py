@@ -6,27 +6,30 @@ another file. All happens in a directory of its own, without network, and within
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
-import subprocess
-import tempfile
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from subprocess import TimeoutExpired
 
 import numpy as np
 from numpy.typing import NDArray
 
+from l2mu_compile import processes
 from l2mu_compile.errors import NoEmulatorError, UsageError
 from l2mu_compile.targets.devices import Device, Trace
 from l2mu_compile.targets.emulator import EmulationError
 from l2mu_compile.targets.record import Qemu, Target
 from l2mu_compile.targets.semihosting import decisions
+from l2mu_compile.targets.toolchain import temporary_directory
 
-TIMEOUT_SECONDS = 900
 BATCH_BYTES = 64 << 20  # of states
 DEBIAN_PACKAGES = {"qemu-system-arm": "qemu-system-arm"}
 
 WINDOWS_FILE, STATES_FILE, TICKS_FILE = "windows", "states", "ticks"
+_TICKS_BYTES = 4
 
 # No screen, no network; what the program prints goes to standard output, and nothing else does.
 _BOARD_OPTIONS = (
@@ -59,11 +62,11 @@ class _BatchDevice(Device):
 
     def _batch(self, windows: NDArray) -> Iterator[Trace]:
         count, steps, _ = windows.shape
-        with tempfile.TemporaryDirectory(prefix="l2mu-compile-") as name:
-            folder = Path(name)
-            image = folder / "image"
-            shutil.copy(self._image, image)  # a name without spaces and commas
-            output, status = self._run(self._command(folder, windows), folder)
+        with temporary_directory() as folder:
+            shutil.copy(self._image, folder / "image")  # a name without spaces and commas
+            command = self._command(folder, windows)
+            _require_space(folder, count * steps * (self._state_bytes + _TICKS_BYTES))
+            output, status = self._run(command, folder)
             found = decisions(output, count, status)
             states = _read(folder / STATES_FILE, "u1", (count, steps, self._state_bytes))
             instructions = self._instructions(folder, count, steps)
@@ -81,18 +84,10 @@ class _BatchDevice(Device):
     def _run(self, command: Sequence[str], folder: Path) -> tuple[str, int]:
         """What the program printed and its status; EmulationError if it crashes."""
         try:
-            done = subprocess.run(
-                command,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=TIMEOUT_SECONDS,
-            )
-        except subprocess.TimeoutExpired:
+            done = processes.run(command, folder=folder)
+        except TimeoutExpired as expired:
             raise EmulationError(
-                f"{self._qemu.program}: the program did not end in {TIMEOUT_SECONDS} seconds"
+                f"{self._qemu.program}: the program did not end in {expired.timeout:.0f} seconds"
             ) from None
         except OSError as error:
             raise NoEmulatorError(f"cannot run {command[0]}: {error.strerror}") from None
@@ -108,7 +103,7 @@ class QemuFirmware(_BatchDevice):
     """A firmware image on the board that QEMU emulates for ``target``.
 
     With ``count_instructions``, instructions of every step are counted where the board's clock is
-    known. Those of Thumb ``it`` blocks whose condition fails are among them.
+    known; they are those that unicorn counts.
     """
 
     def __init__(
@@ -119,9 +114,9 @@ class QemuFirmware(_BatchDevice):
         self._count = count_instructions and target.qemu.clock_hz is not None
 
     def run_firmware(self) -> int:
-        with tempfile.TemporaryDirectory(prefix="l2mu-compile-") as folder:
-            image = shutil.copy(self._image, folder)
-            output, status = self._run(self._board(Path(image).name, []), Path(folder))
+        with temporary_directory() as folder:
+            shutil.copy(self._image, folder / "image")
+            output, status = self._run(self._board("image", []), folder)
         return decisions(output, 1, status)[0]
 
     def _command(self, folder: Path, windows: NDArray) -> list[str]:
@@ -185,6 +180,12 @@ def instructions_of(ticks: NDArray, clock_hz: int) -> NDArray:
             f"QEMU's clock does not run at {clock_hz} Hz; instructions are unknown"
         )
     return whole
+
+
+def _require_space(folder: Path, size: int) -> None:
+    """Raise OSError if a program could not write ``size`` bytes: it would look as if it failed."""
+    if shutil.disk_usage(folder).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _read(path: Path, dtype: str, shape: tuple[int, ...]) -> NDArray:

@@ -6,7 +6,13 @@ from difflib import get_close_matches
 
 from l2mu_compile.errors import UsageError
 from l2mu_compile.targets.android import ANDROID_ARM, ANDROID_ARM64, ANDROID_X86_64
-from l2mu_compile.targets.cortex_a import CORTEX_A7, CORTEX_A53, CORTEX_A72, CORTEX_A76
+from l2mu_compile.targets.cortex_a import (
+    CORTEX_A7,
+    CORTEX_A53,
+    CORTEX_A72,
+    CORTEX_A76,
+    LINUX_AARCH64,
+)
 from l2mu_compile.targets.cortex_m import (
     CORTEX_M0PLUS,
     CORTEX_M3,
@@ -36,6 +42,7 @@ TARGETS: dict[str, Target] = {
         CORTEX_A53,
         CORTEX_A72,
         CORTEX_A76,
+        LINUX_AARCH64,
         ANDROID_ARM64,
         ANDROID_ARM,
         ANDROID_X86_64,

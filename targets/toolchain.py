@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import TimeoutExpired
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from l2mu_compile import processes
 from l2mu_compile.errors import BudgetError, ToolchainError, reason
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.zig import zig_command, zig_environment
@@ -298,32 +298,38 @@ def _make_directory(path: Path) -> None:
         raise ToolchainError(f"cannot create directory {path}: {error.strerror}") from error
 
 
-def _run_all(commands: Sequence[list[str]], log: CommandLog) -> None:
-    pool = ThreadPoolExecutor(max_workers=_cores())
+def run_command(command: Sequence[str], log: CommandLog) -> None:
+    """Run a tool; raises ToolchainError, with what it said, if it is missing or fails."""
+    _run_all([command], log)
+
+
+def _run_all(commands: Sequence[Sequence[str]], log: CommandLog) -> None:
+    """Run tools, as many at a time as there are cores."""
     try:
-        for future in [pool.submit(run_command, command, log) for command in commands]:
-            future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+        for done in processes.run_all(
+            _logged(commands, log), at_once=_cores(), environment=zig_environment()
+        ):
+            output = (done.stderr + done.stdout).strip()
+            log.say(output)
+            if done.returncode != 0:
+                raise CommandFailed(done.args, done.returncode, output)
+    except OSError as error:
+        raise ToolchainError(f"cannot run {commands[0][0]}: {error.strerror}") from error
+    except TimeoutExpired as expired:
+        raise ToolchainError(
+            f"the compiler did not end in {expired.timeout:.0f} seconds\n"
+            f"  command: {shlex.join(expired.cmd)}"
+        ) from None
+
+
+def _logged(commands: Sequence[Sequence[str]], log: CommandLog) -> Iterator[Sequence[str]]:
+    for command in commands:
+        log.started(command)
+        yield command
 
 
 def _cores() -> int:
     return os.cpu_count() or 1
-
-
-def run_command(command: Sequence[str], log: CommandLog) -> None:
-    """Run a tool; raises ToolchainError, with what it said, if it is missing or fails."""
-    log.started(command)
-    try:
-        done = subprocess.run(
-            command, env=zig_environment(), capture_output=True, text=True, errors="replace"
-        )
-    except OSError as error:
-        raise ToolchainError(f"cannot run {command[0]}: {error.strerror}") from error
-    output = (done.stderr + done.stdout).strip()
-    log.say(output)
-    if done.returncode != 0:
-        raise CommandFailed(command, done.returncode, output)
 
 
 def _refuse_overflow(target: Target, output: str) -> None:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
+from l2mu_compile import processes
 from l2mu_compile.targets.build import write_sources
 from l2mu_compile.targets.emit_c import SCORE_MEANINGS, render, state_layout
 from l2mu_compile.targets.packaging.common import Files, documents, write_tree, write_zip
@@ -130,7 +130,7 @@ def _javac() -> str | None:
     javac = shutil.which("javac")
     if javac is None:
         return None
-    done = subprocess.run([javac, "-version"], capture_output=True, text=True, errors="replace")
+    done = processes.run([javac, "-version"])
     version = re.search(r"javac (\d+)", done.stdout)
     usable = done.returncode == 0 and version is not None and int(version[1]) >= OLDEST_JAVAC
     return javac if usable else None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import l2mu, planned, recurrent, samples
 
+from l2mu_compile import processes
 from l2mu_compile.errors import NoEmulatorError, UsageError
+from l2mu_compile.frontend import load_model
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import Input, Network, Population, Projection, Readout
 from l2mu_compile.program import lower
@@ -26,7 +30,7 @@ from l2mu_compile.targets.build import open_device
 from l2mu_compile.targets.cortex_m import KIB
 from l2mu_compile.targets.devices import EmulatedModel
 from l2mu_compile.targets.emit_c import state_bytes
-from l2mu_compile.targets.emulator import EmulationError, Emulator
+from l2mu_compile.targets.emulator import EmulationError
 from l2mu_compile.targets.firmware import firmware_use
 from l2mu_compile.targets.product import Product
 from l2mu_compile.targets.qemu import QemuFirmware, instructions_of
@@ -34,6 +38,7 @@ from l2mu_compile.targets.record import Memory, Qemu, Region, Target
 from l2mu_compile.targets.registry import TARGETS, get_target
 from l2mu_compile.targets.toolchain import RUNTIME_DIR, compile_objects, link_firmware
 from l2mu_compile.text import save_network
+from l2mu_compile.windows import load_windows
 
 EXAMPLE = Path(__file__).parents[2] / "examples/har_smartwatch"
 MICROCONTROLLERS = [name for name, t in TARGETS.items() if "firmware" in t.artifacts]
@@ -153,17 +158,10 @@ def counted_by_both(network: Network, x: np.ndarray, target: Target, folder: Pat
     product = product_of(network, target, x[0], folder)
     size = state_bytes(product.program)
     board = QemuFirmware(target, product.image, size, count_instructions=True)
-    counted = [n for trace in board.trace(x) for n in trace.instructions]
-    emulator = Emulator(target, product.image, count_instructions=True)
-    state, place = emulator.alloc(size), emulator.alloc(4 * x.shape[2])
-    expected = []
-    for window in x:
-        emulator.call(f"{product.name}_reset", state)
-        for sample in window:
-            emulator.write(place, sample.astype("<f4").tobytes())
-            emulator.call(f"{product.name}_step", state, place)
-            # QEMU counts what it passes over as well.
-            expected.append(emulator.instructions + emulator.skipped)
+    emulator = EmulatedModel(target, product.image, product.name, x.shape[2], size)
+    counted, expected = (
+        [n for trace in device.trace(x) for n in trace.instructions] for device in (board, emulator)
+    )
     assert counted == expected
     return counted
 
@@ -178,6 +176,22 @@ def test_board_and_emulator_count_the_same_instructions(
     counts = counted_by_both(planned(MODEL, quantized, x, name), x, get_target(name), tmp_path)
     assert len(counts) == 90
     assert len(set(counts)) > 5
+
+
+@needs_qemu
+@pytest.mark.slow
+@pytest.mark.parametrize("quantized", [False, True])
+@pytest.mark.parametrize("name", ["cortex-m4", "cortex-m33"])
+def test_the_examples_instructions_are_the_same_on_both(
+    tmp_path: Path, name: str, quantized: bool
+) -> None:
+    calibration, held_out = (
+        load_windows(EXAMPLE / f"{n}.npz").x for n in ("calibration", "heldout")
+    )
+    network = planned(load_model(EXAMPLE / "har.ckpt").network, quantized, calibration, name)
+    counts = counted_by_both(network, held_out[::170], get_target(name), tmp_path)
+    assert len(counts) == 300
+    assert len(set(counts)) > 250
 
 
 @needs_qemu
@@ -368,10 +382,36 @@ def test_images_that_do_not_start_are_named(tmp_path: Path) -> None:
 
 
 @needs_qemu
+@pytest.mark.parametrize("size", ["16k", "1m"])
+def test_a_full_temporary_directory_is_no_fault_of_the_code(tmp_path: Path, size: str) -> None:
+    """Too small for the image, and for what the program writes."""
+    new_file_system = ["unshare", "--map-root-user", "--mount"]
+    if subprocess.run([*new_file_system, "true"], capture_output=True).returncode != 0:
+        pytest.skip("no file system can be mounted here")
+    x = samples(MODEL, windows=2, steps=6000)
+    save_network(MODEL, tmp_path / "cell.txt")
+    np.savez(tmp_path / "windows.npz", x=x)
+    out, small = tmp_path / "out", tmp_path / "small"
+    command_line.ok("compile", tmp_path / "cell.txt", "--target", "cortex-m4", "-o", out)
+    small.mkdir()
+    verify = ["verify", out, "--data", tmp_path / "windows.npz", "--emulator", "qemu"]
+    words = shlex.join(map(str, [sys.executable, "-m", "l2mu_compile.cli", *verify]))
+    script = f"mount -t tmpfs -o size={size} none {shlex.quote(str(small))} && {words}"
+    done = subprocess.run(
+        [*new_file_system, "sh", "-c", script],
+        env=os.environ | {"TMPDIR": str(small)},
+        capture_output=True,
+        text=True,
+    )
+    assert "cannot write temporary files: No space left on device" in done.stderr
+    assert done.returncode == 6
+
+
+@needs_qemu
 def test_programs_that_do_not_end_are_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(qemu, "TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(processes, "TIMEOUT_SECONDS", 1)
     device = device_of(get_target("cortex-m4"), tmp_path, 'for (;;) { __asm volatile(""); }')
     with pytest.raises(EmulationError, match="did not end in 1 seconds"):
         list(device.trace(WINDOW))
