@@ -61,6 +61,11 @@ class Input(Value):
         for name in SENSOR_ARRAYS:
             _freeze(self, name, parameter_array)
 
+    @property
+    def is_raw(self) -> bool:
+        """Whether samples are told to be other numbers than the model's units."""
+        return any(getattr(self, name) is not None for name in SENSOR_ARRAYS)
+
     def raw(self, samples: NDArray) -> NDArray:
         """Raw samples, float64 ``[..., size]``, of ``samples`` in the model's units."""
         raw = np.asarray(samples, dtype=np.float64)

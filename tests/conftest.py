@@ -138,13 +138,14 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """``packages("cell", int8=True)``: `packages.compiled` with these arguments, once a session."""
     from packages import compiled  # not above: its asserts are rewritten on import
 
-    known: dict[tuple[str, bool], Path] = {}
+    known: dict[tuple[str, bool, bool], Path] = {}
 
-    def get(name: str = "cell", int8: bool = True) -> Path:
-        if (name, int8) not in known:
+    def get(name: str = "cell", int8: bool = True, raw: bool = False) -> Path:
+        key = (name, int8, raw)
+        if key not in known:
             folder = tmp_path_factory.mktemp("packages")
-            known[name, int8] = compiled(folder, name, int8=int8)
-        return known[name, int8]
+            known[key] = compiled(folder, name, int8=int8, raw=raw)
+        return known[key]
 
     return get
 

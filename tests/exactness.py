@@ -15,6 +15,7 @@ from l2mu_compile.network import Buffer, Network
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import parse_pipeline, run_passes
 from l2mu_compile.program import Program, lower
+from l2mu_compile.stream import Stream
 from l2mu_compile.targets.build import build
 from l2mu_compile.targets.devices import Device
 from l2mu_compile.targets.emit_c import state_layout
@@ -98,17 +99,29 @@ def random_cases(
     return cases
 
 
-def product_of(network: Network, target: Target, window: NDArray, folder: Path) -> Product:
+def product_of(
+    network: Network,
+    target: Target,
+    window: NDArray,
+    folder: Path,
+    stream: Stream | None = None,
+) -> Product:
     """``network`` built for ``target`` in ``folder``; firmware classifies ``window``."""
-    product = unbuilt(network, target, window, folder)
+    product = unbuilt(network, target, window, folder, stream)
     build(product)
     return product
 
 
-def unbuilt(network: Network, target: Target, window: NDArray, folder: Path) -> Product:
+def unbuilt(
+    network: Network,
+    target: Target,
+    window: NDArray,
+    folder: Path,
+    stream: Stream | None = None,
+) -> Product:
     """The same before anything is written."""
     return Product(
-        program=lower(network),
+        program=lower(network, stream),
         target=target,
         window=Window(window, "A test's window."),
         stamp=("test",),
@@ -118,6 +131,7 @@ def unbuilt(network: Network, target: Target, window: NDArray, folder: Path) -> 
         check=_no_packages,
         for_target=_no_packages,
         note=_no_packages,
+        raw=network.input.is_raw,
     )
 
 

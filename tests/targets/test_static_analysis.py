@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from exactness import unbuilt
 from networks import cuba, l2mu, lif, planned, samples
-from packages import Packages, need, tool
+from packages import Packages, need, tool, unzipped
 from test_emit_c import kinds
 
 from l2mu_compile.network import READOUT_RULES, Network
@@ -30,7 +30,17 @@ CPPCHECK = (
 )
 # What Zephyr's headers offer the sample.
 ZEPHYR = {
-    "zephyr/kernel.h": "#include <stdint.h>\nint32_t k_msleep(int32_t ms);\n",
+    "zephyr/kernel.h": """
+#include <stddef.h>
+#include <stdint.h>
+typedef struct { int64_t ticks; } k_timeout_t;
+struct k_timer { int late; };
+#define K_MSEC(ms) ((k_timeout_t){(ms)})
+#define K_TIMER_DEFINE(name, expired, stopped) \\
+    struct k_timer name = {(expired) != NULL || (stopped) != NULL}
+void k_timer_start(struct k_timer *timer, k_timeout_t first, k_timeout_t period);
+uint32_t k_timer_status_sync(struct k_timer *timer);
+""",
     "zephyr/sys/printk.h": "void printk(const char *format, ...);\n",
 }
 
@@ -93,9 +103,8 @@ def test_samples_of_packages(packages: Packages, tmp_path: Path, analyzer: str) 
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     output = packages("cell")
-    pack = tmp_path / "pack_main.c"
-    view = {"stamp": ["test"], "name": "cell", "NAME": "CELL", "steps": 30}
-    pack.write_text(render("cmsis_pack/main.c.jinja", view))
+    (archive,) = (output / "cmsis-pack").glob("*.pack")
+    pack = unzipped(archive, tmp_path / "pack") / "templates" / "cell_main.c"
     sample = output / "zephyr/cell/samples/classify/src/main.c"
     assert_clean(analyzer, [sample, pack], [output / "src", tmp_path], *CORTEX_M)
 
