@@ -58,6 +58,8 @@ def simulate(network: Network, window: NDArray) -> Trace:
     now = {p.name: [False] * p.size for p in network.populations}
     for raw in window:
         sample = [number.sample(raw, i) for i in range(len(raw))]
+        if network.input.spiking:
+            sample = [bool(value > 0.5) for value in raw]
         last = {name: list(spikes) for name, spikes in now.items()}
         for population in network.order():
             name = population.name
