@@ -28,7 +28,7 @@ static const int32_t out_threshold[1] = {
     20,
 };
 
-static const int8_t h_from_x[4] = {
+static const int8_t h_from_x[4] L2MU_ALIGNED = {
     4, -4, 8, 1,
 };
 
@@ -36,11 +36,11 @@ static const int32_t h_from_x_shift[2] = {
     2, 3,
 };
 
-static const int8_t h_from_h_last[4] = {
+static const int8_t h_from_h_last[4] L2MU_ALIGNED = {
     0, 5, 5, 0,
 };
 
-static const int8_t out_from_h[4] = {
+static const int8_t out_from_h[4] L2MU_ALIGNED = {
     30, -7, -7, 30,
 };
 

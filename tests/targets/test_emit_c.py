@@ -201,6 +201,23 @@ def test_all_portable_kernels_compile_as_strict_c99() -> None:
         compile_strictly(KERNEL_DIR, "c", source)
 
 
+@pytest.mark.parametrize("optimize", ["-O0", "-Os"])
+def test_constants_are_aligned_to_four_bytes(tmp_path: Path, optimize: str) -> None:
+    """Kernels read several int8 or int16 at once."""
+    program = lower(planned(l2mu(name="cell"), quantized=True))
+    for name, text in emit_c(program, []).items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    checks = "".join(
+        f"typedef char check_{i}[__alignof__({d.name}) >= 4 ? 1 : -1];\n"
+        for i, d in enumerate(program.data)
+    )
+    assert {"int8_t", "int16_t", "int32_t"} == {d.ctype for d in program.data}
+    source = f'#include "cell_weights.h"\n{checks}'
+    (tmp_path / "check.c").write_text(source, encoding="utf-8")
+    flags = (optimize, "-Wno-unused-variable", "-Wno-unused-const-variable")
+    compile_strictly(tmp_path, "c", "check.c", *flags)
+
+
 def test_generated_code_uses_no_memory_of_its_own() -> None:
     """No allocation, and no variable that is not constant."""
     for quantized in (False, True):
