@@ -171,8 +171,13 @@ def _member_view(member: Member) -> dict[str, Any]:
 
 
 def _data_view(data: Data) -> dict[str, Any]:
-    body = array_body(data.values, data.ctype)
-    return {"name": data.name, "ctype": data.ctype, "count": data.values.size, "body": body}
+    return {
+        "name": data.name,
+        "ctype": data.ctype,
+        "count": data.values.size,
+        "body": array_body(data.values, data.ctype),
+        "is_aligned": data.ctype in ("int8_t", "int16_t"),
+    }
 
 
 def _record_view(record: Record) -> dict[str, Any]:
