@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from l2mu_compile.buffers import state_ctype
 from l2mu_compile.compiled import (
     FLOAT_FILE,
     NETWORK_FILE,
@@ -269,6 +270,9 @@ def _comment(line: str) -> str:
 def _describe(
     model: Model, job: Job, network: Network, program: Program, folder: Path, costs: Costs
 ) -> Report:
+    taken: dict[str, float] = {}
+    for call, instructions in zip(program.step, costs.calls or (), strict=False):
+        taken[call.owner] = taken.get(call.owner, 0.0) + instructions
     return Report(
         tool=TOOL,
         command=list(job.command),
@@ -285,14 +289,21 @@ def _describe(
         flash_bytes=costs.flash,
         ram_bytes=costs.ram,
         stack_bounds=costs.stack,
-        instructions_if_all_spike=costs.instructions,
+        instructions_if_all_spike=costs.all_spike,
         weights_bytes=program.data_bytes,
         state_bytes=state_bytes(program),
         stream_bytes=stream_bytes(program) or None,
         synaptic_operations_per_step=0.0,
         spike_rates={},
         populations=[
-            PopulationReport(name=p.name, neurons=p.size, neuron=p.neuron.kind)
+            PopulationReport(
+                name=p.name,
+                neurons=p.size,
+                neuron=p.neuron.kind,
+                membranes=state_ctype(network, p),
+                kernel=str(p.kernel),
+                instructions_per_step=taken.get(p.name),
+            )
             for p in network.populations
         ],
         projections=[
@@ -302,6 +313,7 @@ def _describe(
                 synapses=p.synapses,
                 bytes=p.weight.nbytes,
                 kernel=str(p.kernel),
+                instructions_per_step=taken.get(p.name),
             )
             for p in network.projections
         ],

@@ -39,6 +39,11 @@ class PopulationReport(_Strict):
     name: str
     neurons: int
     neuron: str
+    membranes: str = Field(description="what they are kept in: float, int32_t or int16_t")
+    kernel: str
+    instructions_per_step: float | None = Field(
+        None, description="of its neurons, on the first calibration window; None if not counted"
+    )
 
 
 class ProjectionReport(_Strict):
@@ -49,6 +54,9 @@ class ProjectionReport(_Strict):
     synapses: int
     bytes: int
     kernel: str
+    instructions_per_step: float | None = Field(
+        None, description="on the first calibration window, None if not counted"
+    )
 
 
 class Artifact(_Strict):

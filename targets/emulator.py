@@ -131,6 +131,11 @@ class Emulator:
         self._require_counter()
         return self._last_count
 
+    @property
+    def executed(self) -> int:
+        """Instructions since the start, in the midst of a run too; UsageError if not counting."""
+        return self._require_counter().total
+
     def profile(self) -> dict[str, int]:
         """Instructions per function since the start, most first; UsageError as above.
 

@@ -1,4 +1,4 @@
-"""How many instructions a step takes when every neuron spikes: run so, on the emulator."""
+"""What a step's kernels take on the emulator: each of them, and all when every neuron spikes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from l2mu_compile.program import Call, Place, Program
 from l2mu_compile.targets.emit_c import state_bytes, state_layout
 from l2mu_compile.targets.emulator import Emulator
 from l2mu_compile.targets.record import Target
 
+STEPS = 100  # of a window, at most
 DTYPES = {"int16_t": "<i2", "int32_t": "<i4"}
 SAMPLE = 100  # in the network's own integers: neither clipped nor zero
 
@@ -42,6 +44,33 @@ def instructions_if_all_spike(program: Program, target: Target, image: Path) -> 
     sample = emulator.place(_sample(program).tobytes())
     emulator.call(f"{program.name}_step", state, sample)
     return emulator.instructions
+
+
+def instructions_per_call(
+    program: Program, target: Target, image: Path, samples: NDArray
+) -> tuple[float, ...] | None:
+    """Mean instructions of every call of ``program.step`` in the first steps of a window.
+
+    ``samples`` are float32 ``[T, inputs]``; ``image`` must have its symbols. What the driver takes
+    after a call counts as the call's. None for targets without an emulator. Raises EmulationError.
+    """
+    if target.emulator is None:
+        return None
+    emulator = Emulator(target, image, count_instructions=True)
+    entered: list[int] = []
+    for kernel in {call.kernel for call in program.step}:
+        emulator.on_entry(kernel, lambda: entered.append(emulator.executed))
+    state = emulator.alloc(state_bytes(program))
+    place = emulator.alloc(4 * program.inputs)
+    emulator.call(f"{program.name}_reset", state)
+    taken = np.zeros(len(program.step))
+    steps = samples[:STEPS].astype("<f4")
+    for sample in steps:
+        entered.clear()
+        emulator.write(place, sample.tobytes())
+        emulator.call(f"{program.name}_step", state, place)
+        taken += np.diff([*entered, emulator.executed])
+    return tuple((taken / len(steps)).tolist())
 
 
 def _is_integer(program: Program) -> bool:

@@ -17,7 +17,7 @@ from l2mu_compile.neurons import LIF
 from l2mu_compile.program import lower
 from l2mu_compile.targets.build import build, open_device
 from l2mu_compile.targets.registry import get_target
-from l2mu_compile.targets.worst_case import instructions_if_all_spike
+from l2mu_compile.targets.step_costs import instructions_if_all_spike
 
 EMULATED = ("cortex-m0plus", "cortex-m4", "cortex-a7", "cortex-a53")
 
@@ -27,7 +27,7 @@ def counted(network: Network, target: str, x: np.ndarray, folder: Path) -> tuple
     product = product_of(network, get_target(target), x[0], folder)
     costs = build(product)
     device = open_device(product.program, product.target, product.image)
-    return costs.instructions, max(max(trace.instructions) for trace in device.trace(x))
+    return costs.all_spike, max(max(trace.instructions) for trace in device.trace(x))
 
 
 def always_spiking(size: int = 37) -> Network:
@@ -85,3 +85,18 @@ def test_nothing_counts_floats_and_helium(tmp_path: Path) -> None:
         assert instructions_if_all_spike(program, get_target(name), image) is None
         target = replace(get_target(name), emulator=None)
         assert instructions_if_all_spike(program, target, image) is None
+
+
+@pytest.mark.parametrize("target", EMULATED)
+@pytest.mark.parametrize("quantized", [False, True])
+def test_the_calls_of_a_step_make_it_up(tmp_path: Path, target: str, quantized: bool) -> None:
+    x = samples(l2mu(), windows=1)
+    product = product_of(planned(l2mu(), quantized, x, target), get_target(target), x[0], tmp_path)
+    calls = build(product).calls
+    assert calls is not None
+    assert len(calls) == len(product.program.step)
+    assert min(calls) > 0
+    (trace,) = open_device(product.program, product.target, product.image).trace(x)
+    whole = np.mean(trace.instructions)
+    # Before the first call, the sample is converted.
+    assert 0.5 * whole < sum(calls) < whole
