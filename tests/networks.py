@@ -303,7 +303,7 @@ def windows_for(draw: Draw, network: Network, steps: int = 10, finite: bool = Tr
         return f32(np.zeros(shape))
     array = f32(rng.normal(size=shape) * 2)
     if kind == "extreme":
-        special = [0.0, -0.0, 1e-45, -1e-40, 1e6, -1e6, 0.5, -0.5]
+        special = [0.0, -0.0, 1e-45, -1e-40, 1e6, -1e6, 0.5, 0.50000006, 0.49999997, -0.5, 1.0]
         special += [] if finite else [np.nan, np.inf, -np.inf, 3e38]
         array = np.where(rng.random(shape) < 0.5, rng.choice(f32(special), shape), array)
     return f32(array)
@@ -320,8 +320,8 @@ def _network(draw: Draw, name: str, rule: str, numbers: Any) -> Network:
     for j, target in enumerate(names):
         if j == 0 or draw(st.integers(0, 3)) == 0:
             synapses = partial(numbers.synapses, sizes[target], entry.size)
-            projection = Projection("x", target, **synapses(blocks=True))
-            projections.append(projection if entry.spiking else numbers.sampled(projection))
+            reading = Projection("x", target, **synapses(blocks=True))
+            projections.append(reading if entry.spiking else numbers.sampled(reading))
         for i, source in enumerate(names):
             if leaky and source == names[-1]:
                 continue
@@ -422,8 +422,9 @@ class _FloatNumbers(_Numbers):
 
 class _IntegerNumbers(_Numbers):
     def input(self, name: str, size: int) -> Input:
-        fraction = self.draw(st.sampled_from((-2, 0, 4, 9, 13, 24)))
-        return Input(name, size, fraction=fraction, spiking=self.chance(4))
+        if self.chance(4):
+            return Input(name, size, fraction=0, spiking=True)
+        return Input(name, size, fraction=self.draw(st.sampled_from((-2, 0, 4, 9, 13, 24))))
 
     def population(self, name: str, leaky: bool) -> Population:
         shape = self.shape()

@@ -117,12 +117,11 @@ class _Integers:
         self.fraction = network.input.fraction or 0
 
     def sample(self, raw: NDArray, i: int) -> int:
-        value = float(raw[i])
-        if math.isnan(value):
-            return 0
-        if math.isinf(value):
-            return 2**15 - 1 if value > 0 else -(2**15)
-        rounded = math.floor(Fraction(value) * Fraction(2) ** self.fraction + Fraction(1, 2))
+        if not np.isfinite(raw[i]):
+            return 0 if np.isnan(raw[i]) else 2**15 - 1 if raw[i] > 0 else -(2**15)
+        rounded = math.floor(
+            Fraction(float(raw[i])) * Fraction(2) ** self.fraction + Fraction(1, 2)
+        )
         return min(max(rounded, -(2**15)), 2**15 - 1)
 
     def decay(self, factor: int, state: int) -> int:
@@ -207,11 +206,10 @@ def _gather(
     if population.bias is not None:
         total = total + number.scalar(population.bias[j])
     for p in _as_they_arrive(network, population):
-        from_input = p.source == network.input.name
-        if from_input and not network.input.spiking:
+        if p.source == network.input.name and not network.input.spiking:
             total = number.add_samples(total, p, j, sample)
             continue
-        spikes = sample if from_input else (last if p.delay else now)[p.source]
+        spikes = (last if p.delay else now)[p.source] if p.source in now else sample
         for i, weight in enumerate(_row_of_blocks(p, j)):
             if spikes[i] and weight is not None:
                 total = total + number.scalar(weight)

@@ -14,8 +14,8 @@ void l2mu_add_bias_f32(const l2mu_neurons_f32_t *p, float *v)
 void l2mu_fire_subtract_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes)
 {
     const size_t size = p->size;
-    const size_t beta_step = p->beta_step;
-    const size_t threshold_step = p->threshold_step;
+    const size_t beta_stride = p->beta_step;
+    const size_t threshold_stride = p->threshold_step;
     const float *beta = p->beta;
     const float *threshold = p->threshold;
     uint16_t *next = spikes + 1;
@@ -28,8 +28,8 @@ void l2mu_fire_subtract_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spi
             ++next;
         }
         v[j] = decayed;
-        beta += beta_step;
-        threshold += threshold_step;
+        beta += beta_stride;
+        threshold += threshold_stride;
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_f32(p, v);
@@ -38,8 +38,8 @@ void l2mu_fire_subtract_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spi
 void l2mu_fire_zero_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes)
 {
     const size_t size = p->size;
-    const size_t beta_step = p->beta_step;
-    const size_t threshold_step = p->threshold_step;
+    const size_t beta_stride = p->beta_step;
+    const size_t threshold_stride = p->threshold_step;
     const float *beta = p->beta;
     const float *threshold = p->threshold;
     uint16_t *next = spikes + 1;
@@ -52,8 +52,8 @@ void l2mu_fire_zero_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes)
             ++next;
         }
         v[j] = decayed;
-        beta += beta_step;
-        threshold += threshold_step;
+        beta += beta_stride;
+        threshold += threshold_stride;
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_f32(p, v);
@@ -62,8 +62,8 @@ void l2mu_fire_zero_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes)
 void l2mu_fire_none_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes)
 {
     const size_t size = p->size;
-    const size_t beta_step = p->beta_step;
-    const size_t threshold_step = p->threshold_step;
+    const size_t beta_stride = p->beta_step;
+    const size_t threshold_stride = p->threshold_step;
     const float *beta = p->beta;
     const float *threshold = p->threshold;
     uint16_t *next = spikes + 1;
@@ -75,8 +75,8 @@ void l2mu_fire_none_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes)
             ++next;
         }
         v[j] = decayed;
-        beta += beta_step;
-        threshold += threshold_step;
+        beta += beta_stride;
+        threshold += threshold_stride;
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_f32(p, v);
@@ -85,11 +85,11 @@ void l2mu_fire_none_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes)
 void l2mu_leak_f32(const l2mu_neurons_f32_t *p, float *v)
 {
     const size_t size = p->size;
-    const size_t beta_step = p->beta_step;
+    const size_t beta_stride = p->beta_step;
     const float *beta = p->beta;
     for (size_t j = 0; j < size; ++j) {
         v[j] = *beta * v[j];
-        beta += beta_step;
+        beta += beta_stride;
     }
     l2mu_add_bias_f32(p, v);
 }

@@ -18,7 +18,7 @@ void l2mu_add_bias_i16(const l2mu_neurons_i16_t *p, int16_t *v)
 void l2mu_fire_subtract_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
     const size_t size = p->size;
-    const size_t beta_step = p->beta_step;
+    const size_t beta_stride = p->beta_step;
     const int32_t *beta = p->beta;
     const int16_t *threshold = p->threshold;
     uint16_t *next = spikes + 1;
@@ -31,7 +31,7 @@ void l2mu_fire_subtract_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *s
             ++next;
         }
         v[j] = (int16_t)decayed;
-        beta += beta_step;
+        beta += beta_stride;
         ++threshold;
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
@@ -41,7 +41,7 @@ void l2mu_fire_subtract_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *s
 void l2mu_fire_zero_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
     const size_t size = p->size;
-    const size_t beta_step = p->beta_step;
+    const size_t beta_stride = p->beta_step;
     const int32_t *beta = p->beta;
     const int16_t *threshold = p->threshold;
     uint16_t *next = spikes + 1;
@@ -54,7 +54,7 @@ void l2mu_fire_zero_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spike
             ++next;
         }
         v[j] = (int16_t)decayed;
-        beta += beta_step;
+        beta += beta_stride;
         ++threshold;
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
@@ -64,7 +64,7 @@ void l2mu_fire_zero_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spike
 void l2mu_fire_none_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
     const size_t size = p->size;
-    const size_t beta_step = p->beta_step;
+    const size_t beta_stride = p->beta_step;
     const int32_t *beta = p->beta;
     const int16_t *threshold = p->threshold;
     uint16_t *next = spikes + 1;
@@ -76,7 +76,7 @@ void l2mu_fire_none_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spike
             ++next;
         }
         v[j] = (int16_t)decayed;
-        beta += beta_step;
+        beta += beta_stride;
         ++threshold;
     }
     spikes[0] = (uint16_t)(next - spikes - 1);

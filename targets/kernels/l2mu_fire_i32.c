@@ -17,8 +17,8 @@ void l2mu_fire_subtract_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *s
     const size_t size = p->size;
     const int32_t low = p->low;
     const int32_t high = p->high;
-    const size_t beta_step = p->beta_step;
-    const size_t threshold_step = p->threshold_step;
+    const size_t beta_stride = p->beta_step;
+    const size_t threshold_stride = p->threshold_step;
     const int32_t *beta = p->beta;
     const int32_t *threshold = p->threshold;
     uint16_t *next = spikes + 1;
@@ -31,8 +31,8 @@ void l2mu_fire_subtract_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *s
             ++next;
         }
         v[j] = decayed;
-        beta += beta_step;
-        threshold += threshold_step;
+        beta += beta_stride;
+        threshold += threshold_stride;
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_i32(p, v);
@@ -43,8 +43,8 @@ void l2mu_fire_zero_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spike
     const size_t size = p->size;
     const int32_t low = p->low;
     const int32_t high = p->high;
-    const size_t beta_step = p->beta_step;
-    const size_t threshold_step = p->threshold_step;
+    const size_t beta_stride = p->beta_step;
+    const size_t threshold_stride = p->threshold_step;
     const int32_t *beta = p->beta;
     const int32_t *threshold = p->threshold;
     uint16_t *next = spikes + 1;
@@ -57,8 +57,8 @@ void l2mu_fire_zero_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spike
             ++next;
         }
         v[j] = decayed;
-        beta += beta_step;
-        threshold += threshold_step;
+        beta += beta_stride;
+        threshold += threshold_stride;
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_i32(p, v);
@@ -69,8 +69,8 @@ void l2mu_fire_none_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spike
     const size_t size = p->size;
     const int32_t low = p->low;
     const int32_t high = p->high;
-    const size_t beta_step = p->beta_step;
-    const size_t threshold_step = p->threshold_step;
+    const size_t beta_stride = p->beta_step;
+    const size_t threshold_stride = p->threshold_step;
     const int32_t *beta = p->beta;
     const int32_t *threshold = p->threshold;
     uint16_t *next = spikes + 1;
@@ -82,8 +82,8 @@ void l2mu_fire_none_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spike
             ++next;
         }
         v[j] = decayed;
-        beta += beta_step;
-        threshold += threshold_step;
+        beta += beta_stride;
+        threshold += threshold_stride;
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_i32(p, v);
@@ -94,11 +94,11 @@ void l2mu_leak_i32(const l2mu_neurons_i32_t *p, int32_t *v)
     const size_t size = p->size;
     const int32_t low = p->low;
     const int32_t high = p->high;
-    const size_t beta_step = p->beta_step;
+    const size_t beta_stride = p->beta_step;
     const int32_t *beta = p->beta;
     for (size_t j = 0; j < size; ++j) {
         v[j] = l2mu_decay(*beta, l2mu_clip(v[j], low, high));
-        beta += beta_step;
+        beta += beta_stride;
     }
     l2mu_add_bias_i32(p, v);
 }

@@ -4,9 +4,9 @@ void l2mu_fire_synaptic_subtract_f32(const l2mu_neurons_f32_t *p, float *v, floa
                                      uint16_t *spikes)
 {
     const size_t size = p->size;
-    const size_t alpha_step = p->alpha_step;
-    const size_t beta_step = p->beta_step;
-    const size_t threshold_step = p->threshold_step;
+    const size_t alpha_stride = p->alpha_step;
+    const size_t beta_stride = p->beta_step;
+    const size_t threshold_stride = p->threshold_step;
     const float *alpha = p->alpha;
     const float *beta = p->beta;
     const float *threshold = p->threshold;
@@ -24,9 +24,9 @@ void l2mu_fire_synaptic_subtract_f32(const l2mu_neurons_f32_t *p, float *v, floa
         }
         v[j] = membrane;
         syn[j] = *alpha * current;
-        alpha += alpha_step;
-        beta += beta_step;
-        threshold += threshold_step;
+        alpha += alpha_stride;
+        beta += beta_stride;
+        threshold += threshold_stride;
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_f32(p, syn);
@@ -36,9 +36,9 @@ void l2mu_fire_synaptic_zero_f32(const l2mu_neurons_f32_t *p, float *v, float *s
                                  uint16_t *spikes)
 {
     const size_t size = p->size;
-    const size_t alpha_step = p->alpha_step;
-    const size_t beta_step = p->beta_step;
-    const size_t threshold_step = p->threshold_step;
+    const size_t alpha_stride = p->alpha_step;
+    const size_t beta_stride = p->beta_step;
+    const size_t threshold_stride = p->threshold_step;
     const float *alpha = p->alpha;
     const float *beta = p->beta;
     const float *threshold = p->threshold;
@@ -53,9 +53,9 @@ void l2mu_fire_synaptic_zero_f32(const l2mu_neurons_f32_t *p, float *v, float *s
         }
         v[j] = membrane;
         syn[j] = *alpha * current;
-        alpha += alpha_step;
-        beta += beta_step;
-        threshold += threshold_step;
+        alpha += alpha_stride;
+        beta += beta_stride;
+        threshold += threshold_stride;
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_f32(p, syn);
@@ -65,9 +65,9 @@ void l2mu_fire_synaptic_clamp_f32(const l2mu_neurons_f32_t *p, float *v, float *
                                   uint16_t *spikes)
 {
     const size_t size = p->size;
-    const size_t alpha_step = p->alpha_step;
-    const size_t beta_step = p->beta_step;
-    const size_t threshold_step = p->threshold_step;
+    const size_t alpha_stride = p->alpha_step;
+    const size_t beta_stride = p->beta_step;
+    const size_t threshold_stride = p->threshold_step;
     const float *alpha = p->alpha;
     const float *beta = p->beta;
     const float *threshold = p->threshold;
@@ -84,9 +84,9 @@ void l2mu_fire_synaptic_clamp_f32(const l2mu_neurons_f32_t *p, float *v, float *
         }
         v[j] = membrane;
         syn[j] = *alpha * current;
-        alpha += alpha_step;
-        beta += beta_step;
-        threshold += threshold_step;
+        alpha += alpha_stride;
+        beta += beta_stride;
+        threshold += threshold_stride;
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_f32(p, syn);
@@ -96,9 +96,9 @@ void l2mu_fire_synaptic_none_f32(const l2mu_neurons_f32_t *p, float *v, float *s
                                  uint16_t *spikes)
 {
     const size_t size = p->size;
-    const size_t alpha_step = p->alpha_step;
-    const size_t beta_step = p->beta_step;
-    const size_t threshold_step = p->threshold_step;
+    const size_t alpha_stride = p->alpha_step;
+    const size_t beta_stride = p->beta_step;
+    const size_t threshold_stride = p->threshold_step;
     const float *alpha = p->alpha;
     const float *beta = p->beta;
     const float *threshold = p->threshold;
@@ -112,9 +112,9 @@ void l2mu_fire_synaptic_none_f32(const l2mu_neurons_f32_t *p, float *v, float *s
         }
         v[j] = membrane;
         syn[j] = *alpha * current;
-        alpha += alpha_step;
-        beta += beta_step;
-        threshold += threshold_step;
+        alpha += alpha_stride;
+        beta += beta_stride;
+        threshold += threshold_stride;
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_f32(p, syn);

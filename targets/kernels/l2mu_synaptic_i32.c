@@ -7,9 +7,9 @@ void l2mu_fire_synaptic_subtract_i32(const l2mu_neurons_i32_t *p, int32_t *v, in
     const size_t size = p->size;
     const int32_t low = p->low;
     const int32_t high = p->high;
-    const size_t alpha_step = p->alpha_step;
-    const size_t beta_step = p->beta_step;
-    const size_t threshold_step = p->threshold_step;
+    const size_t alpha_stride = p->alpha_step;
+    const size_t beta_stride = p->beta_step;
+    const size_t threshold_stride = p->threshold_step;
     const int32_t *alpha = p->alpha;
     const int32_t *beta = p->beta;
     const int32_t *threshold = p->threshold;
@@ -27,9 +27,9 @@ void l2mu_fire_synaptic_subtract_i32(const l2mu_neurons_i32_t *p, int32_t *v, in
         }
         v[j] = membrane;
         syn[j] = l2mu_decay(*alpha, current);
-        alpha += alpha_step;
-        beta += beta_step;
-        threshold += threshold_step;
+        alpha += alpha_stride;
+        beta += beta_stride;
+        threshold += threshold_stride;
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_i32(p, syn);
@@ -41,9 +41,9 @@ void l2mu_fire_synaptic_zero_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_
     const size_t size = p->size;
     const int32_t low = p->low;
     const int32_t high = p->high;
-    const size_t alpha_step = p->alpha_step;
-    const size_t beta_step = p->beta_step;
-    const size_t threshold_step = p->threshold_step;
+    const size_t alpha_stride = p->alpha_step;
+    const size_t beta_stride = p->beta_step;
+    const size_t threshold_stride = p->threshold_step;
     const int32_t *alpha = p->alpha;
     const int32_t *beta = p->beta;
     const int32_t *threshold = p->threshold;
@@ -58,9 +58,9 @@ void l2mu_fire_synaptic_zero_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_
         }
         v[j] = membrane;
         syn[j] = l2mu_decay(*alpha, current);
-        alpha += alpha_step;
-        beta += beta_step;
-        threshold += threshold_step;
+        alpha += alpha_stride;
+        beta += beta_stride;
+        threshold += threshold_stride;
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_i32(p, syn);
@@ -72,9 +72,9 @@ void l2mu_fire_synaptic_clamp_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32
     const size_t size = p->size;
     const int32_t low = p->low;
     const int32_t high = p->high;
-    const size_t alpha_step = p->alpha_step;
-    const size_t beta_step = p->beta_step;
-    const size_t threshold_step = p->threshold_step;
+    const size_t alpha_stride = p->alpha_step;
+    const size_t beta_stride = p->beta_step;
+    const size_t threshold_stride = p->threshold_step;
     const int32_t *alpha = p->alpha;
     const int32_t *beta = p->beta;
     const int32_t *threshold = p->threshold;
@@ -91,9 +91,9 @@ void l2mu_fire_synaptic_clamp_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32
         }
         v[j] = membrane;
         syn[j] = l2mu_decay(*alpha, current);
-        alpha += alpha_step;
-        beta += beta_step;
-        threshold += threshold_step;
+        alpha += alpha_stride;
+        beta += beta_stride;
+        threshold += threshold_stride;
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_i32(p, syn);
@@ -105,9 +105,9 @@ void l2mu_fire_synaptic_none_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_
     const size_t size = p->size;
     const int32_t low = p->low;
     const int32_t high = p->high;
-    const size_t alpha_step = p->alpha_step;
-    const size_t beta_step = p->beta_step;
-    const size_t threshold_step = p->threshold_step;
+    const size_t alpha_stride = p->alpha_step;
+    const size_t beta_stride = p->beta_step;
+    const size_t threshold_stride = p->threshold_step;
     const int32_t *alpha = p->alpha;
     const int32_t *beta = p->beta;
     const int32_t *threshold = p->threshold;
@@ -121,9 +121,9 @@ void l2mu_fire_synaptic_none_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_
         }
         v[j] = membrane;
         syn[j] = l2mu_decay(*alpha, current);
-        alpha += alpha_step;
-        beta += beta_step;
-        threshold += threshold_step;
+        alpha += alpha_stride;
+        beta += beta_stride;
+        threshold += threshold_stride;
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_i32(p, syn);

@@ -49,7 +49,7 @@ def test_every_name_in_the_c_is_known() -> None:
     known = own_names()
     assert set(kernel_table()) <= known
     statics = {"advance", "class_names", "run_compiled_in", "nextSample", "LINE_BYTES"}
-    assert statics | {"l2mu_neurons_f32_t", "L2MU_SPIKES"} <= known
+    assert statics | {"l2mu_neurons_f32_t", "L2MU_INTEGERS"} <= known
     assert not {"YOUR", "samples_per", "beta_step"} & known
 
 

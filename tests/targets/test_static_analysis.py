@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from exactness import unbuilt
+from kernel_machines import sources
 from networks import cuba, l2mu, lif, planned, samples
 from packages import Packages, need, tool, unzipped
 from test_emit_c import kinds
@@ -85,7 +86,7 @@ def test_drivers_and_weights(tmp_path: Path, analyzer: str, quantized: bool) -> 
 
 
 def test_kernels(analyzer: str) -> None:
-    assert_clean(analyzer, sorted(KERNEL_DIR.glob("*.c")), [KERNEL_DIR])
+    assert_clean(analyzer, [KERNEL_DIR / name for name in sources(["ref"])], [KERNEL_DIR])
 
 
 @pytest.mark.parametrize("int8", [False, True])
