@@ -28,8 +28,8 @@ void l2mu_fire_subtract_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spi
             ++next;
         }
         v[j] = decayed;
-        beta += beta_stride;
-        threshold += threshold_stride;
+        beta = &beta[beta_stride];
+        threshold = &threshold[threshold_stride];
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_f32(p, v);
@@ -52,8 +52,8 @@ void l2mu_fire_zero_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes)
             ++next;
         }
         v[j] = decayed;
-        beta += beta_stride;
-        threshold += threshold_stride;
+        beta = &beta[beta_stride];
+        threshold = &threshold[threshold_stride];
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_f32(p, v);
@@ -75,8 +75,8 @@ void l2mu_fire_none_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes)
             ++next;
         }
         v[j] = decayed;
-        beta += beta_stride;
-        threshold += threshold_stride;
+        beta = &beta[beta_stride];
+        threshold = &threshold[threshold_stride];
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_f32(p, v);
@@ -89,7 +89,7 @@ void l2mu_leak_f32(const l2mu_neurons_f32_t *p, float *v)
     const float *beta = p->beta;
     for (size_t j = 0; j < size; ++j) {
         v[j] = *beta * v[j];
-        beta += beta_stride;
+        beta = &beta[beta_stride];
     }
     l2mu_add_bias_f32(p, v);
 }

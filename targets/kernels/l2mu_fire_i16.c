@@ -1,8 +1,11 @@
 #include "l2mu_arith.h"
 #include "l2mu_kernels.h"
 
-#define HIGH ((1 << (L2MU_NARROW_BITS - 1)) - 1)
-#define LOW (-HIGH - 1)
+#define HIGH 8191
+#define LOW (-8192)
+#if L2MU_NARROW_BITS != 14
+#error "the limits are those of 14 bits"
+#endif
 
 void l2mu_add_bias_i16(const l2mu_neurons_i16_t *p, int16_t *v)
 {

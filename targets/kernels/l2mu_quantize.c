@@ -15,19 +15,19 @@ static int16_t rounded(uint32_t bits, int32_t fraction)
 {
     const uint32_t exponent = (bits & ~SIGN) >> MANTISSA_BITS;
     const uint32_t mantissa = bits & (ONE - 1U);
-    const int32_t magnitude = (int32_t)(mantissa | ONE);
-    const int32_t number = ((bits & SIGN) != 0U) ? -magnitude : magnitude;
+    const uint32_t magnitude = mantissa | ONE;
+    const int32_t number = ((bits & SIGN) != 0U) ? -(int32_t)magnitude : (int32_t)magnitude;
     const int32_t shift = (BIAS + (int32_t)MANTISSA_BITS) - (int32_t)exponent - fraction;
-    if ((exponent == LARGEST_EXPONENT) && (mantissa != 0U)) {
-        return 0;
+    int32_t whole = 0;
+    if ((exponent == 0U) || (shift > ((int32_t)MANTISSA_BITS + 2))) {
+        whole = 0; /* less than a half */
+    } else if ((exponent == LARGEST_EXPONENT) && (mantissa != 0U)) {
+        whole = 0; /* not a number */
+    } else if (shift <= 0) {
+        whole = number; /* beyond int16 */
+    } else {
+        whole = l2mu_floor_shift(number + l2mu_half((uint32_t)shift), (uint32_t)shift);
     }
-    if ((shift > ((int32_t)MANTISSA_BITS + 2)) || (exponent == 0U)) {
-        return 0; /* less than a half */
-    }
-    if (shift <= 0) {
-        return (number < 0) ? INT16_MIN : INT16_MAX;
-    }
-    const int32_t whole = l2mu_floor_shift(number + l2mu_half((uint32_t)shift), (uint32_t)shift);
     return (int16_t)l2mu_clip(whole, INT16_MIN, INT16_MAX);
 }
 
@@ -36,7 +36,8 @@ void l2mu_quantize_sample(int16_t *quantized, uint16_t channels, const float *sa
 {
     for (size_t channel = 0; channel < channels; ++channel) {
         uint32_t bits;
-        (void)memcpy(&bits, &sample[channel], sizeof bits);
+        const unsigned char *const bytes = (const unsigned char *)&sample[channel];
+        (void)memcpy(&bits, bytes, sizeof bits);
         quantized[channel] = rounded(bits, fraction);
     }
 }

@@ -24,9 +24,9 @@ void l2mu_fire_synaptic_subtract_f32(const l2mu_neurons_f32_t *p, float *v, floa
         }
         v[j] = membrane;
         syn[j] = *alpha * current;
-        alpha += alpha_stride;
-        beta += beta_stride;
-        threshold += threshold_stride;
+        alpha = &alpha[alpha_stride];
+        beta = &beta[beta_stride];
+        threshold = &threshold[threshold_stride];
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_f32(p, syn);
@@ -53,9 +53,9 @@ void l2mu_fire_synaptic_zero_f32(const l2mu_neurons_f32_t *p, float *v, float *s
         }
         v[j] = membrane;
         syn[j] = *alpha * current;
-        alpha += alpha_stride;
-        beta += beta_stride;
-        threshold += threshold_stride;
+        alpha = &alpha[alpha_stride];
+        beta = &beta[beta_stride];
+        threshold = &threshold[threshold_stride];
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_f32(p, syn);
@@ -84,9 +84,9 @@ void l2mu_fire_synaptic_clamp_f32(const l2mu_neurons_f32_t *p, float *v, float *
         }
         v[j] = membrane;
         syn[j] = *alpha * current;
-        alpha += alpha_stride;
-        beta += beta_stride;
-        threshold += threshold_stride;
+        alpha = &alpha[alpha_stride];
+        beta = &beta[beta_stride];
+        threshold = &threshold[threshold_stride];
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_f32(p, syn);
@@ -112,9 +112,9 @@ void l2mu_fire_synaptic_none_f32(const l2mu_neurons_f32_t *p, float *v, float *s
         }
         v[j] = membrane;
         syn[j] = *alpha * current;
-        alpha += alpha_stride;
-        beta += beta_stride;
-        threshold += threshold_stride;
+        alpha = &alpha[alpha_stride];
+        beta = &beta[beta_stride];
+        threshold = &threshold[threshold_stride];
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_f32(p, syn);
