@@ -1,6 +1,6 @@
 #include "l2mu_kernels.h"
 
-static void add_row(int32_t *v, const int8_t *row, size_t size)
+static void add_row_i32(int32_t *v, const int8_t *row, size_t size)
 {
     for (size_t j = 0; j < size; ++j) {
         v[j] += row[j];
@@ -12,7 +12,7 @@ void l2mu_accumulate_dense_i8_i32(const l2mu_dense_i8_t *p, int32_t *v, const ui
     const uint16_t *spike = spikes + 1;
     const uint16_t *end = spike + spikes[0];
     for (; spike != end; ++spike) {
-        add_row(v, p->weights + ((size_t)*spike * p->targets), p->targets);
+        add_row_i32(v, p->weights + ((size_t)*spike * p->targets), p->targets);
     }
 }
 
@@ -24,7 +24,7 @@ void l2mu_accumulate_shared_i8_i32(int32_t *v, uint16_t rows, uint16_t columns, 
     for (; spike != end; ++spike) {
         const size_t block = (size_t)*spike / columns;
         const size_t column = *spike - (block * columns);
-        add_row(v + (block * rows), weights + (column * rows), rows);
+        add_row_i32(v + (block * rows), weights + (column * rows), rows);
     }
 }
 
@@ -35,6 +35,6 @@ void l2mu_accumulate_distinct_i8_i32(int32_t *v, uint16_t rows, uint16_t columns
     const uint16_t *end = spike + spikes[0];
     for (; spike != end; ++spike) {
         const size_t block = (size_t)*spike / columns;
-        add_row(v + (block * rows), weights + ((size_t)*spike * rows), rows);
+        add_row_i32(v + (block * rows), weights + ((size_t)*spike * rows), rows);
     }
 }
