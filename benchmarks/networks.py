@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from l2mu_compile.interpreter import Run, run
+from l2mu_compile.interpreter import run
 from l2mu_compile.network import Input, Network, Population, Projection, Readout, with_neuron
 from l2mu_compile.neurons import LIF
 
 # Of synapses with a delay: low enough that activity neither dies out nor explodes.
 LOOP_GAIN = 0.3
-TUNING_ROUNDS, TUNING_WINDOWS, TUNING_STEP, RATE_FLOOR = 30, 4, 0.3, 1e-3
+TUNING_ROUNDS, TUNING_WINDOWS, TUNING_STEP, TUNING_SLOWER, RATE_FLOOR = 40, 4, 0.4, 10, 1e-3
 
 
 @dataclass(frozen=True)
@@ -64,21 +64,17 @@ def network_of(shape: Shape, seed: int = 0) -> Network:
 
     memory = shape.cells * shape.order
     blocks = [rng.normal(size=(shape.order, n)).astype(np.float32) for n in (shape.order, 1)]
-    # One neuron for each channel that spikes where the sample does.
-    listen = LIF(np.float32(0), np.float32(0.5), "none")
     neuron = LIF(np.float32(0.9), np.float32(1), "subtract")
     network = Network(
         shape.name,
-        Input("sensor", shape.inputs),
+        Input("x", shape.inputs, spiking=True),
         (
-            Population("x", (shape.inputs,), listen),
             Population("u", (shape.cells,), neuron),
             Population("m", (shape.cells, shape.order), neuron),
             Population("h", (shape.hidden,), neuron),
             Population("out", (shape.classes,), neuron),
         ),
         (
-            Projection("sensor", "x", np.ones((1, 1), np.float32), blocks=shape.inputs),
             dense("x", "u", shape.inputs),
             dense("h", "u", shape.hidden, delay=1),
             dense("m", "u", memory, delay=1),
@@ -96,17 +92,23 @@ def network_of(shape: Shape, seed: int = 0) -> Network:
 
 
 def _tuned(network: Network, shape: Shape) -> Network:
-    """Raise the thresholds of populations that spike too often and lower those of the others."""
+    """Raise the thresholds of populations that spike too often and lower those of the others; the
+    closest of all rounds is kept."""
     samples = windows_of(shape, TUNING_WINDOWS)
-    for _ in range(TUNING_ROUNDS):
+    best, least = network, np.inf
+    for k in range(TUNING_ROUNDS):
         measured = run(network, samples)
+        off = {
+            p.name: (measured.rate(p) + RATE_FLOOR) / (shape.rate + RATE_FLOOR)
+            for p in network.populations
+        }
+        worst = max(abs(np.log(ratio)) for ratio in off.values())
+        if worst < least:
+            best, least = network, worst
+        step = TUNING_STEP / (1 + k / TUNING_SLOWER)
 
-        def moved(population: Population, measured: Run = measured) -> Population:
-            if population.name == "x":
-                return population
-            too_often = (measured.rate(population) + RATE_FLOOR) / (shape.rate + RATE_FLOOR)
-            threshold = population.neuron.threshold * too_often**TUNING_STEP
-            return with_neuron(population, threshold=np.float32(threshold))
+        def moved(p: Population, off: dict[str, float] = off, step: float = step) -> Population:
+            return with_neuron(p, threshold=np.float32(p.neuron.threshold * off[p.name] ** step))
 
         network = network.map_populations(moved)
-    return network
+    return best

@@ -73,7 +73,7 @@ def _current_range(network: Network, projections: Sequence[Projection]) -> tuple
     for p in projections:
         weight = p.dense().astype(np.int64)
         positive, negative = np.maximum(weight, 0).sum(axis=1), np.minimum(weight, 0).sum(axis=1)
-        if p.source == network.input.name:
+        if network.multiplies(p):
             least = positive * SAMPLE_LOW + negative * SAMPLE_HIGH
             greatest = positive * SAMPLE_HIGH + negative * SAMPLE_LOW
             negative, positive = _shifted(least, p), _shifted(greatest, p)
@@ -90,7 +90,7 @@ def _magnitudes(network: Network, projections: Sequence[Projection]) -> NDArray:
     total = np.zeros(1, dtype=np.int64)
     for p in projections:
         rows = np.abs(p.dense().astype(np.int64)).sum(axis=1)
-        if p.source == network.input.name:
+        if network.multiplies(p):
             shift = np.int64(0) if p.shift is None else p.shift.astype(np.int64)
             rows = rows * max(-SAMPLE_LOW, SAMPLE_HIGH) + (np.int64(1) << shift)
         total = total + rows

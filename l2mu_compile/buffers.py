@@ -14,7 +14,7 @@ from l2mu_compile.network import CTYPE_BYTES, Network, Population, spiking
 from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.schedule import turns
 
-QUANTIZED_SAMPLE = "quantized_sample"
+CONVERTED_SAMPLE = "converted_sample"
 NARROW_MULTIPLE = 8  # int16 arrays are filled up with zeros to a multiple of these
 
 
@@ -48,12 +48,20 @@ def needs(network: Network) -> list[Need]:
     found = [need for p in order for need in _state_needs(network, p, end)]
     found += _spike_needs(network, end)
     found.append(_score_need(network, end))
-    if network.quantized:
+    if network.quantized or network.input.spiking:
         moment = {p.name: i for i, p in enumerate(order, 1)}
         readers = [moment[p.target] for p in network.out_of(network.input.name)]
-        size = network.input.size
-        found.append(Need(QUANTIZED_SAMPLE, "int16_t", size, "scratch", 0, max(readers, default=0)))
+        ctype, size = sample_form(network)
+        found.append(Need(CONVERTED_SAMPLE, ctype, size, "scratch", 0, max(readers, default=0)))
     return sorted(found, key=lambda need: need.lifetime != "state")
+
+
+def sample_form(network: Network) -> tuple[str, int]:
+    """The C type and the number of elements of a sample as the network reads it."""
+    entry = network.input
+    if entry.spiking:
+        return "uint16_t", 1 + entry.size
+    return ("int16_t" if network.quantized else "float"), entry.size
 
 
 def state_ctype(network: Network, population: Population) -> str:

@@ -58,7 +58,7 @@ def verify_output(
     folder = Path(folder)
     report = load_report(folder / REPORT_FILE)
     _require_untouched(folder, report)
-    network, program = _read_program(folder)
+    network, program = read_program(folder)
     original = read_network(folder / FLOAT_FILE)
     windows.require_fit(network)
     decide = _decisions(reference, report, original) if reference else None
@@ -80,7 +80,7 @@ def load_host_model(folder: StrPath) -> HostModel:
     """
     folder = Path(folder)
     report = load_report(folder / REPORT_FILE)
-    program, target = _read_program(folder)[1], _target_of(report)
+    program, target = read_program(folder)[1], _target_of(report)
     device = open_device(program, target, image_path(program, target, folder))
     if not isinstance(device, HostModel):
         raise UsageError(f"{folder} was compiled for {report.target}, not for this machine")
@@ -182,7 +182,7 @@ def require_exact(check: Verification | None) -> None:
     )
 
 
-def _read_program(folder: Path) -> tuple[Network, Program]:
+def read_program(folder: Path) -> tuple[Network, Program]:
     network = read_network(folder / NETWORK_FILE)
     try:
         return network, lower(network)

@@ -184,6 +184,7 @@ class _Compilation:
             check=check,
             for_target=for_target,
             note=self.note,
+            raw=network.input.is_raw or self.windows.x.dtype == np.int16,
             java_package=self.job.java_package,
         )
 

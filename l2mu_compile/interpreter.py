@@ -27,6 +27,8 @@ the other in index order. A sample channel adds ``weight · sample`` (product ro
 channel after channel. Nothing is added for a source that did not spike, nor outside a block.
 Infinite samples follow IEEE arithmetic; which NaN comes out of them is left open.
 
+**Spiking inputs** add weights where a sample is above 1/2, as populations do.
+
 **Raw counts** of a sensor, int16, are samples like any other: a count stands for the float32 of its
 value. A sensor's scale and offset belong to the network (`Input`) and, once folded, to its weights.
 
@@ -59,6 +61,7 @@ from l2mu_compile.neurons import CuBaLIF, Neuron, spikes_of
 from l2mu_compile.schedule import turns
 
 Q15 = 15
+SPIKE_LEVEL = np.float32(0.5)  # samples of a spiking input above it are spikes
 LOWEST_F32 = np.finfo(np.float32).min
 
 Progress = Callable[[int, int], None]
@@ -196,6 +199,8 @@ class _Machine:
 
     def _prepare(self, sample: NDArray) -> NDArray:
         entry = self.network.input
+        if entry.spiking:
+            return sample > SPIKE_LEVEL
         if entry.fraction is not None:
             return quantize_samples(sample, entry.fraction)
         if entry.scale is not None:
@@ -243,10 +248,11 @@ class _Machine:
     def _add(self, projection: Projection, sample: NDArray) -> None:
         """Add a projection's current to its target's accumulator."""
         total = self.accumulator[projection.target]
-        if projection.source == self.network.input.name:
+        if self.network.multiplies(projection):
             self._add_samples(total, projection, sample)
             return
-        spikes = self.spikes[projection.source]
+        from_input = projection.source == self.network.input.name
+        spikes = sample if from_input else self.spikes[projection.source]
         self.operations += int(spikes.sum()) * projection.fan_out
         if projection.blocks:
             _add_block_spikes(total, projection, spikes)

@@ -45,7 +45,8 @@ class Input(Value):
     weights expect: ``scale · sample + offset``. Once these are folded into the weights, ``unit``
     and ``center`` keep what raw samples are like: ``unit · x + center`` for x in the model's units.
     ``low`` and ``high`` are the smallest and largest raw sample seen in calibration. In a quantized
-    network a sample is stored as an int16 of ``sample · 2^fraction``.
+    network a sample is stored as an int16 of ``sample · 2^fraction``. To a ``spiking`` input a
+    sample above 1/2 is a spike.
     """
 
     name: str
@@ -57,10 +58,16 @@ class Input(Value):
     low: float | None = None
     high: float | None = None
     fraction: int | None = None
+    spiking: bool = False
 
     def __post_init__(self) -> None:
         for name in SENSOR_ARRAYS:
             _freeze(self, name, parameter_array)
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether samples are told to be other numbers than the model's units."""
+        return any(getattr(self, name) is not None for name in SENSOR_ARRAYS)
 
     def raw(self, samples: NDArray) -> NDArray:
         """Raw samples, float64 ``[..., size]``, of ``samples`` in the model's units."""
@@ -247,6 +254,10 @@ class Network:
     def quantized(self) -> bool:
         """True when every number is an integer."""
         return self.input.fraction is not None
+
+    def multiplies(self, projection: Projection) -> bool:
+        """True for projections of samples that are numbers, not spikes."""
+        return projection.source == self.input.name and not self.input.spiking
 
     def graph(self) -> nx.MultiDiGraph[str]:
         """Populations and the input as nodes, projections as edges (attribute ``projection``)."""

@@ -21,18 +21,28 @@ from l2mu_compile.passes import PASSES
 from l2mu_compile.verify import verify
 
 # float32: no number changes but dead neurons leave; equal to the traced network spike for spike.
-FLOAT_PIPELINE = ("fold-input", "remove-dead", "calibrate", "select-kernels", "plan-memory")
+FLOAT_PIPELINE = (
+    "fold-input",
+    "remove-dead",
+    "detect-spikes",
+    "calibrate",
+    "select-kernels",
+    "plan-memory",
+)
 
 # int8 weights, integer thresholds and membranes.
 INT8_PIPELINE = (
     "fold-input",
     "remove-dead",
     "fold-threshold",
+    "detect-spikes",
     "calibrate",
     "quantize",
     "select-kernels",
     "plan-memory",
 )
+
+NEED_WINDOWS = ("detect-spikes", "calibrate")
 
 _ITEM = re.compile(r"\s*(?P<name>[A-Za-z0-9_-]+)\s*(?:\{(?P<options>[^{}]*)\})?\s*(?:,|\Z)")
 
@@ -59,9 +69,9 @@ def known_passes() -> dict[str, type[Pass]]:
 
 
 def default_pipeline(quantized: bool, calibrated: bool) -> tuple[Pass, ...]:
-    """The default passes; ``calibrate`` is among them when there are windows to calibrate on."""
+    """The default passes; those that need windows only where there are some."""
     names = INT8_PIPELINE if quantized else FLOAT_PIPELINE
-    return tuple(PASSES[name]() for name in names if calibrated or name != "calibrate")
+    return tuple(PASSES[name]() for name in names if calibrated or name not in NEED_WINDOWS)
 
 
 def parse_pipeline(text: str) -> tuple[Pass, ...]:

@@ -14,10 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.bounds import narrow
-from l2mu_compile.buffers import NARROW_MULTIPLE
+from l2mu_compile.buffers import NARROW_MULTIPLE, sample_form
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import LOWEST_F32
-from l2mu_compile.network import Buffer, Network, Population, Projection, identifier, spiking
+from l2mu_compile.network import (
+    NARROW_BITS,
+    Buffer,
+    Network,
+    Population,
+    Projection,
+    identifier,
+    spiking,
+)
 from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.saved import Member, saved_members
 from l2mu_compile.schedule import Turn, turns
@@ -111,11 +119,11 @@ class Program:
     """One time step of one network, ready to print.
 
     ``buffers`` are the arena; ``reset`` runs before a window on an arena of zeros, ``step`` once
-    for each sample, ``classify`` after the last. ``step`` reads a sample of type ``sample_ctype``;
-    ``from_floats`` makes one of a float sample (None where it is one), ``from_counts`` of raw
-    counts. ``save`` and ``restore`` read the table of ``members``. ``rule`` is the readout's,
-    ``labels`` name the classes, ``digest`` is the network's, ``stream`` None where the length of a
-    window is not known.
+    for each sample, ``classify`` after the last. ``step`` reads a sample as ``sample_count`` of
+    ``sample_ctype``; ``from_floats`` makes one of a float sample (None where it is one),
+    ``from_counts`` of raw counts. ``save`` and ``restore`` read the table of ``members``. ``rule``
+    is the readout's, ``labels`` name the classes, ``digest`` is the network's, ``stream`` None
+    where the length of a window is not known.
     """
 
     name: str
@@ -129,6 +137,7 @@ class Program:
     records: tuple[Record, ...]
     members: tuple[Member, ...]
     sample_ctype: str
+    sample_count: int
     from_floats: Call | None
     from_counts: Call
     reset: tuple[Call, ...]
@@ -225,7 +234,8 @@ class _Lowering:
             data=tuple(self.data),
             records=tuple(self.records),
             members=saved_members(network),
-            sample_ctype="int16_t" if network.quantized else "float",
+            sample_ctype=sample_form(network)[0],
+            sample_count=sample_form(network)[1],
             from_floats=self._from_floats(),
             from_counts=self._from_counts(),
             reset=reset,
@@ -257,14 +267,19 @@ class _Lowering:
 
     def _from_floats(self) -> Call | None:
         entry = self.network.input
+        arguments: tuple[Argument, ...] = (Place("converted"), entry.size, Place("sample"))
+        if entry.spiking:
+            return Call("l2mu_list_samples", arguments, entry.name)
         if entry.fraction is None:
             return None
-        arguments = (Place("converted"), entry.size, Place("sample"), entry.fraction)
+        arguments += (entry.fraction,)
         return Call("l2mu_quantize_sample", arguments, entry.name)
 
     def _from_counts(self) -> Call:
         entry = self.network.input
         arguments: tuple[Argument, ...] = (Place("converted"), entry.size, Place("counts"))
+        if entry.spiking:
+            return Call("l2mu_list_counts", arguments, entry.name)
         if entry.fraction is None:
             return Call("l2mu_convert_counts", arguments, entry.name)
         arguments += count_scale(entry.fraction)
@@ -340,6 +355,11 @@ class _Lowering:
                 return
         raise ModelError(f"{projection.name}: no such kernel: {projection.kernel!r}")
 
+    def _spikes(self, projection: Projection) -> Place:
+        if projection.source == self.network.input.name:
+            return Place("sample")
+        return Place(f"{projection.source}_spikes")
+
     def _accumulate_dense(self, projection: Projection, accumulator: Place) -> None:
         targets, sources = projection.shape
         name, kernel = _weights(projection), str(projection.kernel)
@@ -351,7 +371,7 @@ class _Lowering:
         ]
         numbers = "i8" if self.network.quantized else "f32"
         synapses = self._record(f"{name}_synapses", f"l2mu_dense_{numbers}_t", fields)
-        self._call(kernel, projection.name, synapses, accumulator, _spikes(projection))
+        self._call(kernel, projection.name, synapses, accumulator, self._spikes(projection))
 
     def _accumulate_blocks(self, projection: Projection, accumulator: Place) -> None:
         rows, columns = projection.weight.shape[-2:]
@@ -359,7 +379,7 @@ class _Lowering:
         weights = self._constant(
             _weights(projection), block_weights_for(str(projection.kernel), by_source)
         )
-        arguments = (accumulator, rows, columns, weights, _spikes(projection))
+        arguments = (accumulator, rows, columns, weights, self._spikes(projection))
         self._call(str(projection.kernel), projection.name, *arguments)
 
     def _input(self, projection: Projection, accumulator: Place) -> None:
@@ -427,9 +447,11 @@ def _narrow_parameters(values: dict[str, Any], size: int) -> dict[str, Any]:
         padding = np.full(filled - size, value, dtype)
         return np.concatenate([array.astype(dtype), padding])
 
+    # No membrane is beyond this threshold, so greater ones are the same.
+    threshold = np.minimum(values["threshold"], 2 ** (NARROW_BITS - 1))
     return {
         "beta": fill(values["beta"] * 2, np.int32, 0),
-        "threshold": fill(np.broadcast_to(values["threshold"], size), np.int16, 2**15 - 1),
+        "threshold": fill(np.broadcast_to(threshold, size), np.int16, 2**15 - 1),
         "bias": fill(values["bias"], np.int16, 0),
     }
 
@@ -438,10 +460,6 @@ def _accumulator(population: Population) -> Place:
     """What gathers a population's currents."""
     synaptic = isinstance(population.neuron, CuBaLIF)
     return Place(f"{population.name}_{'synapse' if synaptic else 'membrane'}")
-
-
-def _spikes(projection: Projection) -> Place:
-    return Place(f"{projection.source}_spikes")
 
 
 def update(population: Population) -> str:

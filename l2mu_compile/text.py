@@ -4,6 +4,7 @@
 
     network NAME stage=STAGE window=STEPS
       input      NAME : f32[SIZE] [scale=V] [offset=V] [unit=V center=V] [low=F high=F] [fraction=N]
+                 (or spikes[SIZE])
       population NAME : KIND[N] or KIND[CELLS,ORDER]  PARAMETER=V ... reset=RULE [bias=V] ...
       projection SOURCE -> TARGET : dense[R,C] @W [delay=1] [shift=V] [kernel=NAME]
       projection SOURCE -> TARGET : blocks[R,C]xCOUNT @W ...          one block, repeated
@@ -137,8 +138,9 @@ def digest(array: NDArray) -> str:
 
 
 def _input_line(entry: Input) -> str:
-    options = {f.name: getattr(entry, f.name) for f in fields(entry)[2:]}
-    return f"input      {entry.name} : f32[{entry.size}]" + _options(entry.name, options)
+    options = {f.name: getattr(entry, f.name) for f in fields(entry)[2:] if f.name != "spiking"}
+    kind = "spikes" if entry.spiking else "f32"
+    return f"input      {entry.name} : {kind}[{entry.size}]" + _options(entry.name, options)
 
 
 def _population_line(population: Population) -> str:
@@ -248,8 +250,8 @@ class _Parser:
         head = self._match(_HEAD, rest, "input NAME : f32[SIZE]")
         if "," in head["dims"]:
             self._fail(f"an input has one size, not [{head['dims']}]")
-        if head["type"] != "f32":
-            self._fail(f"input type must be f32, not {head['type']}")
+        if head["type"] not in ("f32", "spikes"):
+            self._fail(f"input type must be f32 or spikes, not {head['type']}")
         names = (*SENSOR_ARRAYS, "low", "high", "fraction")
         options = self._read_options(head["rest"], names)
         (size,) = _dims(head["dims"])
@@ -260,6 +262,7 @@ class _Parser:
             **arrays,
             **_numbers(options, ("low", "high"), float),
             **_numbers(options, ("fraction",), int),
+            spiking=head["type"] == "spikes",
         )
 
     def _read_population(self, rest: str) -> Population:

@@ -192,6 +192,8 @@ def _parameter_ranges(network: Network) -> Problems:
 
 
 def _folded(network: Network) -> Problems:
+    if network.input.spiking and any(array is not None for _, array in _sensor(network)):
+        yield network.input.name, "samples that are spikes have no scale, offset, unit or center"
     if network.input.scale is not None or network.input.offset is not None:
         yield network.input.name, "scale and offset must be folded into the weights"
 
@@ -209,7 +211,7 @@ def _number_types(network: Network) -> Problems:
     for p in network.projections:
         if p.weight.dtype != weights:
             yield p.name, f"weights are {p.weight.dtype}, not {np.dtype(weights)}"
-        if p.shift is not None and not (network.quantized and p.source == network.input.name):
+        if p.shift is not None and not (network.quantized and network.multiplies(p)):
             yield p.name, "only projections of a quantized input have a shift"
         elif p.shift is not None and p.shift.shape not in ((), (p.shape[0],)):
             yield p.name, f"shift has shape {list(p.shift.shape)} for {p.shape[0]} neurons"

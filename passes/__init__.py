@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from l2mu_compile.passbase import Pass
 from l2mu_compile.passes.calibrate import Calibrate
+from l2mu_compile.passes.detect_spikes import DetectSpikes
 from l2mu_compile.passes.fold_input import FoldInput
 from l2mu_compile.passes.fold_threshold import FoldThreshold
 from l2mu_compile.passes.plan_memory import PlanMemory
@@ -17,6 +18,7 @@ PASSES: dict[str, type[Pass]] = {
         FoldInput,
         RemoveDead,
         FoldThreshold,
+        DetectSpikes,
         Calibrate,
         Quantize,
         SelectKernels,

@@ -81,7 +81,7 @@ class Quantize(Pass):
             ),
             projections=tuple(
                 _input_synapses(p, scales[p.target], fraction)
-                if p.source == network.input.name
+                if network.multiplies(p)
                 else _spike_synapses(p, scales[p.target])
                 for p in network.projections
             ),
@@ -90,6 +90,8 @@ class Quantize(Pass):
 
     def _fraction(self, network: Network, context: Context) -> int:
         entry = network.input
+        if entry.spiking:
+            return 0
         if entry.low is None or entry.high is None:
             edges = np.repeat([[-self.input_range], [self.input_range]], entry.size, axis=1)
             largest = float(np.abs(entry.raw(edges)).max())
@@ -125,7 +127,7 @@ class Quantize(Pass):
             largest = min(self.threshold_limit, 2 ** (self.membrane_bits - 2))
             limits.append(largest / threshold.astype(np.float64))
         for p in network.into(population.name):
-            if p.source == network.input.name:
+            if network.multiplies(p):
                 limits.append(_input_limit(p) * 2.0**fraction)
             else:
                 limits.append(_divide(WEIGHT_LIMIT, _row_maximum(p)))
@@ -157,7 +159,7 @@ def _narrow_limit(network: Network, population: Population, fraction: int) -> ND
     most, rounding = np.zeros(population.size), 1.0
     for p in network.into(population.name):
         weight = p.dense().astype(np.float64)
-        if p.source == network.input.name:
+        if network.multiplies(p):
             # Weights of 64 and more (see `_input_synapses`) are off by half of one at most.
             off = p.weight.shape[-1] * np.abs(weight).max(axis=1) / WEIGHT_LIMIT
             most += (np.abs(weight).sum(axis=1) + off) * 2.0 ** (15 - fraction)

@@ -34,7 +34,7 @@ class SelectKernels(Pass):
 
         def of_projection(p: Projection) -> str:
             weights = f"i8_{numbers[p.target]}" if network.quantized else "f32"
-            if p.source == network.input.name:
+            if network.multiplies(p):
                 return _first("input", weights, sets)
             structure = "dense" if not p.blocks else "shared" if p.shared else "distinct"
             return _first(f"accumulate_{structure}", weights, sets)

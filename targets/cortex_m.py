@@ -52,6 +52,7 @@ def _cortex_m(
         cpu=cpu,
         pointer_bytes=4,
         kernel_sets=kernel_sets,
+        cflags=("-fno-unroll-loops",),  # the loops that matter are unrolled by hand
         artifacts=("lib", "firmware", "cmake", "arduino", "zephyr", "cmsis-pack"),
         emulator=_emulator(f"UC_CPU_ARM_{emulated}") if emulated else None,
         qemu=Qemu("qemu-system-arm", ("-M", machine), CLOCK_HZ[machine]),
@@ -118,7 +119,7 @@ CORTEX_M7 = _cortex_m(
 CORTEX_M33 = _cortex_m(
     "cortex-m33",
     "Arm Cortex-M33 with FPU (ARMv8-M, DSP instructions)",
-    "cortex_m33+fp_armv8d16sp",
+    "cortex_m33+dsp+fp_armv8d16sp",
     MPS2_SECURE,
     "mps2-an505",
     "CORTEX_M33",

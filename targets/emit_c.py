@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from l2mu_compile import __version__
-from l2mu_compile.buffers import QUANTIZED_SAMPLE
+from l2mu_compile.buffers import CONVERTED_SAMPLE
 from l2mu_compile.errors import ModelError
 from l2mu_compile.network import CTYPE_BYTES, Buffer
 from l2mu_compile.program import Argument, Call, Constant, Data, Place, Program, Record
@@ -85,7 +85,7 @@ def stream_bytes(program: Program) -> int:
     score = state_layout(program)["score"]
     own = score.end - score.offset + COUNTER_BYTES
     if program.from_floats:
-        own += program.inputs * CTYPE_BYTES[program.sample_ctype]
+        own += program.sample_count * CTYPE_BYTES[program.sample_ctype]
     return _rounded_up(program.stream.lanes * state_bytes(program) + own, program)
 
 
@@ -136,7 +136,7 @@ def _view(program: Program, stamp: Sequence[str]) -> dict[str, Any]:
         "score_ctype": state_layout(program)["score"].ctype,
         "score_meaning": SCORE_MEANINGS[program.rule],
         "scratch_count": (end - base) // SCRATCH_BYTES,
-        "converted": scratch.pop(QUANTIZED_SAMPLE, None),
+        "converted": scratch.pop(CONVERTED_SAMPLE, None),
         "scratch": list(scratch.values()),
         "converts": program.from_floats is not None,
         "entries": _entries(program, printer),

@@ -127,12 +127,13 @@ class Emulator:
     def profile(self) -> dict[str, int]:
         """Instructions per function since the start, most first; UsageError as above.
 
-        Library functions appear under their own names; a caller's count excludes its callees.
+        Library functions appear under their own names, those of one name together; a caller's
+        count excludes its callees.
         """
         counter = self._require_counter()
-        counts = {
-            name: counter.between(start, start + size) for start, size, name in self._functions
-        }
+        counts: dict[str, int] = {}
+        for start, size, name in self._functions:
+            counts[name] = counts.get(name, 0) + counter.between(start, start + size)
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         return {name: count for name, count in ordered if count > 0}
 

@@ -51,8 +51,6 @@ def _view(product: Product) -> dict[str, Any]:
         "target": product.target,
         "window": True,
         "origin": window.origin,
-        "steps": window.samples.shape[0],
-        "inputs": product.program.inputs,
         "samples": [", ".join(number(v, "float") for v in row) for row in window.samples],
     }
 

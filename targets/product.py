@@ -31,7 +31,8 @@ class Product:
     """What is built, for which target, and where it goes.
 
     ``output`` is the directory the user gets, ``scratch`` one that is removed afterwards. ``stamp``
-    lines open every generated file. ``report`` is there once the binaries were checked.
+    lines open every generated file. ``raw`` says that samples are a sensor's counts. ``report`` is
+    there once the binaries were checked.
 
     For packages that hold libraries of their own: ``check(library, name)`` runs one as the build
     itself was run, raises `MismatchError` if it is not bit-exact, and puts it into the report;
@@ -49,6 +50,7 @@ class Product:
     check: Callable[[Path, str], PackagedLibrary]
     for_target: Callable[[Target], Product]
     note: Callable[[str], None]
+    raw: bool = False
     java_package: str | None = None
     report: Report | None = None
 
@@ -83,12 +85,17 @@ class Product:
 
 
 def model_names(product: Product) -> dict[str, Any]:
-    """What templates call the model, and how its scores are printed."""
+    """What templates call the model, what it is given, and how its scores are printed."""
     ctype = next(b.ctype for b in product.program.buffers if b.name == "score")
     return {
         "stamp": product.stamp,
         "name": product.name,
         "NAME": product.name.upper(),
+        "inputs": product.program.inputs,
+        "stream": product.program.stream,
+        "steps": product.window.samples.shape[0],
+        "raw": "_raw" if product.raw else "",
+        "sample_type": "int16_t" if product.raw else "float",
         "score_format": SCORE_FORMATS[ctype],
     }
 

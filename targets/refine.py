@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 
 from l2mu_compile.errors import UsageError
+from l2mu_compile.targets.kernel_sets import with_usable_sets
 from l2mu_compile.targets.record import Target
 
 FLOAT_ABIS = ("soft", "softfp", "hard")
@@ -24,7 +25,8 @@ def refined(
     Spellings are clang's: ``mcpu="cortex-m4"``, ``mattr="+vfp4d16sp,-dsp"``. ``float_abi`` is
     ``soft`` (no FPU instructions), ``softfp`` (FPU, floats passed in integer registers) or
     ``hard``, for microcontrollers. Whoever names a processor names its features too: those of
-    the target's own record are dropped. Raises `UsageError`.
+    the target's own record are dropped. Kernel sets that the processor cannot run are left out.
+    Raises `UsageError`, and `ToolchainError` if the compiler does not know the processor.
     """
     if mcpu is not None:
         if not _CPU.match(mcpu):
@@ -35,7 +37,9 @@ def refined(
             raise UsageError(f"--mattr {mattr}: write +feature,-feature")
         features = [part[0] + re.sub(r"[-.]", "_", part[1:]) for part in mattr.split(",")]
         target = replace(target, cpu=target.cpu + "".join(features))
-    return target if float_abi is None else _with_float_abi(target, float_abi)
+    if float_abi is not None:
+        target = _with_float_abi(target, float_abi)
+    return with_usable_sets(target) if mcpu or mattr else target
 
 
 def _with_float_abi(target: Target, float_abi: str) -> Target:

@@ -254,6 +254,17 @@ def write_linker_script(target: Target, path: Path) -> Path:
     return path
 
 
+def macros(target: Target) -> frozenset[str]:
+    """Names of the macros that the compiler defines for ``target``; raises `ToolchainError`."""
+    with temporary_directory() as directory:
+        source, output = directory / "empty.c", directory / "macros.h"
+        source.touch()
+        flags = ["-dM", "-E", *target.cflags, str(source), "-o", str(output)]
+        run_command([*_cc(target), *flags], CommandLog())
+        lines = output.read_text(encoding="utf-8").splitlines()
+    return frozenset(line.split()[1].partition("(")[0] for line in lines if line)
+
+
 def compile_flags(target: Target, directories: Iterable[Path] = ()) -> list[str]:
     """The compiler's flags for ``target``; ``directories`` are kept out of the output."""
     flags = [*COMPILE_FLAGS, *target.cflags]

@@ -27,7 +27,7 @@ from l2mu_compile.targets.toolchain import (
     shared_library,
 )
 
-pytest.register_assert_rewrite("exactness", "networks", "packages")
+pytest.register_assert_rewrite("exactness", "kernel_machines", "machines", "networks", "packages")
 
 GOLDEN_DIR = Path(__file__).parent / "golden"
 
@@ -70,13 +70,15 @@ class HostCompiler:
     """
 
     def __init__(self, folder: Path) -> None:
+        from kernel_machines import sources  # not above: its asserts are rewritten on import
+
         self.folder = folder
         self.command = shutil.which("cc")
         self._count = 0
         kernels = folder / "kernels"
         kernels.mkdir()
-        for source in KERNEL_DIR.iterdir():
-            shutil.copy(source, kernels)
+        for name in (*HEADERS, *sources(HOST.kernel_sets)):
+            shutil.copy(KERNEL_DIR / name, kernels)
         self._kernels = self._objects(sorted(kernels.glob("*.c")), kernels)
 
     def kernel_library(self) -> Path:
@@ -90,15 +92,15 @@ class HostCompiler:
     def models(self, programs: Sequence[Program]) -> list[HostModel]:
         """Programs of different names, compiled at once into one library."""
         folder = self.new_folder()
-        sources = []
+        drivers = []
         for program in programs:
             files = emit_c(program, ["test"])
             own = [name for name in files if name.startswith(program.name)]
             for name in (*own, *HEADERS):
                 (folder / name).write_text(files[name], encoding="utf-8")
-            sources.append(folder / f"{program.name}.c")
+            drivers.append(folder / f"{program.name}.c")
         library = self._link(
-            [*self._objects(sources, folder), *self._kernels], folder / "models.so"
+            [*self._objects(drivers, folder), *self._kernels], folder / "models.so"
         )
         return [HostModel(library, p.name, p.inputs, state_bytes(p)) for p in programs]
 
@@ -134,17 +136,26 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> HostCompiler:
 
 
 @pytest.fixture(scope="session")
+def call(host: HostCompiler, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., int]:
+    """`kernel_machines.Kernels.call`."""
+    from kernel_machines import Kernels
+
+    return Kernels(host.kernel_library(), tmp_path_factory.mktemp("kernels")).call
+
+
+@pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """``packages("cell", int8=True)``: `packages.compiled` with these arguments, once a session."""
     from packages import compiled  # not above: its asserts are rewritten on import
 
-    known: dict[tuple[str, bool], Path] = {}
+    known: dict[tuple[str, bool, bool], Path] = {}
 
-    def get(name: str = "cell", int8: bool = True) -> Path:
-        if (name, int8) not in known:
+    def get(name: str = "cell", int8: bool = True, raw: bool = False) -> Path:
+        key = (name, int8, raw)
+        if key not in known:
             folder = tmp_path_factory.mktemp("packages")
-            known[name, int8] = compiled(folder, name, int8=int8)
-        return known[name, int8]
+            known[key] = compiled(folder, name, int8=int8, raw=raw)
+        return known[key]
 
     return get
 

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from networks import float_networks, integer_networks, planned, windows_for
 from numpy.typing import NDArray
 
+from l2mu_compile.differential import DTYPES, recorded_state
 from l2mu_compile.interpreter import Run, run
 from l2mu_compile.network import Buffer, Network
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import parse_pipeline, run_passes
 from l2mu_compile.program import Program, lower
+from l2mu_compile.stream import Stream
 from l2mu_compile.targets.build import build
 from l2mu_compile.targets.devices import Device
 from l2mu_compile.targets.emit_c import state_layout
@@ -22,8 +24,6 @@ from l2mu_compile.targets.product import Product, Window
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import get_target
 from l2mu_compile.targets.toolchain import CommandLog
-
-NUMPY_TYPES = {"float": "<f4", "int32_t": "<i4", "int64_t": "<i8", "uint16_t": "<u2"}
 
 
 def assert_same_memory(network: Network, program: Program, device: Device, x: NDArray) -> None:
@@ -33,32 +33,30 @@ def assert_same_memory(network: Network, program: Program, device: Device, x: ND
     traces = list(device.trace(x))
     assert len(traces) == len(x)
     for window, trace in enumerate(traces):
-        scores = expected_scores(network, expected, window)
+        wanted = {
+            name: expected_state(network, buffer, expected, window)
+            for name, buffer in layout.items()
+        }
         assert len(trace.states) == x.shape[1]
         for step, memory in enumerate(trace.states):
-            for buffer in layout.values():
+            for name, buffer in layout.items():
                 got = elements(memory.tobytes(), buffer)
-                wanted = scores[step] if buffer.name == "score" else None
-                if wanted is None:
-                    wanted = expected_state(buffer, expected, window, step)
-                where = f"{buffer.name}, window {window}, step {step}"
-                if buffer.name.endswith("_spikes"):
-                    got = got[: 1 + got[0]]
-                assert got.tobytes() == wanted.astype(got.dtype).tobytes(), (where, got, wanted)
+                at = wanted[name][step].astype(got.dtype)
+                where = f"{name}, window {window}, step {step}"
+                assert got[: len(at)].tobytes() == at.tobytes(), (where, got, at)
+                assert not got[len(at) :].any(), f"{where}: beyond the last neuron is {got}"
         assert trace.decision == expected.decisions[window]
 
 
 def elements(memory: bytes, buffer: Buffer) -> NDArray:
-    return np.frombuffer(memory, NUMPY_TYPES[buffer.ctype], buffer.count, buffer.offset)
+    return np.frombuffer(memory, DTYPES[buffer.ctype], buffer.count, buffer.offset)
 
 
-def expected_state(buffer: Buffer, expected: Run, window: int, step: int) -> NDArray:
-    population, _, quantity = buffer.name.rpartition("_")
-    if quantity == "spikes":
-        fired = np.flatnonzero(expected.spikes[population][window, step])
-        return np.array([len(fired), *fired])
-    arrays = {"membrane": expected.membranes, "synapse": expected.synapses}[quantity]
-    return arrays[population][window, step]
+def expected_state(network: Network, buffer: Buffer, expected: Run, window: int) -> NDArray:
+    """``[T, neurons]``: what ``buffer`` holds after every step of one window."""
+    if buffer.name == "score":
+        return expected_scores(network, expected, window)
+    return recorded_state(network, buffer, expected)[window]
 
 
 def expected_scores(network: Network, expected: Run, window: int) -> NDArray:
@@ -98,10 +96,16 @@ def random_cases(
     return cases
 
 
-def product_of(network: Network, target: Target, window: NDArray, folder: Path) -> Product:
+def product_of(
+    network: Network,
+    target: Target,
+    window: NDArray,
+    folder: Path,
+    stream: Stream | None = None,
+) -> Product:
     """``network`` built for ``target`` in ``folder``; firmware classifies ``window``."""
     product = Product(
-        program=lower(network),
+        program=lower(network, stream),
         target=target,
         window=Window(window, "A test's window."),
         stamp=("test",),
@@ -111,6 +115,7 @@ def product_of(network: Network, target: Target, window: NDArray, folder: Path) 
         check=_no_packages,
         for_target=_no_packages,
         note=_no_packages,
+        raw=network.input.is_raw,
     )
     build(product)
     return product

@@ -18,26 +18,28 @@ from l2mu_compile.targets.record import Target
 from l2mu_compile.windows import Windows
 
 
-def pipeline(quantized: bool) -> tuple[Pass, ...]:
+def pipeline(quantized: bool, calibrated: bool = True) -> tuple[Pass, ...]:
     """The passes that `package` runs."""
-    return default_pipeline(quantized, calibrated=True)
+    return default_pipeline(quantized, calibrated)
 
 
 def package(
     network: Network,
     target: Target,
     artifact: str,
-    x: NDArray,
+    x: NDArray | None,
     folder: Path,
     *,
     quantized: bool = False,
+    hop: int | None = None,
     java_package: str | None = None,
 ) -> Report:
-    """``network`` compiled and packaged in ``folder``."""
+    """``network`` compiled and packaged in ``folder``; without windows ``x`` it has no stream."""
     job = Job(
         target,
-        pipeline(quantized),
-        Windows(x),
+        pipeline(quantized, x is not None),
+        None if x is None else Windows(x),
+        hop=hop,
         artifacts=(artifact,),
         java_package=java_package,
         command=("l2mu-compile", "test"),

@@ -1,31 +1,35 @@
-"""Generated functions called one by one, on this machine or on an emulated Cortex-M4."""
+"""Functions called one by one, of kernels and of generated code, here or on an emulated machine."""
 
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from l2mu_compile.differential import DTYPES
 from l2mu_compile.program import Program
 from l2mu_compile.targets.build import write_sources
 from l2mu_compile.targets.devices import HostModel
 from l2mu_compile.targets.elf import symbols
 from l2mu_compile.targets.emit_c import state_bytes, state_layout, stream_bytes
 from l2mu_compile.targets.emulator import Emulator
+from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import get_target
-from l2mu_compile.targets.toolchain import compile_objects, link_firmware
+from l2mu_compile.targets.toolchain import compile_objects, link_firmware, shared_library
 
-NUMPY_TYPES = {"float": "<f4", "int32_t": "<i4", "int64_t": "<i8", "uint16_t": "<u2"}
 GUARD = bytes([0xA5]) * 32
 
 
 class Machine:
     """Memory, and functions that take and return machine words."""
 
-    def place(self, data: bytes) -> int:
+    pointer_bytes: int
+
+    def place(self, data: bytes, align: int = 8) -> int:
         """Address of a copy of ``data``."""
         raise NotImplementedError
 
@@ -33,11 +37,15 @@ class Machine:
         """``size`` bytes from ``address``."""
         raise NotImplementedError
 
-    def word(self, function: str, *arguments: int) -> int:
-        """What ``function`` returns, unsigned."""
+    def free_all(self) -> None:
+        """Give back what was placed."""
         raise NotImplementedError
 
-    def call(self, function: str, *arguments: int) -> int:
+    def word(self, function: str, *arguments: int | float) -> int:
+        """What ``function`` returns, unsigned; a float is passed as C's ``float``."""
+        raise NotImplementedError
+
+    def call(self, function: str, *arguments: int | float) -> int:
         """What ``function`` returns as an ``int``."""
         return ctypes.c_int32(self.word(function, *arguments) & 0xFFFFFFFF).value
 
@@ -52,47 +60,97 @@ class Machine:
 class Host(Machine):
     """A library loaded into this process."""
 
-    def __init__(self, model: HostModel) -> None:
-        self._library = ctypes.CDLL(model._library._name)  # functions of its own, with other types
+    pointer_bytes = ctypes.sizeof(ctypes.c_void_p)
+
+    def __init__(self, library: Path | str) -> None:
+        self._library = ctypes.CDLL(str(library))  # functions of its own, with other types
         self._kept: list[ctypes.Array] = []
 
-    def place(self, data: bytes) -> int:
-        memory = (ctypes.c_uint64 * (len(data) // 8 + 1))()
-        ctypes.memmove(memory, data, len(data))
+    @classmethod
+    def of(cls, model: HostModel) -> Host:
+        """The machine that ``model`` runs on."""
+        return cls(model._library._name)
+
+    def place(self, data: bytes, align: int = 8) -> int:
+        memory = (ctypes.c_uint8 * (len(data) + align))()
+        address = -(-ctypes.addressof(memory) // align) * align
+        ctypes.memmove(address, data, len(data))
         self._kept.append(memory)
-        return ctypes.addressof(memory)
+        return address
 
     def read(self, address: int, size: int) -> bytes:
         return ctypes.string_at(address, size)
 
-    def word(self, function: str, *arguments: int) -> int:
+    def free_all(self) -> None:
+        self._kept.clear()
+
+    def word(self, function: str, *arguments: int | float) -> int:
         called = getattr(self._library, function)
         called.restype = ctypes.c_void_p
-        return called(*map(ctypes.c_void_p, arguments)) or 0
+        return called(*map(_as_c, arguments)) or 0
 
 
-class CortexM4(Machine):
-    """Programs of different names in one emulated firmware image."""
+class Emulated(Machine):
+    """An image of a target in its emulator."""
 
-    def __init__(self, programs: Sequence[Program], folder: Path) -> None:
-        target = get_target("cortex-m4")
-        sources = {f.name: f for p in programs for f in write_sources(p, ["test"], folder)}
-        main = folder / "main.c"
-        main.write_text("int main(void)\n{\n    return 0;\n}\n")
-        objects = compile_objects(target, [*sources.values(), main], [folder], folder / "objects")
-        keep = [function for p in programs for function in p.functions]
-        image = link_firmware(target, objects, folder / "image.elf", keep=keep)
-        assert set(keep) <= set(symbols(image))
+    def __init__(self, target: Target, image: Path) -> None:
+        self.pointer_bytes = target.pointer_bytes
+        self._floats_are_words = target.triple.endswith("eabi")
         self._emulator = Emulator(target, image)
 
-    def place(self, data: bytes) -> int:
-        return self._emulator.place(data)
+    def place(self, data: bytes, align: int = 8) -> int:
+        return self._emulator.place(data, align)
 
     def read(self, address: int, size: int) -> bytes:
         return self._emulator.read(address, size)
 
-    def word(self, function: str, *arguments: int) -> int:
-        return self._emulator.call(function, *arguments)
+    def free_all(self) -> None:
+        self._emulator.free_all()
+
+    def word(self, function: str, *arguments: int | float) -> int:
+        words = [_bits(a) if isinstance(a, float) else a for a in arguments]
+        if not self._floats_are_words:
+            floats = [_bits(a) for a in arguments if isinstance(a, float)]
+            words = [a for a in arguments if isinstance(a, int)]
+            for i, value in enumerate(floats):
+                self._emulator.set_register(f"S{i}", value)
+        return self._emulator.call(function, *words)
+
+
+def emulated_image(
+    target: Target, sources: Sequence[Path], functions: Sequence[str], folder: Path
+) -> Path:
+    """An image of ``sources``, all in ``folder``, in which ``functions`` can be called."""
+    objects = compile_objects(target, sources, [folder], folder / "objects")
+    if target.shared:
+        return shared_library(target, objects, folder / "image.so", exports=functions)
+    main = folder / "main.c"
+    main.write_text("int main(void)\n{\n    return 0;\n}\n")
+    objects += compile_objects(target, [main], [], folder / "objects")
+    image = link_firmware(target, objects, folder / "image.elf", keep=functions)
+    assert set(functions) <= set(symbols(image))
+    return image
+
+
+def image_of(programs: Sequence[Program], target: Target, folder: Path) -> Path:
+    """Programs of different names in one image."""
+    sources = {f.name: f for p in programs for f in write_sources(p, ["test"], folder)}
+    functions = [function for p in programs for function in p.functions]
+    return emulated_image(target, list(sources.values()), functions, folder)
+
+
+def cortex_m4(programs: Sequence[Program], folder: Path) -> Machine:
+    """An emulated Cortex-M4 with programs of different names."""
+    target = get_target("cortex-m4")
+    return Emulated(target, image_of(programs, target, folder))
+
+
+def _as_c(argument: int | float) -> ctypes.c_float | ctypes.c_void_p:
+    return ctypes.c_float(argument) if isinstance(argument, float) else ctypes.c_void_p(argument)
+
+
+def _bits(value: float) -> int:
+    return int.from_bytes(struct.pack("<f", value), "little")
 
 
 class Guarded:
@@ -138,12 +196,12 @@ class State:
         return scores_at(self, self.memory.address, "scores")
 
     def kept(self) -> dict[str, NDArray]:
-        """The persistent arrays, spike lists up to their count."""
-        memory, found = self.memory.read(), {}
-        for name, b in state_layout(self.program).items():
-            array = np.frombuffer(memory, NUMPY_TYPES[b.ctype], b.count, b.offset)
-            found[name] = array[: 1 + array[0]] if b.ctype == "uint16_t" else array
-        return found
+        """The persistent arrays."""
+        memory = self.memory.read()
+        return {
+            name: np.frombuffer(memory, DTYPES[b.ctype], b.count, b.offset)
+            for name, b in state_layout(self.program).items()
+        }
 
     def save(self, size: int) -> bytes:
         out = Guarded(self.machine, size)
@@ -189,4 +247,4 @@ def scores_at(thing: State | Stream, address: int, function: str) -> list[float]
     b = state_layout(thing.program)["score"]
     found = thing.machine.word(f"{thing.program.name}_{function}", address)
     memory = thing.machine.read(found, b.end - b.offset)
-    return np.frombuffer(memory, NUMPY_TYPES[b.ctype]).tolist()
+    return np.frombuffer(memory, DTYPES[b.ctype]).tolist()

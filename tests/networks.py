@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from l2mu_compile.network import (
+    NARROW_BITS,
     READOUT_RULES,
     SENSOR_ARRAYS,
     Input,
@@ -32,6 +33,7 @@ from l2mu_compile.verify import verify
 
 PARAMETERS = ("alpha", "beta", "threshold", "bias", "shift", *SENSOR_ARRAYS)
 AWKWARD_SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33)
+SHIFTS = ([0, 1, 7, 12, 30], [17, 22, 30])  # the larger ones keep currents narrow
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 
@@ -160,6 +162,44 @@ def integer_toy() -> Network:
             Projection("x", "h", i8([[4, -4], [8, 1]]), shift=np.int32([2, 3])),
             Projection("h", "out", i8([[30, -7], [-7, 30]])),
             Projection("h", "h", i8([[0, 5], [5, 0]]), delay=1),
+        ),
+        Readout("out"),
+        stage="quantized",
+    )
+
+
+def narrow(size: int, reset: str, scalar: bool, name: str = "narrow") -> Network:
+    """A quantized network whose populations all have int16 accumulators; some neurons have a
+    threshold that no membrane reaches."""
+    rng = np.random.default_rng(size)
+    cells = 3
+
+    def neuron(count: int) -> LIF:
+        each = None if scalar else count
+        threshold = np.asarray(rng.integers(20, 500, each))
+        if not scalar:
+            threshold[::7] = 25_000
+        return LIF(np.int32(rng.integers(1000, 32769, each)), np.int32(threshold), reset)
+
+    def weights(*shape: int) -> NDArray:
+        return i8(rng.integers(-60, 100, shape))
+
+    def population(name: str, *shape: int) -> Population:
+        count = int(np.prod(shape))
+        bias = np.int32(rng.integers(-200, 200, count)) if count % 2 else None
+        return Population(name, shape, neuron(count), bias, membrane_bits=NARROW_BITS)
+
+    return Network(
+        name,
+        Input("x", 2, fraction=10),
+        (population("h", size), population("m", cells, size), population("out", 3)),
+        (
+            Projection("x", "h", i8(rng.integers(-128, 128, (size, 2))), shift=np.int32(11)),
+            Projection("h", "h", weights(size, size) // 4, delay=1),
+            Projection("h", "m", weights(cells * size, size) // 4),
+            Projection("m", "m", weights(size, size) // 4, delay=1, blocks=cells),
+            Projection("out", "m", weights(cells, size, 1), delay=1, blocks=cells),
+            Projection("m", "out", weights(3, cells * size)),
         ),
         Readout("out"),
         stage="quantized",
@@ -378,7 +418,7 @@ class _IntegerNumbers(_Numbers):
     def population(self, name: str, leaky: bool) -> Population:
         shape = self.shape()
         size = int(np.prod(shape))
-        bits = self.draw(st.sampled_from((2, 8, 16, 24, 28)))
+        bits = self.draw(st.sampled_from((2, 8, *3 * (NARROW_BITS,), 16, 28)))
         high = 2 ** min(bits - 1, 12)
 
         def parameters(parameter: str) -> NDArray:
@@ -403,4 +443,6 @@ class _IntegerNumbers(_Numbers):
         if kind == "none":
             return projection
         size = () if kind == "scalar" else projection.shape[0]
-        return replace(projection, shift=np.int32(self.rng.choice([0, 1, 7, 12, 30], size)))
+        return replace(
+            projection, shift=np.int32(self.rng.choice(self.draw(st.sampled_from(SHIFTS)), size))
+        )

@@ -47,6 +47,9 @@ int main(int argc, char **argv)
 }
 """
 
+CLASSES = ("still", "walk", "läuft \\")
+COUNTS, HOP = 16, 12
+
 M4F = ("-mthumb", "-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard")
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Werror")
 
@@ -56,17 +59,28 @@ def compiled(
     name: str,
     *,
     int8: bool = True,
+    raw: bool = False,
+    calibrated: bool = True,
     target: str = "cortex-m4",
     kinds: Sequence[str] = KINDS,
 ) -> Path:
-    """An L2MU called ``name`` compiled into ``folder/out``, with packages of these kinds."""
-    network = l2mu(name=name, seed=25)  # one that decides for every class
+    """An L2MU called ``name`` compiled into ``folder/out``, with packages of these kinds.
+
+    With ``raw`` its samples are a sensor's counts, sixteen to a unit, and windows overlap. If it is
+    not ``calibrated``, nothing tells how long a window is.
+    """
+    sensors = (1 / COUNTS, 0.0) if raw else None
+    network = l2mu(name=name, seed=25, sensors=sensors)  # one that decides for every class
     folder.mkdir(parents=True, exist_ok=True)
     save_network(network, folder / HOSTILE_FILE)
     x = windows(network)
-    np.savez(folder / "windows.npz", x=x, y=run(network, x).decisions)
-    arguments: list[str | Path] = ["--calibrate", folder / "windows.npz", "--target", target]
+    y = run(network, x).decisions
+    np.savez(folder / "windows.npz", x=x, y=y)
+    arguments: list[str | Path] = ["--target", target]
+    arguments += ["--calibrate", folder / "windows.npz"] if calibrated else []
     arguments += ["--quantize", "int8"] if int8 else []
+    arguments += ["--hop", HOP] if raw else []
+    arguments += ["--classes", ",".join(CLASSES)]
     arguments += [word for kind in kinds for word in ("--artifact", kind)]
     ok("compile", folder / HOSTILE_FILE, *arguments, "-o", folder / "out")
     return folder / "out"
@@ -74,7 +88,12 @@ def compiled(
 
 def windows(network: Network) -> NDArray:
     """The windows that packages are tried on."""
-    return samples(network, windows=8, steps=30)
+    return _measured(network, seed=1)
+
+
+def _measured(network: Network, seed: int) -> NDArray:
+    units = samples(network, windows=8, steps=30, seed=seed) / 2 + 0.25
+    return network.input.raw(units).astype(np.float32)
 
 
 def expected_decisions(output: Path) -> list[int]:
@@ -83,6 +102,51 @@ def expected_decisions(output: Path) -> list[int]:
     decisions = run(network, windows(network)).decisions.tolist()
     assert set(decisions) == set(range(network.classes))
     return decisions
+
+
+def fill_in(sample: Path, network: Network, folder: Path, **places: str) -> list[Path]:
+    """Write a package's sample program to ``folder`` as a user completes it, and a sensor for it.
+
+    ``places`` are what stands for a statement of the sample's. The sensor replays `recording`,
+    value by value, and ends the program after the last.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    text = sample.read_text()
+    places["channels[channel] = 0;"] = "channels[channel] = SENSOR();"
+    for before, after in places.items():
+        assert text.count(before) == 1, before
+        text = text.replace(before, after)
+    kind = "int16_t" if "int16_t sample" in text else "float"
+    main, sensor = folder / "main.c", folder / "sensor.c"
+    declared = f"#include <stdint.h>\n{kind} next_value(void);\n"
+    main.write_text(declared + text.replace("SENSOR", "next_value"))
+    values = recording(network).ravel()
+    sensor.write_text(
+        f"{declared}#include <stdlib.h>\n"
+        f"static const {kind} values[{values.size}] = {{{', '.join(map(str, values))}}};\n"
+        f"{kind} next_value(void)\n{{\n    static int read;\n"
+        f"    if (read == {values.size}) {{\n        exit(0);\n    }}\n"
+        "    return values[read++];\n}\n"
+    )
+    return [main, sensor]
+
+
+def recording(network: Network) -> NDArray:
+    """A stream of samples ``[steps, inputs]`` that are whole numbers, as an ADC gives them."""
+    whole = np.round(_measured(network, seed=2)).astype(np.int16)
+    return whole.reshape(-1, network.input.size)
+
+
+def expected_names(output: Path, size: int = 30) -> list[str]:
+    """Names of the interpreter's decisions on all windows of `recording`."""
+    network = load_network(output / "network.txt")
+    stream = recording(network)
+    hop = HOP if network.input.is_raw else size
+    starts = range(0, len(stream) - size + 1, hop)
+    x = np.stack([stream[start : start + size] for start in starts]).astype(np.float32)
+    names = [network.class_names[decision] for decision in run(network, x).decisions]
+    assert len(set(names)) > 1
+    return names
 
 
 def write_program(output: Path, source: Path) -> None:

@@ -61,7 +61,7 @@ typedef struct {
 
 typedef struct {
     const int32_t *beta;      /* Q16 in [0, 65536] */
-    const int16_t *threshold; /* greater than 0, one per neuron */
+    const int16_t *threshold; /* in [1, 8192], one per neuron */
     const int16_t *bias;
     uint16_t size;
     uint8_t beta_step;
@@ -201,6 +201,10 @@ void l2mu_input_i8_i16_neon(const l2mu_input_i8_t *p, int16_t *v, const int16_t 
 /* quantized = floor(sample * 2^fraction + 1/2), clipped to int16; NaN becomes 0. */
 void l2mu_quantize_sample(int16_t *quantized, uint16_t channels, const float *sample,
                           int32_t fraction);
+
+/* List the channels of a sample that are above 1/2: spikes. */
+void l2mu_list_samples(uint16_t *spikes, uint16_t channels, const float *sample);
+void l2mu_list_counts(uint16_t *spikes, uint16_t channels, const int16_t *counts);
 
 /* A sample of raw counts. convert: the same numbers as float. quantize: what quantize_sample makes of
  * them, without floats; its scale is here `scale` (a power of two up to 2^16) over 2^shift, and one of

@@ -26,6 +26,8 @@ from l2mu_compile.targets.packaging.java import (
 from l2mu_compile.targets.product import Product
 
 MIN_SDK = 21
+# What the Android Gradle plugin reads first, as of its version 4.1.
+METADATA = "META-INF/com/android/build/gradle/aar-metadata.properties"
 
 
 def make_aar(product: Product) -> None:
@@ -47,6 +49,7 @@ def make_aar(product: Product) -> None:
     files |= {
         "AndroidManifest.xml": render("aar/AndroidManifest.xml.jinja", values),
         "classes.jar": jar.read_bytes(),
+        METADATA: render("aar/aar-metadata.properties.jinja", values),
         "proguard.txt": render("aar/proguard.txt.jinja", values),
         "R.txt": "",
     }

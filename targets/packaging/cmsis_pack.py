@@ -39,7 +39,7 @@ def cmsis_pack_files(product: Product) -> Files:
     }
     files = {
         f"{VENDOR}.{name}.pdsc": render("cmsis_pack/package.pdsc.jinja", values),
-        f"templates/{name}_main.c": render("cmsis_pack/main.c.jinja", values),
+        f"templates/{name}_main.c": render("board_main.c.jinja", values),
         **c_files(product, "include", "src"),
     }
     component = f"{VENDOR}::Machine Learning:L2MU:{values['sub']}"

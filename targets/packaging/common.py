@@ -18,7 +18,7 @@ from l2mu_compile import __version__
 from l2mu_compile.output import files_below
 from l2mu_compile.report import Artifact, Report
 from l2mu_compile.targets.emit_c import render
-from l2mu_compile.targets.product import Product
+from l2mu_compile.targets.product import Product, model_names
 
 Files = dict[str, str | bytes]
 
@@ -43,12 +43,9 @@ def release_version(version: str = __version__) -> str:
 
 def view(product: Product) -> dict[str, Any]:
     """What every package's templates may use."""
-    program = product.program
     sources = sorted(path.name for path in product.sources.glob("*.c"))
     return {
-        "stamp": product.stamp,
-        "name": product.name,
-        "NAME": product.name.upper(),
+        **model_names(product),
         "version": release_version(),
         "license": LICENSE_ID,
         "author": AUTHOR,
@@ -56,10 +53,7 @@ def view(product: Product) -> dict[str, Any]:
         "summary": summary(product),
         "target": product.target.name,
         "sources": sources,
-        "inputs": program.inputs,
-        "classes": program.classes,
-        "stream": program.stream,
-        "steps": program.stream.window if program.stream else product.window.samples.shape[0],
+        "classes": product.program.classes,
         "report": checked_report(product),
     }
 
@@ -107,11 +101,21 @@ def write_notes(product: Product, folder: Path, kind: str, use: str) -> None:
     write_tree(folder, {REPORT: _report(product, artifacts)})
 
 
-def documents(product: Product, readme: str, values: dict[str, Any], report: Report) -> Files:
-    """A README of the package's own (a template and its values), a licence note and ``report``."""
+def documents(
+    product: Product,
+    readme: str,
+    values: dict[str, Any],
+    report: Report,
+    *,
+    c_library: bool = False,
+) -> Files:
+    """A README of the package's own (a template and its values), a licence note and ``report``.
+
+    ``c_library`` says that the toolchain's C library is in the package, whose licence goes along.
+    """
     return {
         README: render(readme, {**values, "report": report}),
-        LICENSE: render(f"shared/{LICENSE}.jinja", view(product)),
+        LICENSE: _license(product, c_library),
         REPORT: report.to_json(),
     }
 
@@ -143,8 +147,13 @@ def _bytes(content: str | bytes) -> bytes:
 
 
 def _notes(product: Product, kind: str, use: str) -> Files:
-    values = {**view(product), "kind": kind, "use": use, "verify": checked_report(product).verify}
-    return {name: render(f"shared/{name}.jinja", values) for name in (README, LICENSE)}
+    values = {**view(product), "kind": kind, "use": use}
+    readme = render(f"shared/{README}.jinja", values)
+    return {README: readme, LICENSE: _license(product, c_library=False)}
+
+
+def _license(product: Product, c_library: bool) -> str:
+    return render(f"shared/{LICENSE}.jinja", {**view(product), "c_library": c_library})
 
 
 def _artifact(name: str, content: str | bytes) -> Artifact:

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 from l2mu_compile.targets.emit_c import render
-from l2mu_compile.targets.product import Product, executable_path, model_names
+from l2mu_compile.targets.packaging.common import checked_report, documents, view, write_tree
+from l2mu_compile.targets.product import Product, executable_path
 from l2mu_compile.targets.toolchain import RUNTIME_DIR, static_executable
 
 PROGRAM = ("executable_main.c", "sample_reader.c")
 
 
 def make_executable(product: Product) -> None:
-    """Write ``executable/``: the program, its README and the report.
+    """Write ``executable/``: the program, its README, licence note and report.
 
     Raises `ToolchainError` if a tool is missing or fails.
     """
-    report = product.report
-    assert report is not None, "packages are made of checked builds"
+    report = checked_report(product)
     output = executable_path(product.program, product.output)
     headers = product.scratch / "executable"
     headers.mkdir(exist_ok=True)
-    view = {
-        **model_names(product),
-        "target": product.target,
-        "window": False,
-        "steps": product.window.samples.shape[0],
-        "inputs": product.program.inputs,
-        "report": report,
-    }
+    values = {**view(product), "window": False}
     model = headers / "l2mu_model.h"
-    model.write_text(render("l2mu_model.h.jinja", view), encoding="utf-8")
+    model.write_text(render("l2mu_model.h.jinja", values), encoding="utf-8")
     static_executable(
         product.target,
         [RUNTIME_DIR / name for name in PROGRAM],
@@ -37,7 +30,6 @@ def make_executable(product: Product) -> None:
         [headers, product.sources],
         product.log,
     )
-    folder = output.parent
-    view["bytes"] = output.stat().st_size
-    (folder / "README.md").write_text(render("executable_readme.md.jinja", view), encoding="utf-8")
-    (folder / "report.json").write_text(report.to_json(), encoding="utf-8")
+    values |= {"description": product.target.description, "bytes": output.stat().st_size}
+    readme = "executable_readme.md.jinja"
+    write_tree(output.parent, documents(product, readme, values, report, c_library=True))

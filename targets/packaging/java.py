@@ -11,8 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from l2mu_compile import processes
+from l2mu_compile.program import Program
+from l2mu_compile.saved import saved_bytes
 from l2mu_compile.targets.build import write_sources
-from l2mu_compile.targets.emit_c import SCORE_MEANINGS, render, state_layout
+from l2mu_compile.targets.emit_c import (
+    SCORE_MEANINGS,
+    render,
+    state_bytes,
+    state_layout,
+    stream_bytes,
+)
 from l2mu_compile.targets.packaging.common import Files, documents, write_tree, write_zip
 from l2mu_compile.targets.packaging.java_names import JavaNames, java_names
 from l2mu_compile.targets.product import Product
@@ -23,14 +31,13 @@ from l2mu_compile.targets.toolchain import (
     shared_library,
 )
 
+# Of every class, and of one with streams.
 NATIVE_METHODS = (
-    "bufferBytes",
-    "resetState",
-    "takeSamples",
-    "takeCounts",
-    "decision",
-    "copyScores",
+    *("bufferBytes", "versionText", "digestText", "classNameText"),
+    *("resetState", "takeSamples", "takeCounts", "classifyState", "copyScores"),
+    *("saveState", "restoreState"),
 )
+STREAM_METHODS = ("resetStream", "pushSample", "pushCounts", "streamDecision", "copyStreamScores")
 
 # javac knows --release since 9. Java 8 is what minSdk 21 can be given.
 OLDEST_JAVAC = 9
@@ -75,9 +82,16 @@ def view(product: Product) -> dict[str, Any]:
         "NAME": program.name.upper(),
         "program": program,
         "java": names_of(product),
+        "save_bytes": saved_bytes(program.members),
+        "instance_bytes": state_bytes(program) + stream_bytes(program),
         "score_type": _JAVA_TYPES[state_layout(program)["score"].ctype],
         "score_meaning": SCORE_MEANINGS[program.rule],
     }
+
+
+def native_methods(program: Program) -> tuple[str, ...]:
+    """The native methods of a model's class."""
+    return NATIVE_METHODS if program.stream is None else NATIVE_METHODS + STREAM_METHODS
 
 
 def native_library(product: Product, folder: Path) -> Path:
@@ -89,7 +103,8 @@ def native_library(product: Product, folder: Path) -> Path:
     every = [*written, RUNTIME_DIR / "l2mu_jni.c"]
     objects = compile_objects(target, every, [folder / "src"], folder / "objects", log)
     prefix = names_of(product).native_prefix
-    exports = [*product.api(), *(prefix + method for method in NATIVE_METHODS)]
+    methods = native_methods(product.program)
+    exports = [*product.api(), *(prefix + method for method in methods)]
     library = folder / f"lib{product.name}{target.shared_suffix}"
     return shared_library(target, objects, library, log, exports=exports)
 

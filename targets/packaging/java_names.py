@@ -20,9 +20,10 @@ _KEYWORDS = frozenset(
     super switch synchronized this throw throws transient true try void volatile while""".split()
 )
 
-# Classes that the template uses by their simple names.
+# Classes that the template uses by their simple names, and one that Android's tools make.
 _USED_CLASSES = frozenset(
-    "ByteBuffer IllegalArgumentException String System UnsatisfiedLinkError".split()
+    """R ByteBuffer IllegalArgumentException StandardCharsets String System
+    UnsatisfiedLinkError""".split()
 )
 
 

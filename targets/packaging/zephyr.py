@@ -44,7 +44,7 @@ def zephyr_files(product: Product) -> Files:
     }
     files |= c_files(product, "include", "src")
     use = (
-        "list this folder in `west.yml` or in `EXTRA_ZEPHYR_MODULES`, and set "
+        "add this folder to `EXTRA_ZEPHYR_MODULES`, or its repository to `west.yml`, and set "
         f"`CONFIG_L2MU_MODEL_{product.name.upper()}=y`; `west build -b BOARD samples/classify` "
         "builds the sample."
     )

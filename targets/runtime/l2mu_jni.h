@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+typedef int8_t jbyte;
 typedef int16_t jshort;
 typedef int32_t jint;
 typedef int64_t jlong;
@@ -27,11 +28,15 @@ struct l2mu_jni_functions {
     jclass (*FindClass)(JNIEnv *env, const char *name);
     void *before_14[14 - 7];
     jint (*ThrowNew)(JNIEnv *env, jclass kind, const char *message);
-    void *before_202[202 - 15];
+    void *before_176[176 - 15];
+    jarray (*NewByteArray)(JNIEnv *env, jint length);
+    void *before_202[202 - 177];
     void (*GetShortArrayRegion)(JNIEnv *env, jarray array, jint start, jint count, jshort *to);
     void *before_205[205 - 203];
     void (*GetFloatArrayRegion)(JNIEnv *env, jarray array, jint start, jint count, jfloat *to);
-    void *before_211[211 - 206];
+    void *before_208[208 - 206];
+    void (*SetByteArrayRegion)(JNIEnv *env, jarray array, jint start, jint count, const jbyte *from);
+    void *before_211[211 - 209];
     void (*SetIntArrayRegion)(JNIEnv *env, jarray array, jint start, jint count, const jint *from);
     void (*SetLongArrayRegion)(JNIEnv *env, jarray array, jint start, jint count, const jlong *from);
     void (*SetFloatArrayRegion)(JNIEnv *env, jarray array, jint start, jint count, const jfloat *from);

@@ -12,7 +12,7 @@ import pytest
 from conftest import HostCompiler
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from machines import CortexM4, Host, Machine, State, Stream
+from machines import Host, Machine, State, Stream, cortex_m4
 from networks import (
     cuba,
     f32,
@@ -64,11 +64,11 @@ def ready_network(network: Network) -> Network:
 
 
 def on_host(host: HostCompiler, programs: Sequence[Program], _folder: Path) -> list[Machine]:
-    return [Host(model) for model in host.models(programs)]
+    return [Host.of(model) for model in host.models(programs)]
 
 
 def on_cortex_m4(_host: HostCompiler, programs: Sequence[Program], folder: Path) -> list[Machine]:
-    return [CortexM4(programs, folder)] * len(programs)
+    return [cortex_m4(programs, folder)] * len(programs)
 
 
 Place = Callable[[HostCompiler, Sequence[Program], Path], list[Machine]]
@@ -116,7 +116,7 @@ def test_windows_of_a_stream_are_decided_as_if_they_were_alone(
 def test_a_reset_stream_starts_again(host: HostCompiler) -> None:
     network = planned(l2mu())
     program = lowered(network, 7, 3)
-    stream = Stream(Host(host.model(program)), program)
+    stream = Stream(Host.of(host.model(program)), program)
     x = samples(network, 1, 30)[0]
     for stop in (30, 5, 8, 16):
         check_stream(stream, network, x[:stop])
@@ -127,7 +127,7 @@ def test_a_stream_goes_on_for_long(host: HostCompiler) -> None:
     """The sample counter wraps after two rounds of lanes: many of them change nothing."""
     network = planned(feed_forward())
     program = lowered(network, 3, 2)
-    stream = Stream(Host(host.model(program)), program)
+    stream = Stream(Host.of(host.model(program)), program)
     assert check_stream(stream, network, samples(network, 1, 500)[0]) == 249
 
 
@@ -135,7 +135,7 @@ def test_a_window_as_long_as_can_be_counts_in_32_bits(host: HostCompiler) -> Non
     longest = streams.MAX_WINDOW
     network = planned(feed_forward())
     program = lowered(network, longest, longest - 1)
-    machine = Host(host.model(program))
+    machine = Host.of(host.model(program))
     stream = Stream(machine, program)
     x = samples(network, 1, 3)[0]
     for sample in x:
@@ -160,7 +160,7 @@ def check_random_stream(host: HostCompiler, data: st.DataObject) -> None:
     network = random_network(data)
     window = data.draw(st.integers(1, 9))
     program = lowered(network, window, data.draw(st.integers(1, window)))
-    machine = Host(host.model(program))
+    machine = Host.of(host.model(program))
     make = data.draw(st.sampled_from((samples, counts)))
     for length in data.draw(st.lists(st.integers(0, 40), min_size=1, max_size=3)):
         x = make(network, 1, max(length, 1), seed=length)[0]
@@ -285,7 +285,7 @@ def test_class_names_are_the_labels(host: HostCompiler, tmp_path: Path, place: P
 
 
 def test_classes_without_labels_are_numbered(host: HostCompiler) -> None:
-    machine = Host(host.model(lower(planned(l2mu()))))
+    machine = Host.of(host.model(lower(planned(l2mu()))))
     assert [machine.text("cell_class_name", i) for i in range(3)] == [b"0", b"1", b"2"]
 
 
@@ -297,7 +297,7 @@ def test_any_text_is_a_c_string(host: HostCompiler) -> None:
     network = network.replace(
         populations=(network.populations[0], out), projections=(network.projections[0], wide)
     )
-    machine = Host(host.model(lower(with_labels(planned(network), UGLY))))
+    machine = Host.of(host.model(lower(with_labels(planned(network), UGLY))))
     found = [machine.text("toy_class_name", i) for i in range(len(UGLY))]
     assert found == [label.encode().partition(b"\0")[0] for label in UGLY]
 
@@ -358,7 +358,7 @@ def test_random_states_are_restored(host: HostCompiler, data: st.DataObject) -> 
     """Also states with extreme membranes: whatever a network reaches can be saved and restored."""
     network = random_network(data)
     program = lower(network)
-    machine = Host(host.model(program))
+    machine = Host.of(host.model(program))
     x = data.draw(st.sampled_from((samples, counts)))(network, 1, 15)[0]
     check_restored(machine, program, x, data.draw(st.integers(0, 15)))
 
@@ -385,7 +385,7 @@ def test_a_state_saved_on_one_processor_is_restored_on_another(
 def test_bytes_of_another_network_are_refused(host: HostCompiler) -> None:
     programs = [lower(planned(l2mu(name=f"n{seed}", seed=seed))) for seed in (0, 1)]
     mine, other = (
-        State(Host(model), program)
+        State(Host.of(model), program)
         for model, program in zip(host.models(programs), programs, strict=True)
     )
     mine.step(f32([1, 2]))

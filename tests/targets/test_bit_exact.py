@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from conftest import HostCompiler
 from exactness import assert_same_memory, elements, kernels_and_memory, random_cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machines import image_of
 from networks import (
     chain,
     cuba,
@@ -23,6 +26,7 @@ from networks import (
     late_reader,
     li,
     lif,
+    narrow,
     planned,
     recurrent,
     samples,
@@ -31,15 +35,12 @@ from networks import (
 from numpy.typing import NDArray
 
 from l2mu_compile.interpreter import run
-from l2mu_compile.network import READOUT_RULES, Network
+from l2mu_compile.network import READOUT_RULES, Network, Population
 from l2mu_compile.neurons import LIF, CuBaLIF
-from l2mu_compile.program import Program, lower
-from l2mu_compile.targets.build import write_sources
+from l2mu_compile.program import lower, number
 from l2mu_compile.targets.devices import EmulatedModel
 from l2mu_compile.targets.emit_c import state_bytes, state_layout
-from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import TARGETS, get_target
-from l2mu_compile.targets.toolchain import compile_objects, link_firmware, shared_library
 
 PIPELINES = {"float32": False, "int8": True}
 data = st.data()
@@ -165,33 +166,64 @@ def check_random_integers(host: HostCompiler, data: st.DataObject) -> None:
     assert_same_memory(final, program, host.model(program), x)
 
 
+@pytest.mark.parametrize("reset", LIF.resets)
+def test_narrow_populations_run_as_interpreted(host: HostCompiler, reset: str) -> None:
+    cases = narrow_cases(reset, "host")
+    models = host.models([lower(final) for final, _ in cases])
+    totals: Counter[str] = Counter()
+    for (final, x), model in zip(cases, models, strict=True):
+        assert_same_memory(final, lower(final), model, x)
+        totals.update(run(final, x).spike_totals)
+    assert min(totals.values()) > 100, totals
+
+
+def narrow_cases(reset: str, target: str) -> list[tuple[Network, NDArray]]:
+    """Of several sizes, with one parameter for all neurons and one for each."""
+    cases = []
+    for size, scalar in product((1, 7, 8, 13, 17, 31, 45), (True, False)):
+        name = f"narrow_{size}_{'one' if scalar else 'each'}"
+        network = kernels_and_memory(narrow(size, reset, scalar, name), target)
+        cases.append((network, samples(network, windows=2, steps=15) * 8))
+    return cases
+
+
+NARROW_KINDS = set(product(LIF.resets, (True, False), (True, False)))
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_random_networks_are_narrow_and_not(quantized: bool) -> None:
+    """Drawn as integers, or quantized: both have int16 populations, and int32 ones like them."""
+    found = set()
+
+    @settings(max_examples=300 if quantized else 900)
+    @given(float_networks() if quantized else integer_networks())
+    def look(network: Network) -> None:
+        network = planned(network, quantized=True) if quantized else network
+        for p in network.populations:
+            if isinstance(p.neuron, LIF):
+                found.add((number(network, p), narrow_kind(p)))
+
+    look()
+    assert found >= set(product(("i16", "i32"), NARROW_KINDS))
+
+
+def narrow_kind(population: Population) -> tuple[str, bool, bool]:
+    """Its reset, and whether decays and thresholds are one for all."""
+    neuron = population.neuron
+    return neuron.reset, neuron.beta.ndim == 0, neuron.threshold.ndim == 0
+
+
 # ---- on every emulated processor ---------------------------------------------------------------
 
 EMULATED = [name for name, target in TARGETS.items() if target.emulator is not None]
 A_FEW = ["cortex-m4", "cortex-a7", "cortex-a53"]
 
 
-def emulated(programs: Sequence[Program], target: Target, folder: Path) -> list[EmulatedModel]:
-    """Programs of different names in one image, each callable by name."""
-    sources: dict[str, Path] = {}
-    for program in programs:
-        sources |= {path.name: path for path in write_sources(program, ["test"], folder)}
-    functions = [function for p in programs for function in p.functions]
-    objects = compile_objects(target, list(sources.values()), [folder], folder / "objects")
-    if target.shared:
-        image = shared_library(target, objects, folder / "image.so", exports=functions)
-    else:
-        main = folder / "main.c"
-        main.write_text("int main(void)\n{\n    return 0;\n}\n")
-        objects += compile_objects(target, [main], [], folder / "objects")
-        image = link_firmware(target, objects, folder / "image.elf", keep=functions)
-    return [EmulatedModel(target, image, p.name, p.inputs, state_bytes(p)) for p in programs]
-
-
 def check_emulated(cases: list[tuple[Network, NDArray]], name: str, folder: Path) -> None:
-    programs = [lower(final) for final, _ in cases]
-    models = emulated(programs, get_target(name), folder)
-    for (final, x), program, model in zip(cases, programs, models, strict=True):
+    programs, target = [lower(final) for final, _ in cases], get_target(name)
+    image = image_of(programs, target, folder)
+    for (final, x), program in zip(cases, programs, strict=True):
+        model = EmulatedModel(target, image, program.name, program.inputs, state_bytes(program))
         assert_same_memory(final, program, model, x)
 
 
@@ -202,6 +234,16 @@ def test_an_l2mu_runs_on_every_emulated_processor_as_interpreted(tmp_path: Path,
         network = l2mu(name=f"cell_{pipeline}")
         x = samples(network, windows=2, steps=20)
         cases.append((planned(network, quantized, x, name), x))
+    check_emulated(cases, name, tmp_path)
+
+
+@pytest.mark.parametrize("name", A_FEW)
+@pytest.mark.parametrize("reset", LIF.resets)
+def test_narrow_populations_run_on_emulated_processors_as_interpreted(
+    tmp_path: Path, reset: str, name: str
+) -> None:
+    cases = narrow_cases(reset, name)
+    assert {number(network, p) for network, _ in cases for p in network.populations} == {"i16"}
     check_emulated(cases, name, tmp_path)
 
 

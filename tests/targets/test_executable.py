@@ -178,12 +178,18 @@ def csv(windows: NDArray, comma: str = ",", blank: str = "\n\n", newline: str = 
 @needs_executable
 def test_its_directory_is_complete(host: Host) -> None:
     folder = host.program.parent
-    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "cell", "report.json"]
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["LICENSE", "README.md", "cell", "report.json"]
     report = Report.model_validate(json.loads((folder / "report.json").read_text()))
     assert report.verify is not None and report.verify.bit_exact
     readme = (folder / "README.md").read_text()
     assert str(host.program.stat().st_size) in readme
     assert f"[windows, steps, {INPUTS}]" in readme
+    assert len(readme.splitlines()) <= 16
+    assert "bit-exact on host, 4 windows of 7 steps" in " ".join(readme.split())
+    terms = (folder / "LICENSE").read_text()
+    for words in ("SPDX-License-Identifier: Apache-2.0", "owns that model", "Rich Felker"):
+        assert words in terms
 
 
 @needs_executable

@@ -11,9 +11,11 @@ import pytest
 from exactness import assert_same_memory, product_of
 from networks import l2mu, planned, samples
 from numpy.typing import NDArray
+from packages import fill_in, recording
 
 from l2mu_compile.errors import ToolchainError
 from l2mu_compile.interpreter import run
+from l2mu_compile.stream import Stream
 from l2mu_compile.targets.build import open_device
 from l2mu_compile.targets.devices import EmulatedModel
 from l2mu_compile.targets.elf import segments, symbols
@@ -175,13 +177,39 @@ def test_output_that_is_no_decisions_is_an_error() -> None:
 def test_the_board_skeleton_is_a_whole_program(tmp_path: Path, windows: NDArray, name: str) -> None:
     """It links with the library and the start-up code alone, and needs no host."""
     target = get_target(name)
-    product = product_of(planned(MODEL, True, windows, name), target, windows[0], tmp_path)
+    network, stream = planned(MODEL, True, windows, name), Stream(STEPS, STEPS)
+    product = product_of(network, target, windows[0], tmp_path, stream)
     board = product.output / "firmware" / "board_main.c"
     (main,) = compile_objects(target, [board], [product.sources], tmp_path)
     image = link_firmware(target, [main, product.library], tmp_path / "board.elf")
     found = symbols(image)
-    assert {"main", "cell_step", "cell_classify", "Reset_Handler"} <= set(found)
+    assert {"main", "cell_push_raw", "cell_decision", "Reset_Handler"} <= set(found)
     assert not any("semihosting" in symbol for symbol in found)
+
+
+@pytest.mark.parametrize("stream", [None, Stream(STEPS, STEPS), Stream(STEPS, 5)])
+def test_the_board_skeleton_decides_as_interpreted(
+    tmp_path: Path, windows: NDArray, stream: Stream | None
+) -> None:
+    """From the reset vector, with its two functions filled in."""
+    network = planned(MODEL, True, windows)
+    product = product_of(network, M4, windows[0], tmp_path, stream)
+    prints = 'semihosting_print_number((unsigned)label); semihosting_print("\\n");'
+    board = product.output / "firmware" / "board_main.c"
+    sources = fill_in(board, network, tmp_path / "board", **{"(void)label;": prints})
+    sources[0].write_text('#include "semihosting.h"\n' + sources[0].read_text())
+    sources.append(RUNTIME_DIR / "semihosting.c")
+    sensor = sources[1].read_text().replace("exit(0)", "semihosting_exit(0)")
+    sources[1].write_text(sensor.replace("#include <stdlib.h>", '#include "semihosting.h"'))
+    objects = compile_objects(M4, sources, [product.sources, RUNTIME_DIR], tmp_path)
+    emulator = Emulator(M4, link_firmware(M4, [*objects, product.library], tmp_path / "b.elf"))
+    host = SemihostingHost(emulator)
+    assert emulator.reset() == 0
+    replayed = recording(network).astype(np.float32)
+    hop = STEPS if stream is None else stream.hop
+    starts = range(0, len(replayed) - STEPS + 1, hop)
+    x = np.stack([replayed[start : start + STEPS] for start in starts])
+    assert list(map(int, host.output.split())) == run(network, x).decisions.tolist()
 
 
 @pytest.mark.skipif(not shutil.which("arm-none-eabi-gcc"), reason="no arm-none-eabi-gcc here")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from l2mu_compile.errors import UsageError
+from l2mu_compile.errors import ToolchainError, UsageError
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.refine import refined
 from l2mu_compile.targets.registry import get_target
@@ -72,3 +72,24 @@ def test_a_processor_and_features_in_clangs_spelling(tmp_path: Path) -> None:
 def test_refusals(name: str, options: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         refined(get_target(name), **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sets"),
+    [
+        ("cortex-m33", {"mattr": "-dsp"}, ("ref",)),
+        ("cortex-m4", {"mcpu": "cortex-m3"}, ("ref",)),
+        ("cortex-m4", {"mcpu": "cortex-m7", "mattr": "+fp64"}, ("dsp", "ref")),
+        ("cortex-m4", {"mattr": "+vfp4d16sp"}, ("dsp", "ref")),
+        ("cortex-m4", {}, ("dsp", "ref")),
+    ],
+)
+def test_kernel_sets_that_the_processor_runs(
+    name: str, options: dict[str, str], sets: tuple[str, ...]
+) -> None:
+    assert refined(get_target(name), **options).kernel_sets == sets
+
+
+def test_unknown_processor() -> None:
+    with pytest.raises(ToolchainError, match="cortex_m99"):
+        refined(get_target("cortex-m4"), mcpu="cortex-m99")

@@ -2,6 +2,7 @@ import MODEL;
 import java.io.DataInputStream;
 import java.io.FileInputStream;
 import java.io.IOException;
+import java.io.PrintStream;
 import java.util.Arrays;
 
 /** Does what a test asks of a model's class and prints what comes out; MODEL is its name. */
@@ -18,6 +19,12 @@ public final class Driver {
             floats(arguments[1]);
         } else if (what.equals("counts")) {
             counts(arguments[1]);
+        } else if (what.equals("stream")) {
+            stream(arguments[1]);
+        } else if (what.equals("saves")) {
+            saves(arguments[1]);
+        } else if (what.equals("texts")) {
+            texts();
         } else if (what.equals("instances")) {
             instances(arguments[1]);
         } else if (what.equals("refusals")) {
@@ -60,6 +67,74 @@ public final class Driver {
         }
     }
 
+    /** All windows as one stream of counts and, on another instance, of the same numbers as floats. */
+    private static void stream(String file) throws IOException {
+        CLASS floats = new CLASS();
+        CLASS counts = new CLASS();
+        System.out.println(floats.decision() + " " + Arrays.toString(floats.streamScores()));
+        for (float[] window : windows(file)) {
+            for (int from = 0; from < window.length; from += CLASS.INPUTS) {
+                short[] count = new short[CLASS.INPUTS];
+                for (int i = 0; i < count.length; i++) {
+                    count[i] = (short) window[from + i];
+                }
+                boolean ready = floats.push(Arrays.copyOfRange(window, from, from + CLASS.INPUTS));
+                if (counts.push(count) != ready) {
+                    System.out.println("counts and floats differ");
+                }
+                if (ready) {
+                    System.out.println(floats.decision() + " " + Arrays.toString(floats.streamScores()));
+                    System.out.println(counts.decision() + " " + Arrays.toString(counts.streamScores()));
+                }
+                floats.run(window); // another state, which the stream does not see
+            }
+        }
+        floats.reset();
+        System.out.println(floats.decision() + " " + Arrays.toString(floats.streamScores()));
+    }
+
+    /** Every window, saved after half of it and gone on with by another instance; then refusals. */
+    private static void saves(String file) throws IOException {
+        CLASS first = new CLASS();
+        CLASS second = new CLASS();
+        byte[] saved = first.save();
+        for (float[] window : windows(file)) {
+            int half = STEPS / 2 * CLASS.INPUTS;
+            first.run(Arrays.copyOfRange(window, 0, half));
+            saved = first.save();
+            first.run(window);
+            second.restore(saved);
+            for (int from = half; from < window.length; from += CLASS.INPUTS) {
+                second.step(Arrays.copyOfRange(window, from, from + CLASS.INPUTS));
+            }
+            System.out.println(second.classify() + " " + Arrays.toString(second.scores()));
+        }
+        byte[] before = second.save();
+        byte[] header = saved.clone();
+        header[0] ^= 1;
+        byte[] network = saved.clone();
+        network[8] ^= 1;
+        byte[] damaged = saved.clone();
+        damaged[CLASS.SAVE_BYTES - 1] ^= 1;
+        byte[] half = Arrays.copyOf(saved, CLASS.SAVE_BYTES - 1);
+        for (byte[] bytes : new byte[][] {header, network, damaged, half, new byte[0], null}) {
+            attempt(() -> second.restore(bytes));
+        }
+        System.out.println(Arrays.equals(before, second.save()));
+    }
+
+    private static void texts() throws IOException {
+        PrintStream out = new PrintStream(System.out, true, "UTF-8");
+        out.println(CLASS.version());
+        out.println(CLASS.digest());
+        for (String name : CLASS.classNames()) {
+            out.println(name);
+        }
+        out.println(CLASS.className(CLASS.CLASSES - 1));
+        attempt(() -> CLASS.className(-1));
+        attempt(() -> CLASS.className(CLASS.CLASSES));
+    }
+
     /** One instance for each window; they take turns sample by sample. */
     private static void instances(String file) throws IOException {
         float[][] windows = windows(file);
@@ -89,6 +164,10 @@ public final class Driver {
         attempt(() -> model.step((short[]) null));
         attempt(() -> model.run((float[]) null));
         attempt(() -> model.run((short[]) null));
+        attempt(() -> model.push(new float[CLASS.INPUTS + 1]));
+        attempt(() -> model.push(new short[0]));
+        attempt(() -> model.push((float[]) null));
+        attempt(() -> model.push((short[]) null));
         System.out.println(model.run(new float[0]) + " " + Arrays.toString(model.scores()));
     }
 

@@ -2,10 +2,13 @@
  * an environment of the few JNI functions they call. There is no JVM for emulated processors; this
  * shows that the methods call at the right places of the table, with the processor's conventions.
  *
- *     run_native_methods LIBRARY PREFIX INPUTS CLASSES STEPS SCORE_BYTES DIGEST < windows > results
+ *     run_native_methods LIBRARY PREFIX INPUTS CLASSES STEPS SCORE_BYTES DIGEST SAVE_BYTES LAST_CLASS
+ *         < windows > results
  *
- * DIGEST is the start of the network's, as the class has it. Windows are floats [windows][steps][inputs] of whole numbers. Results are, for each window, decision
- * (int32) and scores, of the samples as floats and again as int16 counts.
+ * DIGEST is the network's. Windows are floats [windows][steps][inputs] of whole numbers, as long as a
+ * window of the model's stream, in which they do not overlap. Results are, for each window, decision
+ * (int32) and scores: of the samples as floats, as int16 counts, saved and restored after the first
+ * step, pushed as floats and pushed as counts.
  */
 #include <dlfcn.h>
 #include <jni.h>
@@ -52,6 +55,30 @@ static jclass JNICALL find_class(JNIEnv *env, const char *name)
 {
     (void)env;
     return strcmp(name, "java/lang/IllegalStateException") == 0 ? (jclass)&pending : NULL;
+}
+
+/* The one array that native code makes. */
+static object_t made;
+static char made_bytes[256];
+
+static jbyteArray JNICALL new_bytes(JNIEnv *env, jsize length)
+{
+    (void)env;
+    made = (object_t){made_bytes, length, 1};
+    return length < (jsize)sizeof made_bytes ? (jbyteArray)&made : NULL;
+}
+
+static void JNICALL set_bytes(JNIEnv *env, jbyteArray array, jsize start, jsize count, const jbyte *from)
+{
+    (void)env;
+    copy(array, start, count, NULL, from);
+}
+
+static int says(jbyteArray array, const char *text)
+{
+    const object_t *object = (void *)array;
+    return object != NULL && (size_t)object->length == strlen(text) &&
+           memcmp(object->data, text, strlen(text)) == 0;
 }
 
 static jint JNICALL throw_new(JNIEnv *env, jclass kind, const char *message)
@@ -120,7 +147,7 @@ static void require(int holds, const char *what)
 
 int main(int count, char **arguments)
 {
-    if (count != 8) {
+    if (count != 10) {
         return 2;
     }
     library = dlopen(arguments[1], RTLD_NOW | RTLD_LOCAL);
@@ -131,7 +158,9 @@ int main(int count, char **arguments)
     prefix = arguments[2];
     jint inputs = atoi(arguments[3]), classes = atoi(arguments[4]), steps = atoi(arguments[5]);
     size_t score_bytes = (size_t)atoi(arguments[6]);
-    jlong digest = strtoll(arguments[7], NULL, 16);
+    char start[16] = {0};
+    memcpy(start, arguments[7], 15); /* as much of it as a number holds */
+    jlong digest = strtoll(start, NULL, 16);
 
     /* Any function that is not given here is a call of address 0. */
     struct JNINativeInterface_ table = {0};
@@ -143,6 +172,8 @@ int main(int count, char **arguments)
     table.SetIntArrayRegion = set_ints;
     table.SetLongArrayRegion = set_longs;
     table.SetFloatArrayRegion = set_floats;
+    table.NewByteArray = new_bytes;
+    table.SetByteArrayRegion = set_bytes;
     table.GetDirectBufferAddress = buffer_address;
     table.GetDirectBufferCapacity = buffer_capacity;
     JNIEnv interface = &table, *env = &interface;
@@ -153,16 +184,40 @@ int main(int count, char **arguments)
     void(JNICALL * take_counts)(JNIEnv *, jclass, jobject, void *, jint);
     jint(JNICALL * decision)(JNIEnv *, jclass, jobject);
     void(JNICALL * copy_scores)(JNIEnv *, jclass, jobject, void *);
+    jbyteArray(JNICALL * version_text)(JNIEnv *, jclass);
+    jbyteArray(JNICALL * digest_text)(JNIEnv *, jclass);
+    jbyteArray(JNICALL * class_name_text)(JNIEnv *, jclass, jint);
+    void(JNICALL * save_state)(JNIEnv *, jclass, jobject, jobject);
+    jint(JNICALL * restore_state)(JNIEnv *, jclass, jobject, jobject);
+    void(JNICALL * reset_stream)(JNIEnv *, jclass, jobject);
+    jboolean(JNICALL * push[2])(JNIEnv *, jclass, jobject, void *);
+    jint(JNICALL * stream_decision)(JNIEnv *, jclass, jobject);
+    void(JNICALL * copy_stream_scores)(JNIEnv *, jclass, jobject, void *);
+    *(void **)&version_text = method("versionText");
+    *(void **)&digest_text = method("digestText");
+    *(void **)&class_name_text = method("classNameText");
+    *(void **)&save_state = method("saveState");
+    *(void **)&restore_state = method("restoreState");
+    *(void **)&reset_stream = method("resetStream");
+    *(void **)&push[0] = method("pushSample");
+    *(void **)&push[1] = method("pushCounts");
+    *(void **)&stream_decision = method("streamDecision");
+    *(void **)&copy_stream_scores = method("copyStreamScores");
     *(void **)&buffer_bytes = method("bufferBytes");
     *(void **)&reset_state = method("resetState");
     *(void **)&take_samples = method("takeSamples");
     *(void **)&take_counts = method("takeCounts");
-    *(void **)&decision = method("decision");
+    *(void **)&decision = method("classifyState");
     *(void **)&copy_scores = method("copyScores");
 
     require(buffer_bytes(env, NULL, digest + 1) == 0, "another network accepted");
     jint bytes = buffer_bytes(env, NULL, digest);
     require(bytes > 0, "own network refused");
+    require(says(digest_text(env, NULL), arguments[7]), "another digest");
+    require(version_text(env, NULL) != NULL && made.length > 0, "no version");
+    require(says(class_name_text(env, NULL, classes - 1), arguments[9]), "another class name");
+    require(class_name_text(env, NULL, classes) == NULL, "a class too many");
+    require(class_name_text(env, NULL, -1) == NULL, "a class before the first");
 
     /* At an odd address, with guards around it. */
     size_t numbers = (size_t)steps * (size_t)inputs;
@@ -175,12 +230,28 @@ int main(int count, char **arguments)
     object_t counts = {(char *)shorts, (jlong)numbers, sizeof *shorts};
     object_t scores = {malloc((size_t)classes * score_bytes), classes, score_bytes};
     jobject state = (jobject)&buffer;
+    jlong saved_bytes = atoi(arguments[8]);
+    object_t saved = {malloc((size_t)saved_bytes), saved_bytes, 1};
 
+    reset_stream(env, NULL, state);
+    require(stream_decision(env, NULL, state) == -1, "a decision before any window");
     while (fread(window, sizeof *window, numbers, stdin) == numbers) {
-        for (int round = 0; round < 2; ++round) {
+        for (int round = 0; round < 3; ++round) {
             reset_state(env, NULL, state);
             if (round == 0) {
                 take_samples(env, NULL, state, &floats, steps);
+            } else if (round == 2) {
+                take_samples(env, NULL, state, &floats, 1);
+                save_state(env, NULL, state, (jobject)&saved);
+                take_samples(env, NULL, state, &floats, steps);
+                require(restore_state(env, NULL, state, (jobject)&saved) == 0, "a state refused");
+                floats.data += (size_t)inputs * sizeof *window;
+                floats.length -= inputs;
+                take_samples(env, NULL, state, &floats, steps - 1);
+                floats.data = (char *)window;
+                floats.length += inputs;
+                saved.data[saved_bytes / 2] ^= 1;
+                require(restore_state(env, NULL, state, (jobject)&saved) == 4, "damage accepted");
             } else {
                 for (size_t i = 0; i < numbers; ++i) {
                     shorts[i] = (jshort)window[i];
@@ -189,6 +260,19 @@ int main(int count, char **arguments)
             }
             int32_t label = decision(env, NULL, state);
             copy_scores(env, NULL, state, &scores);
+            require(pending == 0, "an exception from nothing");
+            fwrite(&label, sizeof label, 1, stdout);
+            fwrite(scores.data, score_bytes, (size_t)classes, stdout);
+        }
+        for (int kind = 0; kind < 2; ++kind) {
+            size_t element = kind == 0 ? sizeof *window : sizeof *shorts;
+            object_t sample = {kind == 0 ? (char *)window : (char *)shorts, inputs, element};
+            for (jint step = 0; step < steps; ++step, sample.data += (size_t)inputs * element) {
+                jboolean ready = push[kind](env, NULL, state, &sample);
+                require(ready == (step == steps - 1), "a decision at another step");
+            }
+            int32_t label = stream_decision(env, NULL, state);
+            copy_stream_scores(env, NULL, state, &scores);
             require(pending == 0, "an exception from nothing");
             fwrite(&label, sizeof label, 1, stdout);
             fwrite(scores.data, score_bytes, (size_t)classes, stdout);
@@ -210,6 +294,10 @@ int main(int count, char **arguments)
     take_samples(env, NULL, state, &floats, steps + 1);
     require(pending == 1, "no exception from an array that is too short");
     require(memcmp(taken, buffer.data, (size_t)bytes) == 0, "a step after the last sample");
+    pending = 0;
+    saved.length -= 1;
+    save_state(env, NULL, state, (jobject)&saved);
+    require(pending == 2, "no exception from a buffer that is too small to save to");
     pending = 0;
     buffer.length -= 1;
     reset_state(env, NULL, state);

@@ -26,6 +26,7 @@ from l2mu_compile.interpreter import run
 from l2mu_compile.network import CTYPE_BYTES, Network
 from l2mu_compile.program import API_FUNCTIONS, STREAM_FUNCTIONS, Program, lower
 from l2mu_compile.report import Report, load_report
+from l2mu_compile.saved import saved_bytes
 from l2mu_compile.targets import build
 from l2mu_compile.targets.android import ABIS, ANDROID_ARM, ANDROID_X86_64
 from l2mu_compile.targets.devices import SteppedDevice
@@ -33,7 +34,7 @@ from l2mu_compile.targets.emit_c import state_bytes, state_layout
 from l2mu_compile.targets.host import HOST
 from l2mu_compile.targets.packaging import aar as aar_module
 from l2mu_compile.targets.packaging import java
-from l2mu_compile.targets.packaging.java import NATIVE_METHODS
+from l2mu_compile.targets.packaging.java import NATIVE_METHODS, STREAM_METHODS
 from l2mu_compile.targets.packaging.java_names import JavaNames, java_names
 from l2mu_compile.targets.product import Product
 from l2mu_compile.windows import Windows
@@ -44,6 +45,7 @@ PAGE = 16384
 JAVA_8 = 52
 ANDROID = "{http://schemas.android.com/apk/res/android}"
 
+FRAMEWORK = Path("/usr/share/android-framework-res/framework-res.apk")
 MACHINES = {"arm64-v8a": "EM_AARCH64", "armeabi-v7a": "EM_ARM", "x86_64": "EM_X86_64"}
 EF_ARM_EABI_VER5, EF_ARM_ABI_FLOAT_SOFT, EF_ARM_ABI_FLOAT_HARD = 0x05000000, 0x200, 0x400
 
@@ -106,6 +108,7 @@ def test_holds_what_an_android_archive_holds(aar: Archive) -> None:
     assert sorted(aar.files) == sorted(
         [
             *("AndroidManifest.xml", "LICENSE", "R.txt", "README.md", "classes.jar"),
+            "META-INF/com/android/build/gradle/aar-metadata.properties",
             *(aar.library(abi) for abi in MACHINES),
             *("proguard.txt", "report.json", f"sources/{aar.names.path}.java"),
         ]
@@ -119,6 +122,37 @@ def test_manifest(aar: Archive) -> None:
     assert manifest.attrib == {"package": f"l2mu.{aar.network.name}"}
     (sdk,) = manifest
     assert (sdk.tag, sdk.attrib) == ("uses-sdk", {f"{ANDROID}minSdkVersion": "21"})
+
+
+def test_metadata_that_gradle_asks_for(aar: Archive) -> None:
+    """Both versions are required; nothing newer than the class needs is asked of an app."""
+    text = aar.files["META-INF/com/android/build/gradle/aar-metadata.properties"].decode()
+    assert dict(line.split("=") for line in text.splitlines()) == {
+        "aarFormatVersion": "1.0",
+        "aarMetadataVersion": "1.0",
+        "minCompileSdk": "21",
+        "minCompileSdkExtension": "0",
+        "minAndroidGradlePluginVersion": "1.0.0",
+        "coreLibraryDesugaringEnabled": "false",
+    }
+
+
+def test_the_asset_packaging_tool_links_the_manifest(aar: Archive, tmp_path: Path) -> None:
+    """As an app's own: it is valid, for Android 5.0, and has the resources that R.txt lists."""
+    if not FRAMEWORK.is_file():
+        pytest.skip(f"no {FRAMEWORK}")
+    manifest, app, symbols = (tmp_path / name for name in ("AndroidManifest.xml", "app", "R.txt"))
+    manifest.write_bytes(aar.files["AndroidManifest.xml"])
+    made = ("--output-text-symbols", symbols, "--java", tmp_path / "java", "-o", app)
+    link = [tool("aapt2"), "link", "-I", FRAMEWORK, "--manifest", manifest, *made]
+    subprocess.run(list(map(str, link)), check=True)
+    shown = subprocess.run(["aapt2", "dump", "badging", str(app)], capture_output=True, text=True)
+    assert f"package: name='{aar.names.package}'" in shown.stdout
+    assert "sdkVersion:'21'" in shown.stdout
+    assert "uses-permission" not in shown.stdout
+    assert symbols.read_bytes() == aar.files["R.txt"]
+    made_classes = {path.stem for path in (tmp_path / "java").rglob("*.java")}
+    assert made_classes == {"R"}, "names that java_names keeps free"
 
 
 def test_rule_that_keeps_native_names(aar: Archive) -> None:
@@ -191,7 +225,7 @@ def test_library_exports_the_api_and_native_methods_alone(
     assert sorted(s.name for s in symbols) == sorted(
         [
             *(f"{aar.network.name}_{word}" for word in (*API_FUNCTIONS, *STREAM_FUNCTIONS)),
-            *(aar.names.native_prefix + method for method in NATIVE_METHODS),
+            *(aar.names.native_prefix + word for word in (*NATIVE_METHODS, *STREAM_METHODS)),
         ]
     )
 
@@ -372,13 +406,13 @@ def test_native_methods_under_qemu(aar: Archive, abi: str, tmp_path: Path) -> No
     include = jdk_headers()
     options = [f"-I{include}", *(f"-I{path.parent}" for path in include.glob("*/jni_md.h"))]
     shape = [program.inputs, classes, STEPS, dtype.itemsize]
-    digest = program.digest[:15]
-    arguments = [library, aar.names.native_prefix, *shape, digest]
+    known = [program.digest, saved_bytes(program.members), program.labels[-1]]
+    arguments = [library, aar.names.native_prefix, *shape, *known]
     output = under_qemu(abi, "run_native_methods.c", options, arguments, x, tmp_path)
     record = np.dtype([("decision", "<i4"), ("scores", dtype, (classes,))])
-    got = np.frombuffer(output, record).reshape(WINDOWS, 2)
+    got = np.frombuffer(output, record).reshape(WINDOWS, 5)
     expected = run(network, x)
-    for kind in range(2):
+    for kind in range(5):
         assert got["decision"][:, kind].tolist() == expected.decisions.tolist()
         assert got["scores"][:, kind].tobytes() == expected.scores.astype(dtype).tobytes()
 

@@ -16,12 +16,16 @@ from packages import (
     Packages,
     compile_c,
     expected_decisions,
+    expected_names,
+    fill_in,
     need,
     program_decisions,
     tool,
     unzipped,
     write_program,
 )
+
+from l2mu_compile.text import load_network
 
 NAMES = ("cell", *HOSTILE_NAMES)
 
@@ -214,6 +218,26 @@ def test_two_packs_share_one_image_and_decide_as_the_interpreter(
         tool("gcc", f"-I{include}", main, *objects, "-o", main.with_suffix(""))
         found = program_decisions(main.with_suffix(""), packages(name))
         assert found == expected_decisions(packages(name))
+
+
+@pytest.mark.parametrize("raw", [False, True], ids=["floats", "counts"])
+def test_the_template_decides_as_the_interpreter(
+    packages: Packages, tmp_path: Path, raw: bool
+) -> None:
+    need("gcc")
+    output = packages(raw=raw)
+    (archive,) = (output / "cmsis-pack").iterdir()
+    root = unzipped(archive, tmp_path / "pack")
+    (template,) = component_files(root, "source", "template")
+    (include,) = component_files(root, "include")
+    reaction = {"(void)label;": "puts(cell_class_name(label));"}
+    network = load_network(output / "network.txt")
+    written = fill_in(template, network, tmp_path / "main", **reaction)
+    flags = ("gcc", "-std=c99", *WARNINGS, "-include", "stdio.h", f"-I{include}")
+    objects = objects_of(root, ("gcc",), tmp_path / "objects")
+    objects += compile_c(flags, written, tmp_path / "main")
+    tool("gcc", *objects, "-o", tmp_path / "classify")
+    assert tool(tmp_path / "classify").splitlines() == expected_names(output)
 
 
 def test_everything_compiles_for_a_microcontroller(pack: Path, tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from command_line import ok
 from networks import l2mu
-from packages import HOSTILE_FILE, HOSTILE_NAMES, KINDS, Packages, compiled, unzipped
+from packages import HOSTILE_FILE, HOSTILE_NAMES, KINDS, Packages, compiled, unzipped, windows
 
 from l2mu_compile.paths import printable
 from l2mu_compile.report import Report, load_report
@@ -65,10 +67,12 @@ def test_every_artifact_has_a_readme_of_the_numbers(packages: Packages, tmp_path
         "bit-exact on cortex-m4, 4 windows of 30 steps",
         f"{100 * report.verify.accuracy_compiled:.1f} % right",
     ]
+    api = ["`cell_push(&stream, sample)`", "`cell_class_name(label)`"]
+    api += ["`cell_step(&state, sample)`", "`float sample[2]`"]
     for kind, root in all_packages(output, "cell", tmp_path).items():
         text = (root / "README.md").read_text()
         assert len(text.splitlines()) <= 15, kind
-        for part in (*numbers, "`cell_step(&state, sample)`", "`float sample[2]`", "Use it"):
+        for part in (*numbers, *api, "Use it"):
             assert part in " ".join(text.split()), (kind, part)
         assert "None" not in text
         assert not re.search(r"[ \t]\n|\n\n\n", text), kind
@@ -114,6 +118,28 @@ def test_packages_hold_the_sources_that_were_verified(packages: Packages, tmp_pa
     for kind in KINDS:
         files = {p.name: p for p in roots[kind].rglob("*") if p.name in sources}
         assert {name: path.read_bytes() for name, path in files.items()} == sources, kind
+
+
+@pytest.mark.parametrize(
+    ("dtype", "option", "word"),
+    [
+        ("f4", (), "push(&stream, sample)"),
+        ("f4", ("--input-scale", "0.5"), "push_raw(&stream, sample)"),
+        ("i2", (), "push_raw(&stream, sample)"),
+    ],
+)
+def test_samples_read_what_the_sensor_gives(
+    tmp_path: Path, dtype: str, option: tuple[str, ...], word: str
+) -> None:
+    """Counts, if the model was told their scale or was given windows of them."""
+    network = l2mu(sensors=None)
+    save_network(network, tmp_path / "net.txt")
+    np.savez(tmp_path / "windows.npz", x=(4 * windows(network)).astype(dtype))
+    data = ("--calibrate", tmp_path / "windows.npz", *option)
+    packages = ("--target", "cortex-m4", "--artifact", "zephyr", "-o", tmp_path / "out")
+    ok("compile", tmp_path / "net.txt", *data, *packages)
+    for path in ("zephyr/cell/samples/classify/src/main.c", "firmware/board_main.c"):
+        assert f"cell_{word}" in (tmp_path / "out" / path).read_text()
 
 
 # ---- the same bytes ----------------------------------------------------------------------------

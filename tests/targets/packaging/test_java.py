@@ -7,27 +7,25 @@ import struct
 import subprocess
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from java_builds import final, jdk_headers, package, tool
+from java_builds import final, package, tool
 from networks import feed_forward, l2mu, samples
 from numpy.typing import NDArray
 
 from l2mu_compile.errors import ModelError, ToolchainError
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import Network
-from l2mu_compile.program import lower
 from l2mu_compile.report import load_report
-from l2mu_compile.targets.build import write_sources
+from l2mu_compile.saved import saved_bytes, saved_members
 from l2mu_compile.targets.elf import symbols
-from l2mu_compile.targets.emit_c import render
 from l2mu_compile.targets.host import HOST
-from l2mu_compile.targets.packaging.java import NATIVE_METHODS, OLDEST_JAVAC
+from l2mu_compile.targets.packaging.aar import MIN_SDK
+from l2mu_compile.targets.packaging.java import NATIVE_METHODS, OLDEST_JAVAC, STREAM_METHODS
 from l2mu_compile.targets.packaging.java_names import java_names
-from l2mu_compile.targets.toolchain import RUNTIME_DIR
 
 DRIVER = Path(__file__).with_name("Driver.java")
 WINDOWS, STEPS = 3, 12
@@ -41,12 +39,20 @@ class Case:
     network: Network
     quantized: bool
     java_package: str | None = None
+    hop: int = STEPS
+
+
+NAMES = ("still", 'q"\\u0041', "läuft 🏃")
+
+
+def named(network: Network) -> Network:
+    return network.replace(readout=replace(network.readout, labels=NAMES))
 
 
 CASES = {
-    "int": Case(l2mu(name="my_net").replace(window=STEPS), False),
+    "int": Case(named(l2mu(name="my_net")).replace(window=STEPS), False, hop=5),
     "float": Case(l2mu(name="l2mu", rule="max_membrane"), False, "com.example_1.sensor_"),
-    "long": Case(l2mu(name="system", rule="mean_membrane"), True),
+    "long": Case(l2mu(name="system", rule="mean_membrane"), True, hop=4),
 }
 
 
@@ -81,7 +87,7 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     x = samples(case.network, WINDOWS, STEPS)
     folder = tmp_path_factory.mktemp(request.param) / "out"
     options = {"quantized": case.quantized, "java_package": case.java_package}
-    package(case.network, HOST, "java", x, folder, **options)
+    package(case.network, HOST, "java", x, folder, hop=case.hop, **options)
     network = final(case.network, HOST, x, case.quantized).replace(window=None)
     return Built(case, folder / "java", network, x)
 
@@ -120,19 +126,65 @@ def assert_stepwise(built: Built, lines: list[str], x: NDArray) -> None:
     assert got[STEPS :: STEPS + 1] == lines_for(built.network, x, STEPS), "run"
 
 
+def counts_like(x: NDArray) -> NDArray:
+    """Whole numbers, and the extremes."""
+    counts = np.random.default_rng(3).integers(-4, 5, x.shape).astype(np.float32)
+    counts[0, 0], counts[0, 1] = 32767, -32768
+    return counts
+
+
 def test_floats_stepwise_and_whole(built: Built, tmp_path: Path) -> None:
     assert_stepwise(built, built.drive("floats", written(built.x, tmp_path / "x")), built.x)
 
 
 def test_counts_stepwise_and_whole(built: Built, tmp_path: Path) -> None:
-    x = np.random.default_rng(3).integers(-4, 5, built.x.shape).astype(np.float32)
-    x[0, 0], x[0, 1] = 32767, -32768
+    x = counts_like(built.x)
     assert_stepwise(built, built.drive("counts", written(x, tmp_path / "x")), x)
 
 
 def test_instances_do_not_disturb_one_another(built: Built, tmp_path: Path) -> None:
     lines = built.drive("instances", written(built.x, tmp_path / "x"))
     assert parsed(built.network, lines) == lines_for(built.network, built.x, STEPS)
+
+
+def test_a_stream_of_floats_and_of_counts(built: Built, tmp_path: Path) -> None:
+    """On two instances in turn; the decisions are those of the windows alone."""
+    x = counts_like(built.x)
+    lines = parsed(built.network, built.drive("stream", written(x, tmp_path / "x")))
+    stream, hop = x.reshape(-1, x.shape[2]), built.case.hop
+    starts = range(0, len(stream) - STEPS + 1, hop)
+    overlapping = np.stack([stream[start : start + STEPS] for start in starts])
+    expected = lines_for(built.network, overlapping, STEPS)
+    nothing = (-1, [0] * built.network.classes)
+    assert lines[0] == lines[-1] == nothing
+    assert lines[1:-1:2] == lines[2:-1:2] == expected
+    assert len(expected) > WINDOWS or hop == STEPS
+
+
+def test_a_saved_state_goes_on_in_another_instance(built: Built, tmp_path: Path) -> None:
+    lines = built.drive("saves", written(built.x, tmp_path / "x"))
+    assert parsed(built.network, lines[:WINDOWS]) == lines_for(built.network, built.x, STEPS)
+    size = saved_bytes(saved_members(built.network))
+    assert lines[WINDOWS:] == [
+        "IllegalArgumentException: these bytes are no saved state",
+        "IllegalArgumentException: this saved state is of another network",
+        "IllegalArgumentException: this saved state is damaged",
+        f"IllegalArgumentException: a saved state has {size} bytes, not {size - 1}",
+        f"IllegalArgumentException: a saved state has {size} bytes, not 0",
+        lines[WINDOWS + 5],
+        "true",
+    ]
+    assert lines[WINDOWS + 5].startswith("NullPointerException")
+
+
+def test_names_version_and_digest(built: Built) -> None:
+    names = list(built.network.class_names)
+    report = load_report(built.folder / "report.json")
+    refused = "IllegalArgumentException: classes are 0 to 2, not"
+    assert built.drive("texts") == [
+        *(report.tool, report.digest, *names, names[-1]),
+        *(f"{refused} -1", f"{refused} 3"),
+    ]
 
 
 def test_threads_with_own_and_shared_instances(built: Built, tmp_path: Path) -> None:
@@ -150,7 +202,12 @@ def test_wrong_arguments_end_as_exceptions(built: Built) -> None:
         "IllegalArgumentException: a window has a multiple of 2 numbers, not 1",
     ]
     assert [line.partition(":")[0] for line in lines[5:9]] == ["NullPointerException"] * 4
-    assert parsed(built.network, lines[9:])[0][0] == 0
+    assert lines[9:11] == [
+        "IllegalArgumentException: a sample has 2 channels, not 3",
+        "IllegalArgumentException: a sample has 2 channels, not 0",
+    ]
+    assert [line.partition(":")[0] for line in lines[11:13]] == ["NullPointerException"] * 2
+    assert parsed(built.network, lines[13:])[0][0] == 0
 
 
 def test_the_collector_frees_states(built: Built) -> None:
@@ -196,7 +253,8 @@ def test_library_shows_native_methods_and_the_api(built: Built, tmp_path: Path) 
     headers = "".join(path.read_text() for path in tmp_path.glob("*.h"))
     wanted = re.findall(r"JNICALL (Java_\w+)", headers)
     names = java_names(built.network.name, built.case.java_package)
-    assert sorted(wanted) == sorted(names.native_prefix + method for method in NATIVE_METHODS)
+    methods = (*NATIVE_METHODS, *STREAM_METHODS)
+    assert sorted(wanted) == sorted(names.native_prefix + method for method in methods)
     library = built.folder / f"lib{built.network.name}{HOST.shared_suffix}"
     assert set(wanted) <= set(symbols(library))
 
@@ -211,7 +269,8 @@ def test_constants_are_the_models(built: Built) -> None:
     text = next((built.folder / "sources").rglob("*.java")).read_text()
     constants = dict(re.findall(r"public static final int (\w+) = (\d+);", text))
     wanted = {"INPUTS": built.network.input.size, "CLASSES": built.network.classes}
-    wanted["STEPS"] = built.case.network.window or built.x.shape[1]
+    wanted |= {"WINDOW": STEPS, "HOP": built.case.hop}
+    wanted["SAVE_BYTES"] = saved_bytes(saved_members(built.network))
     assert constants == {name: str(value) for name, value in wanted.items()}
 
 
@@ -222,7 +281,7 @@ def test_report_and_readme_in_the_package(built: Built) -> None:
     assert library.verify is not None
     assert library.verify.bit_exact
     readme = (built.folder / "README.md").read_text()
-    assert len(readme.splitlines()) <= 12
+    assert len(readme.splitlines()) <= 14
     names = java_names(built.network.name, built.case.java_package)
     for words in (f"new {names.qualified}()", f"{built.network.name}.jar", "bit-exact on"):
         assert words in readme
@@ -230,6 +289,65 @@ def test_report_and_readme_in_the_package(built: Built) -> None:
     whole = load_report(built.folder.parent / "report.json")
     assert whole.libraries == report.libraries
     assert whole.notes == []
+
+
+def test_without_a_window_there_is_no_stream(tmp_path: Path) -> None:
+    tool("javac")
+    network = feed_forward()
+    package(network, HOST, "java", None, tmp_path / "out")
+    folder = tmp_path / "out" / "java"
+    assert (folder / "toy.jar").is_file()
+    text = (folder / "sources/l2mu/toy/Toy.java").read_text()
+    for words in ("push", "decision()", "streamScores", "WINDOW"):
+        assert words not in text
+        assert words not in (folder / "README.md").read_text()
+    exported = symbols(folder / f"libtoy{HOST.shared_suffix}")
+    prefix = java_names("toy").native_prefix
+    assert {prefix + method for method in NATIVE_METHODS} <= set(exported)
+    assert not {prefix + method for method in STREAM_METHODS} & set(exported)
+
+
+# What the class may call, and the version of Android's API that has had it.
+ANDROID_API = {
+    "java/lang/IllegalArgumentException": 1,
+    "java/lang/Object": 1,
+    "java/lang/String": 1,
+    "java/lang/StringBuilder": 1,
+    "java/lang/System": 1,
+    "java/lang/UnsatisfiedLinkError": 1,
+    "java/nio/ByteBuffer": 1,
+    "java/nio/charset/StandardCharsets": 19,
+    "java/lang/Object.<init>:()V": 1,
+    "java/lang/String.<init>:([BLjava/nio/charset/Charset;)V": 9,
+    "java/lang/StringBuilder.<init>:()V": 1,
+    "java/lang/StringBuilder.append:(I)Ljava/lang/StringBuilder;": 1,
+    "java/lang/StringBuilder.append:(Ljava/lang/String;)Ljava/lang/StringBuilder;": 1,
+    "java/lang/StringBuilder.toString:()Ljava/lang/String;": 1,
+    "java/lang/System.getProperty:(Ljava/lang/String;)Ljava/lang/String;": 1,
+    "java/lang/System.load:(Ljava/lang/String;)V": 1,
+    "java/lang/System.loadLibrary:(Ljava/lang/String;)V": 1,
+    "java/lang/IllegalArgumentException.<init>:(Ljava/lang/String;)V": 1,
+    "java/lang/UnsatisfiedLinkError.<init>:(Ljava/lang/String;)V": 1,
+    "java/nio/ByteBuffer.allocateDirect:(I)Ljava/nio/ByteBuffer;": 1,
+    "java/nio/ByteBuffer.get:([B)Ljava/nio/ByteBuffer;": 1,
+    "java/nio/ByteBuffer.put:([B)Ljava/nio/ByteBuffer;": 1,
+    "java/nio/charset/StandardCharsets.UTF_8:Ljava/nio/charset/Charset;": 19,
+}
+
+
+def test_the_class_calls_nothing_that_android_5_lacks(built: Built) -> None:
+    names = java_names(built.network.name, built.case.java_package)
+    jar = built.folder / f"{built.network.name}.jar"
+    listing = _run(tool("javap"), "-v", "-p", "-cp", jar, names.qualified)
+    entry = r"= (Class|\w*ref|InvokeDynamic|MethodHandle)\s+\S+\s+// +(\S+)"
+    used = [match.groups() for line in listing if (match := re.search(entry, line))]
+    assert {kind for kind, _ in used} == {"Class", "Methodref", "Fieldref"}
+    called = {re.sub(r'^"?\[L(.*);"$', r"\1", name).replace('"', "") for _, name in used}
+    others = {name for name in called if name.startswith("java/")}
+    own = {name.partition(".")[0] for name in called if "." in name} - ANDROID_API.keys()
+    assert {name for name in own if "/" in name} == {names.path}
+    assert others == set(ANDROID_API)
+    assert max(ANDROID_API.values()) <= MIN_SDK
 
 
 # ---- with no JDK, or a broken one --------------------------------------------------------------
@@ -277,48 +395,3 @@ def test_model_named_like_the_native_code_is_refused(name: str, tmp_path: Path) 
     network = feed_forward().replace(name=name)
     with pytest.raises(ModelError, match="the name of other C files"):
         package(network, HOST, "java", samples(network), tmp_path / "out")
-
-
-# ---- the C code ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("compiler", ["cc", "aarch64-linux-gnu-gcc", "arm-linux-gnueabi-gcc"])
-def test_other_compilers_have_no_warning(compiler: str, tmp_path: Path) -> None:
-    network = feed_forward()
-    program = lower(final(network, HOST, samples(network), quantized=True))
-    write_sources(program, ["test"], tmp_path)
-    values = {"stamp": ["test"], "name": "toy", "NAME": "TOY", "score_type": "int"}
-    values |= {"program": program, "java": java_names("toy")}
-    header = render("java/jni_model.h.jinja", values)
-    (tmp_path / "l2mu_jni_model.h").write_text(header)
-    strict = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror")
-    command = (tool(compiler), *strict, "-c", f"-I{tmp_path}", "-o", tmp_path / "jni.o")
-    _run(*command, RUNTIME_DIR / "l2mu_jni.c")
-
-
-def test_functions_stand_where_the_jdk_has_them(tmp_path: Path) -> None:
-    """Every function of our table is at the offset it has in the JDK's own header."""
-    include, cc = jdk_headers(), tool("cc")
-    ours = (RUNTIME_DIR / "l2mu_jni.h").read_text()
-    functions = re.findall(r"\(\*([A-Z]\w+)\)\(", ours.replace("*(*", "(*"))
-    assert len(functions) >= 8
-    tables = {}
-    for header, struct_name in (
-        ("l2mu_jni.h", "struct l2mu_jni_functions"),
-        ("jni.h", "struct JNINativeInterface_"),
-    ):
-        source = tmp_path / f"{Path(header).stem}_offsets.c"
-        prints = "".join(
-            f'    printf("{f} %d\\n", (int)(offsetof({struct_name}, {f}) / sizeof(void *)));\n'
-            for f in functions
-        )
-        source.write_text(
-            f"#include <stddef.h>\n#include <stdio.h>\n#include <{header}>\n"
-            f"int main(void)\n{{\n{prints}    return 0;\n}}\n"
-        )
-        program = source.with_suffix("")
-        folders = [f"-I{include}", *(f"-I{path.parent}" for path in include.glob("*/jni_md.h"))]
-        _run(cc, *folders, "-idirafter", RUNTIME_DIR, source, "-o", program)
-        tables[header] = _run(program)
-    assert tables["l2mu_jni.h"] == tables["jni.h"]
-    assert "GetDirectBufferAddress 230" in tables["l2mu_jni.h"]

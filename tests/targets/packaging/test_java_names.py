@@ -23,6 +23,7 @@ from l2mu_compile.targets.packaging.java_names import check_package, java_names
         ("NULL", "l2mu.null_", "NULL"),
         ("system", "l2mu.system", "SystemModel"),
         ("byte_buffer", "l2mu.byte_buffer", "ByteBufferModel"),
+        ("r", "l2mu.r", "RModel"),
     ],
 )
 def test_names_of_a_model(model: str, package: str, class_name: str) -> None:

@@ -16,9 +16,13 @@ from packages import (
     WARNINGS,
     Packages,
     compile_c,
+    compiled,
     expected_decisions,
+    expected_names,
+    fill_in,
     need,
     program_decisions,
+    recording,
     tool,
     write_program,
 )
@@ -66,25 +70,42 @@ function(zephyr_library_compile_definitions)
 endfunction()
 """
 KERNEL_H = """
+#include <stddef.h>
 #include <stdint.h>
-int32_t k_msleep(int32_t ms);
+typedef struct { int64_t ticks; } k_timeout_t;
+struct k_timer { int late; };
+#define K_MSEC(ms) ((k_timeout_t){(ms)})
+#define K_TIMER_DEFINE(name, expired, stopped) \\
+    struct k_timer name = {(expired) != NULL || (stopped) != NULL}
+void k_timer_start(struct k_timer *timer, k_timeout_t first, k_timeout_t period);
+uint32_t k_timer_status_sync(struct k_timer *timer);
 """
 PRINTK_H = """
 void printk(const char *format, ...);
 """
-# Runs the sample's main until it has printed a decision.
+# A timer that is late once, for LATE-th sample.
 KERNEL_C = """
 #include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
-int32_t k_msleep(int32_t ms) { return ms < 0; }
+#include <zephyr/kernel.h>
+#include <zephyr/sys/printk.h>
+static int64_t period;
+void k_timer_start(struct k_timer *timer, k_timeout_t first, k_timeout_t every)
+{
+    timer->late = first.ticks != every.ticks;
+    period = every.ticks;
+}
+uint32_t k_timer_status_sync(struct k_timer *timer)
+{
+    static int samples;
+    return period == 10 ? 1u + (uint32_t)timer->late + (++samples == LATE) : 99u;
+}
 void printk(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
     vprintf(format, arguments);
-    exit(0);
+    va_end(arguments);
 }
 """
 
@@ -201,18 +222,46 @@ def zephyr_headers(folder: Path) -> Path:
     return folder
 
 
-def test_the_sample_prints_what_the_interpreter_decides(packages: Packages, tmp_path: Path) -> None:
-    need("gcc")
-    root = module(packages)
-    headers = zephyr_headers(tmp_path / "headers")
-    (tmp_path / "kernel.c").write_text(KERNEL_C)
+def sample_output(output: Path, folder: Path, late: int = 0) -> list[str]:
+    """What the sample prints on the recording when the timer is late at one sample."""
+    root = output / "zephyr/cell"
+    headers = zephyr_headers(folder / "headers")
+    (folder / "kernel.c").write_text(KERNEL_C.replace("LATE", str(late)))
+    network = load_network(output / "network.txt")
+    written = fill_in(root / "samples/classify/src/main.c", network, folder)
     gcc = ("gcc", "-std=c99", *WARNINGS, f"-I{root / 'include'}", f"-I{headers}")
-    sources = [*sorted((root / "src").glob("*.c")), root / "samples/classify/src/main.c"]
-    objects = compile_c(gcc, [*sources, tmp_path / "kernel.c"], tmp_path / "objects")
-    tool("gcc", *objects, "-o", tmp_path / "sample")
-    network = load_network(packages() / "network.txt")
-    silence = np.zeros((1, 30, network.input.size), np.float32)
-    assert int(tool(tmp_path / "sample")) == run(network, silence).decisions[0]
+    sources = [*sorted((root / "src").glob("*.c")), *written, folder / "kernel.c"]
+    objects = compile_c(gcc, sources, folder / "objects")
+    tool("gcc", *objects, "-o", folder / "sample")
+    return tool(folder / "sample").splitlines()
+
+
+@pytest.mark.parametrize("raw", [False, True], ids=["floats", "counts"])
+def test_the_sample_prints_what_the_interpreter_decides(
+    packages: Packages, tmp_path: Path, raw: bool
+) -> None:
+    need("gcc")
+    output = packages(raw=raw)
+    assert sample_output(output, tmp_path) == expected_names(output)
+
+
+def test_the_sample_counts_a_windows_steps_itself_if_need_be(tmp_path: Path) -> None:
+    """Nobody told how long a window is; it proposes the one that the code was checked on."""
+    need("gcc")
+    output = compiled(tmp_path, "cell", int8=False, calibrated=False, kinds=("zephyr",))
+    assert sample_output(output, tmp_path / "sample") == expected_names(output, size=50)
+
+
+def test_the_sample_starts_again_after_a_gap(packages: Packages, tmp_path: Path) -> None:
+    """Late by a period at the second sample of the second window, whose first one is dropped."""
+    need("gcc")
+    output = packages()
+    network = load_network(output / "network.txt")
+    stream = recording(network).astype(np.float32)
+    x = np.stack([stream[:30], *(stream[start : start + 30] for start in range(31, 210, 30))])
+    wanted = [network.class_names[d] for d in run(network, x).decisions]
+    assert wanted != expected_names(output)[: len(wanted)]
+    assert sample_output(output, tmp_path, late=32) == wanted
 
 
 def test_everything_compiles_for_a_microcontroller(packages: Packages, tmp_path: Path) -> None:

@@ -1,0 +1,232 @@
+"""Count the instructions of a step, of every network on every kind of core, against the goals.
+
+Counts are an emulator's: exact, and the same on every machine. Samples are raw counts, so that no
+core spends instructions on floats.
+
+    python benchmarks/instructions.py [--page FILE] [--json FILE] [--target NAME]...
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Optional
+
+import numpy as np
+import typer
+from networks import SHAPES, Shape, network_of, windows_of
+from page import table, with_text
+
+from l2mu_compile.compiled import read_program, verify_output
+from l2mu_compile.compiler import Job, compile_model
+from l2mu_compile.display import Bars, bars, err
+from l2mu_compile.frontend import Model, load_model
+from l2mu_compile.interpreter import Progress, run
+from l2mu_compile.output import write_together
+from l2mu_compile.pipeline import default_pipeline
+from l2mu_compile.targets.build import open_device
+from l2mu_compile.targets.devices import EmulatedModel
+from l2mu_compile.targets.elf import source_files
+from l2mu_compile.targets.kernel_table import kernel_table
+from l2mu_compile.targets.product import image_path
+from l2mu_compile.targets.registry import get_target
+from l2mu_compile.text import save_network
+from l2mu_compile.windows import Windows, load_windows
+
+# ruff: noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = ROOT / "examples" / "har_smartwatch"
+PAGE, PLACE = ROOT / "docs" / "benchmarks.md", "instructions"
+CALIBRATION, MEASURED = 4, 2  # windows
+CORES = (
+    *("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"),
+    *("cortex-a7", "cortex-a53"),
+)
+# Instructions per step to reach, and per accumulate within the accumulate kernels.
+GOALS = {
+    "cortex-m0plus": {"b27": 38_000},
+    "cortex-m4": {"b27": 16_000, "b7": 8_000, "har05": 6_300},
+    "cortex-m7": {"b27": 16_000, "b7": 8_000, "har05": 6_300},
+    "cortex-m33": {"b27": 16_000, "b7": 8_000, "har05": 6_300},
+    "cortex-m55": {"b27": 7_000},
+    "cortex-a53": {"b27": 4_800},
+}
+ACCUMULATE_GOALS = {
+    **{"cortex-m0plus": 1.65, "cortex-m4": 0.76, "cortex-m7": 0.76, "cortex-m33": 0.76},
+    **{"cortex-m55": 0.31, "cortex-a53": 0.17},
+}
+HEAD = (
+    *("target", "network", "per step", "goal", "at most", "accumulates", "each", "goal"),
+    *("per neuron", "RAM", "code"),
+)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A network on a core: instructions per step, mean and largest, and synaptic operations.
+
+    ``per_accumulate`` and ``per_neuron`` are the instructions of accumulate kernels for each weight
+    added, and of neuron kernels for each neuron; None where the emulator counts whole steps alone.
+    ``code_bytes`` is flash without weights.
+    """
+
+    target: str
+    network: str
+    per_step: float
+    at_most: int
+    accumulates: float
+    per_accumulate: float | None
+    per_neuron: float | None
+    ram_bytes: int
+    code_bytes: int
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to measure, with the windows it is calibrated and measured on."""
+
+    name: str
+    model: Model
+    calibration: Windows
+    measured: Windows
+
+
+def subjects(folder: Path) -> list[Subject]:
+    """The example, and networks of published sizes, which are saved to ``folder``."""
+    example = Subject(
+        "example",
+        load_model(EXAMPLE / "har.ckpt"),
+        load_windows(EXAMPLE / "calibration.npz"),
+        load_windows(EXAMPLE / "heldout.npz").first(MEASURED),
+    )
+    return [example, *(_drawn(shape, folder) for shape in SHAPES.values())]
+
+
+def _drawn(shape: Shape, folder: Path) -> Subject:
+    path = folder / f"{shape.name}.txt"
+    save_network(network_of(shape), path)
+    calibration, measured = (
+        Windows(windows_of(shape, count, seed).astype(np.int16), source="spikes")
+        for count, seed in ((CALIBRATION, 2), (MEASURED, 3))
+    )
+    return Subject(shape.name, load_model(path), calibration, measured)
+
+
+def measure(subject: Subject, name: str, folder: Path, progress: Bars) -> Measurement:
+    """Compile for int8, verify bit for bit, and count."""
+    target = get_target(name)
+    label = f"{name} {subject.name}: "
+    progress_of = partial(_phase, progress, label)
+    pipeline = default_pipeline(quantized=True, calibrated=True)
+    job = Job(target, pipeline, subject.calibration, progress_of=progress_of)
+    compile_model(subject.model, job, folder)
+    report = verify_output(folder, subject.measured, progress_of=progress_of)
+    network, program = read_program(folder)
+    accumulates = neurons = None
+    image = image_path(program, target, folder)
+    device = open_device(program, target, image)
+    if isinstance(device, EmulatedModel):
+        steps = sum(len(trace.states) for trace in device.trace(subject.measured.x[:1]))
+        operations = run(network, subject.measured.x[:1]).operations
+        counts = _by_source(device.profile(), image)
+        accumulates = _sum(counts, "l2mu_accumulate") / max(operations, 1)
+        neurons = _sum(counts, "l2mu_fire") / steps / sum(p.size for p in network.populations)
+    assert report.instructions_per_step_mean is not None, f"{name}: nothing counts instructions"
+    return Measurement(
+        target=name,
+        network=subject.name,
+        per_step=report.instructions_per_step_mean,
+        at_most=int(report.instructions_per_step_max or 0),
+        accumulates=report.synaptic_operations_per_step,
+        per_accumulate=accumulates,
+        per_neuron=neurons,
+        ram_bytes=report.ram_bytes,
+        code_bytes=report.flash_bytes - report.weights_bytes,
+    )
+
+
+def _by_source(profile: Mapping[str, int], image: Path) -> dict[str, int]:
+    """Instructions by the source file of the functions that took them, where it is known."""
+    static, kernels = source_files(image), kernel_table()
+    counts: dict[str, int] = {}
+    for name, count in profile.items():
+        source = kernels[name].source if name in kernels else static.get(name, "")
+        counts[source] = counts.get(source, 0) + count
+    return counts
+
+
+def _sum(counts: Mapping[str, int], start: str) -> int:
+    return sum(count for source, count in counts.items() if source.startswith(start))
+
+
+def _phase(progress: Bars, label: str, what: str) -> Progress | None:
+    return progress.phase(label + what)
+
+
+def as_table(measurements: list[Measurement]) -> str:
+    """A row for every measurement."""
+
+    def number(value: float | None, form: str = ",.0f") -> str:
+        return "–" if value is None else format(value, form)
+
+    return table(
+        HEAD,
+        [
+            (
+                f"`{m.target}`",
+                m.network,
+                number(m.per_step),
+                number(GOALS.get(m.target, {}).get(m.network)),
+                number(m.at_most),
+                number(m.accumulates),
+                number(m.per_accumulate, ".2f"),
+                number(ACCUMULATE_GOALS.get(m.target), ".2f"),
+                number(m.per_neuron, ".1f"),
+                number(m.ram_bytes),
+                number(m.code_bytes),
+            )
+            for m in measurements
+        ],
+    )
+
+
+def main(
+    page: Annotated[Path, typer.Option(help="Page with a place for the table.")] = PAGE,
+    json_file: Annotated[
+        Optional[Path], typer.Option("--json", metavar="FILE", help="Write the figures there.")
+    ] = None,
+    target: Annotated[
+        Optional[list[str]], typer.Option(help="Only this core; may be given several times.")
+    ] = None,
+) -> None:
+    """Count the instructions of a step and write them into a page."""
+    before = page.read_text(encoding="utf-8")
+    with_text(before, PLACE, "")  # or there is no need to begin
+    measurements = []
+    with tempfile.TemporaryDirectory() as name, bars(False) as progress:
+        folder = Path(name)
+        progress.say("drawing networks")
+        found = subjects(folder)
+        for core in target or CORES:
+            for subject in found:
+                result = measure(subject, core, folder / f"{core}-{subject.name}", progress)
+                err.print(f"{core} {subject.name}: {result.per_step:,.0f} instructions per step")
+                measurements.append(result)
+    contents: dict[Path, str | bytes] = {page: with_text(before, PLACE, as_table(measurements))}
+    if json_file is not None:
+        figures = {
+            "versions": {name: version(name) for name in ("l2mu-compile", "ziglang", "unicorn")},
+            "measurements": [asdict(m) for m in measurements],
+        }
+        contents[json_file] = json.dumps(figures, indent=2) + "\n"
+    write_together(contents)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,202 @@
+"""One kernel called alone, of any kernel set, on any machine that runs it.
+
+`kernels` makes a test case of every kernel in the header that does one of some operations, for each
+machine that its set is tested on; `Kernels.call` calls it there and looks after the memory around
+its arguments. So one test, with one set of expectations, serves all of them.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from machines import Emulated, Host, Machine, emulated_image
+from numpy.typing import NDArray
+
+from l2mu_compile.targets.kernel_table import KERNEL_DIR, kernel_table
+from l2mu_compile.targets.registry import TARGETS, get_target
+
+# Where the kernels of each set are called: ``host`` is this machine with the compiler it has.
+MACHINES = {"ref": ("host", "cortex-m4"), "dsp": ("cortex-m4",)}
+SETS = sorted({name for target in TARGETS.values() for name in target.kernel_sets})
+
+Call = Callable[..., int]  # `Kernels.call`
+
+GUARD = 64  # bytes on either side of an array
+_PAINT = 0xA5
+_WIDEST = 16  # the largest alignment that an array can be placed with
+
+_NAME = re.compile(
+    rf"l2mu_(?P<operation>\w+?)(?P<numbers>(_[fi]\d+)*)(_(?P<set>{'|'.join(SETS)}))?"
+)
+_STRUCT = re.compile(r"typedef struct \{(.*?)\} (\w+);", re.DOTALL)
+_FIELD = re.compile(r"^\s*(?:const )?(\w+) (\*?)(\w+);", re.MULTILINE)
+_BYTES = {"size_t": 0, "float": 4, "uint8_t": 1, "uint16_t": 2, "uint32_t": 4} | {
+    f"int{8 * size}_t": size for size in (1, 2, 4, 8)
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A kernel and the machine to call it on: ``fire_zero``, ``i16``, of set ``dsp``."""
+
+    name: str
+    operation: str
+    numbers: str
+    kernel_set: str
+    machine: str
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.machine}"
+
+
+class Array:
+    """An argument: ``values`` are in memory, no better aligned than ``align`` (default: as C asks).
+
+    After a call ``values`` are what is there then, ``before`` what was before it.
+    """
+
+    def __init__(self, values: NDArray, align: int | None = None) -> None:
+        self.values = np.ascontiguousarray(values).ravel()
+        self.before = self.values.copy()
+        self.align = align or self.values.itemsize
+
+
+class Struct:
+    """An argument: a struct of the header by address; fields that are not given are zero."""
+
+    def __init__(self, ctype: str, **fields: Any) -> None:
+        self.ctype, self.fields = ctype, fields
+
+
+class Table:
+    """An argument: structs in a row."""
+
+    def __init__(self, *structs: Struct) -> None:
+        self.structs = structs
+
+
+def kernels(*operations: str, numbers: str | None = None) -> pytest.MarkDecorator:
+    """A test of ``kernel``, each `Variant` of these operations, of all numbers or some."""
+    found = [v for v in _variants() if v.operation in operations and numbers in (None, v.numbers)]
+    assert {v.operation for v in found} == set(operations)
+    TESTED.update(v.name for v in found)
+    return pytest.mark.parametrize("kernel", found, ids=str)
+
+
+TESTED: set[str] = set()
+
+
+def sources(kernel_sets: Sequence[str]) -> list[str]:
+    """The files that define the kernels of these sets."""
+    found = {k.source for k in kernel_table().values() if _parts(k.name)[2] in kernel_sets}
+    return sorted(found)
+
+
+class Kernels:
+    """Calls kernels, on machines that are made when they are needed."""
+
+    def __init__(self, host_library: Path, folder: Path) -> None:
+        self._folder = folder
+        self._machines: dict[str, Machine] = {"host": Host(host_library)}
+
+    def call(self, kernel: Variant, *arguments: Any, changes: Sequence[Array] = ()) -> int:
+        """What ``kernel`` returns, as an ``int``; only the arrays in ``changes`` may change, and
+        nothing beside any array."""
+        machine = self.machine(kernel.machine)
+        machine.free_all()
+        placed: list[tuple[int, Array]] = []
+        words = [_word(machine, argument, placed) for argument in arguments]
+        result = machine.call(kernel.name, *words)
+        for start, array in placed:
+            memory = np.frombuffer(
+                machine.read(start, _front(array) + array.values.nbytes + GUARD), np.uint8
+            )
+            inner = slice(_front(array), _front(array) + array.values.nbytes)
+            beside = np.delete(memory, inner)
+            assert (beside == _PAINT).all(), f"{kernel} wrote beside an array"
+            array.values = memory[inner].view(array.values.dtype)
+            if not any(array is one for one in changes):
+                unchanged = array.values.tobytes() == array.before.tobytes()
+                assert unchanged, f"{kernel} changed what it only reads"
+        return result
+
+    def machine(self, name: str) -> Machine:
+        """A machine by its name, with all kernels of its sets."""
+        if name not in self._machines:
+            target = get_target(name)
+            folder = self._folder / name
+            shutil.copytree(KERNEL_DIR, folder)
+            files = sources(target.kernel_sets)
+            functions = [k.name for k in kernel_table().values() if k.source in files]
+            image = emulated_image(target, [folder / f for f in files], functions, folder)
+            self._machines[name] = Emulated(target, image)
+        return self._machines[name]
+
+
+@cache
+def _variants() -> tuple[Variant, ...]:
+    found = []
+    for name in kernel_table():
+        operation, numbers, kernel_set = _parts(name)
+        for machine in MACHINES[kernel_set]:
+            found.append(Variant(name, operation, numbers, kernel_set, machine))
+    return tuple(found)
+
+
+def _parts(name: str) -> tuple[str, str, str]:
+    """Operation, numbers and set of a kernel."""
+    match = _NAME.fullmatch(name)
+    assert match is not None
+    return match["operation"], match["numbers"].removeprefix("_"), match["set"] or "ref"
+
+
+@cache
+def _structs() -> dict[str, dict[str, int]]:
+    """Bytes of the fields of every struct in the header, 0 for those as wide as a pointer."""
+    header = (KERNEL_DIR / "l2mu_kernels.h").read_text(encoding="utf-8")
+    return {
+        name: {field: 0 if star else _BYTES[ctype] for ctype, star, field in _FIELD.findall(body)}
+        for body, name in _STRUCT.findall(header)
+    }
+
+
+def _word(machine: Machine, argument: Any, placed: list[tuple[int, Array]]) -> int | float:
+    """``argument`` as it is passed; arrays are put into memory and remembered."""
+    if isinstance(argument, Struct | Table):
+        structs = [argument] if isinstance(argument, Struct) else argument.structs
+        data = b"".join(_packed(machine, one, placed) for one in structs)
+        argument = Array(np.frombuffer(data, np.uint8), align=8)
+    if argument is None:
+        return 0
+    if not isinstance(argument, Array):
+        return float(argument) if isinstance(argument, float) else int(argument)
+    painted = bytes([_PAINT]) * _front(argument)
+    data = painted + argument.before.tobytes() + painted[:GUARD]
+    start = machine.place(data, _WIDEST)
+    placed.append((start, argument))
+    return start + _front(argument)
+
+
+def _packed(machine: Machine, struct: Struct, placed: list[tuple[int, Array]]) -> bytes:
+    """``struct`` as ``machine`` has it in memory."""
+    left, data, widest = dict(struct.fields), b"", 1
+    for name, size in _structs()[struct.ctype].items():
+        size = size or machine.pointer_bytes
+        widest = max(widest, size)
+        value = int(_word(machine, left.pop(name, 0), placed))
+        data += bytes(-len(data) % size) + value.to_bytes(size, "little", signed=value < 0)
+    assert not left, f"{struct.ctype} has no {', '.join(left)}"
+    return data + bytes(-len(data) % widest)
+
+
+def _front(array: Array) -> int:
+    """Bytes before an array: it begins where nothing wider would be aligned."""
+    return GUARD + array.align % _WIDEST
