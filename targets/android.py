@@ -41,19 +41,20 @@ ANDROID_ARM64 = _android(
 ANDROID_X86_64 = _android("x86_64", "64-bit x86 Android", "x86_64", None)
 # The ABI passes floats in integer registers (softfp) but computes with VFPv3 and NEON. zig's
 # Android triple knows soft float alone, so code is compiled for no system and linked for Android.
+# For it zig takes away VFPv2, and with that LLVM takes NEON; the last flags give it back.
 ANDROID_ARM = replace(
     _android(
         "armeabi-v7a",
         "32-bit Arm Android (softfp calls, NEON)",
         "arm",
         ARM_EMULATOR,
-        ("neon", "ref"),
+        ("neon32", "neon", "ref"),
     ),
     triple="thumb-freestanding-eabi",
     link_triple="thumb-linux-androideabi",
     cpu="generic+v7a+neon",
     pointer_bytes=4,
-    cflags=("-mfloat-abi=softfp",),
+    cflags=("-mfloat-abi=softfp", "-Xclang", "-target-feature", "-Xclang", "+vfp2"),
     emulator=replace(ARM_EMULATOR, mode=("UC_MODE_THUMB",), code_bit=1, instruction_bytes=0),
 )
 

@@ -82,7 +82,7 @@ def _tiles(weights: NDArray, widths: tuple[int, ...]) -> list[NDArray]:
     return found
 
 
-LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {"dsp": _dsp, "neon": _neon, "neon64": _neon}
+LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {"dsp": _dsp, "neon32": _neon, "neon64": _neon}
 BLOCK_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "dsp": _dsp_blocks,
     "neon": _neon_blocks,
