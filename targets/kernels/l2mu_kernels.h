@@ -127,9 +127,12 @@ void l2mu_fire_none_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spike
 void l2mu_fire_subtract_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
 void l2mu_fire_zero_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
 void l2mu_fire_none_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
-void l2mu_fire_subtract_i16_neon(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
-void l2mu_fire_zero_i16_neon(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
-void l2mu_fire_none_i16_neon(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
+void l2mu_fire_subtract_i16_neon32(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
+void l2mu_fire_zero_i16_neon32(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
+void l2mu_fire_none_i16_neon32(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
+void l2mu_fire_subtract_i16_neon64(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
+void l2mu_fire_zero_i16_neon64(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
+void l2mu_fire_none_i16_neon64(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
 
 /* CuBaLIF, once all currents are in syn, its accumulator:
  *   subtract: v = beta * v - threshold where v > threshold, else beta * v; then + syn

@@ -1,11 +1,11 @@
-/* For processors with NEON, 32 and 64 bits: 32 neurons at a time. */
+/* For AArch64: 32 int16 neurons at a time. */
 #include <arm_neon.h>
 #include <stdbool.h>
 
 #include "l2mu_kernels.h"
 
-#ifndef __ARM_NEON
-#error "this file is for processors with NEON"
+#if !defined(__aarch64__) || !defined(__ARM_NEON)
+#error "this file is for AArch64"
 #endif
 
 /* A loop that is not worth unrolling. */
@@ -32,9 +32,9 @@ INLINE decays_t decays(const int32_t *beta)
 {
     const int16x8_t first = vreinterpretq_s16_s32(vld1q_s32(beta));
     const int16x8_t second = vreinterpretq_s16_s32(vld1q_s32(&beta[4]));
-    const int16x8x2_t halves = vuzpq_s16(first, second);
-    const decays_t all = {veorq_s16(halves.val[0], vdupq_n_s16(INT16_MIN)), halves.val[1]};
-    return all;
+    const int16x8_t low = vuzp1q_s16(first, second);
+    const decays_t both = {veorq_s16(low, vdupq_n_s16(INT16_MIN)), vuzp2q_s16(first, second)};
+    return both;
 }
 
 /* (2 v (beta - 32768) / 65536 + v) / 2, both rounded down, is v beta / 65536 rounded down. */
@@ -54,61 +54,16 @@ INLINE int16x8_t after_spikes(int16x8_t v, uint16x8_t spiking, int16x8_t thresho
     }
 }
 
-INLINE int16x8x4_t load_32(const int16_t *from)
+/* One bit for each of 32 neurons. */
+INLINE uint32_t bits_of(const uint16x8_t spiking[4])
 {
-#ifdef __aarch64__
-    return vld1q_s16_x4(from);
-#else
-    const int16x8x4_t all = {
-        {vld1q_s16(from), vld1q_s16(&from[8]), vld1q_s16(&from[16]), vld1q_s16(&from[24])}};
-    return all;
-#endif
-}
-
-INLINE void store_32(int16_t *to, int16x8x4_t all)
-{
-#ifdef __aarch64__
-    vst1q_s16_x4(to, all);
-#else
-    for (size_t i = 0; i < 4U; ++i) {
-        vst1q_s16(&to[8U * i], all.val[i]);
-    }
-#endif
-}
-
-/* Sums of neighbours, those of `first` before those of `last`. */
-INLINE uint8x16_t add_pairs(uint8x16_t first, uint8x16_t last)
-{
-#ifdef __aarch64__
-    return vpaddq_u8(first, last);
-#else
-    return vcombine_u8(vpadd_u8(vget_low_u8(first), vget_high_u8(first)),
-                       vpadd_u8(vget_low_u8(last), vget_high_u8(last)));
-#endif
-}
-
-/* One bit for each of 16 neurons, in the order of neurons, to be added up by eights. */
-INLINE uint8x16_t bits_of_16(uint16x8_t first, uint16x8_t last)
-{
-    const uint8x8_t bit = vcreate_u8(0x8040201008040201U);
-    return vandq_u8(vcombine_u8(vmovn_u16(first), vmovn_u16(last)), vcombine_u8(bit, bit));
-}
-
-INLINE uint32_t bits_of_32(const uint16x8_t spiking[4])
-{
-    const uint8x16_t first = bits_of_16(spiking[0], spiking[1]);
-    const uint8x16_t last = bits_of_16(spiking[2], spiking[3]);
-    const uint8x16_t pairs = add_pairs(first, last);
-    const uint8x8_t fours = vget_low_u8(add_pairs(pairs, pairs));
-    return vget_lane_u32(vreinterpret_u32_u8(vpadd_u8(fours, fours)), 0);
-}
-
-INLINE uint32_t bits_of_8(uint16x8_t spiking)
-{
-    uint8x8_t sums = vget_low_u8(bits_of_16(spiking, spiking));
-    sums = vpadd_u8(sums, sums);
-    sums = vpadd_u8(sums, sums);
-    return vget_lane_u8(vpadd_u8(sums, sums), 0);
+    const uint8x16_t bit = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201U));
+    const uint8x16_t first = vmovn_high_u16(vmovn_u16(spiking[0]), spiking[1]);
+    const uint8x16_t last = vmovn_high_u16(vmovn_u16(spiking[2]), spiking[3]);
+    uint8x16_t sums = vpaddq_u8(vandq_u8(first, bit), vandq_u8(last, bit));
+    sums = vpaddq_u8(sums, sums);
+    sums = vpaddq_u8(sums, sums);
+    return vgetq_lane_u32(vreinterpretq_u32_u8(sums), 0);
 }
 
 /* Where one group of neurons is, and where the next spike goes. With a `beta_step` of 0 all groups have
@@ -139,8 +94,8 @@ INLINE int16x8_t saturated(int16x8_t v)
 
 INLINE place_t fire_32(place_t at, const int16_t *begin, decays_t one, bool own, reset_t reset)
 {
-    const int16x8x4_t start = load_32(at.v);
-    const int16x8x4_t threshold = load_32(at.threshold);
+    const int16x8x4_t start = vld1q_s16_x4(at.v);
+    const int16x8x4_t threshold = vld1q_s16_x4(at.threshold);
     int16x8x4_t v;
     uint16x8_t spiking[4];
     for (size_t i = 0; i < 4U; ++i) {
@@ -148,14 +103,14 @@ INLINE place_t fire_32(place_t at, const int16_t *begin, decays_t one, bool own,
         spiking[i] = vcgtq_s16(v.val[i], threshold.val[i]);
         v.val[i] = decayed(v.val[i], own ? decays(&at.beta[at.beta_step * i]) : one, own);
     }
-    const uint32_t bits = bits_of_32(spiking);
+    const uint32_t bits = bits_of(spiking);
     if (bits != 0U) {
         for (size_t i = 0; i < 4U; ++i) {
             v.val[i] = after_spikes(v.val[i], spiking[i], threshold.val[i], reset);
         }
         at.next = list(bits, (size_t)(at.v - begin), at.next);
     }
-    store_32(at.v, v);
+    vst1q_s16_x4(at.v, v);
     at.v += 32;
     at.threshold += 32;
     at.beta += 4U * at.beta_step;
@@ -164,11 +119,12 @@ INLINE place_t fire_32(place_t at, const int16_t *begin, decays_t one, bool own,
 
 INLINE place_t fire_8(place_t at, const int16_t *begin, decays_t one, bool own, reset_t reset)
 {
+    const uint8x8_t bit = vcreate_u8(0x8040201008040201U);
     const int16x8_t v = saturated(vld1q_s16(at.v));
     const int16x8_t threshold = vld1q_s16(at.threshold);
     const uint16x8_t spiking = vcgtq_s16(v, threshold);
     const int16x8_t left = decayed(v, own ? decays(at.beta) : one, own);
-    const uint32_t bits = bits_of_8(spiking);
+    const uint32_t bits = vaddv_u8(vand_u8(vmovn_u16(spiking), bit));
     vst1q_s16(at.v, after_spikes(left, spiking, threshold, reset));
     at.next = list(bits, (size_t)(at.v - begin), at.next);
     at.v += 8;
@@ -222,17 +178,17 @@ INLINE void fire(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes, rese
     }
 }
 
-void l2mu_fire_subtract_i16_neon(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
+void l2mu_fire_subtract_i16_neon64(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
     fire(p, v, spikes, SUBTRACT);
 }
 
-void l2mu_fire_zero_i16_neon(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
+void l2mu_fire_zero_i16_neon64(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
     fire(p, v, spikes, ZERO);
 }
 
-void l2mu_fire_none_i16_neon(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
+void l2mu_fire_none_i16_neon64(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
     fire(p, v, spikes, NONE);
 }
