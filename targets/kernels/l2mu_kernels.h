@@ -168,6 +168,7 @@ void l2mu_saturate_i32(const l2mu_neurons_i32_t *p, int32_t *v);
  *   shared:   one block, [columns][rows], serves every `columns` sources and `rows` targets in turn
  *   distinct: blocks along the diagonal, [source][rows] */
 void l2mu_accumulate_dense_f32(const l2mu_dense_f32_t *p, float *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_f32_neon64(const l2mu_dense_f32_t *p, float *v, const uint16_t *spikes);
 void l2mu_accumulate_shared_f32(float *v, uint16_t rows, uint16_t columns, const float *weights,
                                 const uint16_t *spikes);
 void l2mu_accumulate_distinct_f32(float *v, uint16_t rows, uint16_t columns, const float *weights,
