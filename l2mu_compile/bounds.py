@@ -69,7 +69,8 @@ def _start(population: Population) -> int:
 
 
 def _current_range(network: Network, projections: Sequence[Projection]) -> tuple[NDArray, NDArray]:
-    low = high = np.int64(0)
+    low: NDArray = np.zeros(1, dtype=np.int64)
+    high = low
     for p in projections:
         weight = p.dense().astype(np.int64)
         positive, negative = np.maximum(weight, 0).sum(axis=1), np.minimum(weight, 0).sum(axis=1)

@@ -303,7 +303,7 @@ class _Lowering:
     def _fire(self, population: Population) -> None:
         """Fire, decay and reset; what stays is what the next step starts with."""
         name = population.name
-        arguments = [self.records_of[name], Place(f"{name}_membrane")]
+        arguments: list[Argument] = [self.records_of[name], Place(f"{name}_membrane")]
         arguments += [Place(f"{name}_synapse")] * isinstance(population.neuron, CuBaLIF)
         arguments += [Place(f"{name}_spikes")] * spiking(population)
         self._call(f"{update(population)}_{population.kernel}", name, *arguments)
@@ -444,7 +444,7 @@ def _narrow_parameters(values: dict[str, Any], size: int) -> dict[str, Any]:
     def fill(array: NDArray | None, dtype: type, value: int) -> NDArray | None:
         if array is None or array.ndim == 0:
             return None if array is None else array.astype(dtype)
-        padding = np.full(filled - size, value, dtype)
+        padding: NDArray = np.full(filled - size, value, dtype)
         return np.concatenate([array.astype(dtype), padding])
 
     # No membrane is beyond this threshold, so greater ones are the same.

@@ -80,9 +80,9 @@ def test_a_leaky_integrator_has_no_spike_list() -> None:
     assert not any(name.endswith("_spikes") for name in by_name(network))
 
 
-def test_quantized_samples_live_until_their_last_reader() -> None:
-    assert by_name(integer_toy())["quantized_sample"] == Need(
-        "quantized_sample", "int16_t", 2, "scratch", 0, 1
+def test_converted_samples_live_until_their_last_reader() -> None:
+    assert by_name(integer_toy())["converted_sample"] == Need(
+        "converted_sample", "int16_t", 2, "scratch", 0, 1
     )
 
 

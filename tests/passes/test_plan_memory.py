@@ -53,7 +53,7 @@ def test_a_small_network() -> None:
           buffer     b_membrane : int32_t[1] @16 state
           buffer     a_spikes : uint16_t[3] @20 scratch
           buffer     b_spikes : uint16_t[2] @26 scratch
-          buffer     quantized_sample : int16_t[2] @26 scratch
+          buffer     converted_sample : int16_t[2] @26 scratch
 """
     head = "        network n stage={} window=none"
     assert_becomes(
