@@ -30,7 +30,7 @@ from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.saved import Member, saved_members
 from l2mu_compile.schedule import Turn, turns
 from l2mu_compile.stream import Stream
-from l2mu_compile.targets.layouts import block_weights_for, weights_for
+from l2mu_compile.targets.layouts import block_weights_for, input_weights_for, weights_for
 from l2mu_compile.text import network_digest
 
 Field = tuple[str, str | int | None]
@@ -385,12 +385,14 @@ class _Lowering:
     def _input(self, projection: Projection, accumulator: Place) -> None:
         rows, columns = projection.weight.shape[-2:]
         name = _weights(projection)
+        weights = input_weights_for(str(projection.kernel), projection.weight)
+        blocks = max(projection.blocks, 1)
         fields: list[Field] = [
-            ("weights", self._constant(name, projection.weight).name),
-            ("blocks", max(projection.blocks, 1)),
+            ("weights", self._constant(name, weights).name),
+            ("blocks", blocks),
             ("rows", rows),
             ("columns", columns),
-            ("block_step", 0 if projection.weight.ndim == 2 else rows * columns),
+            ("block_step", 0 if projection.weight.ndim == 2 else weights.size // blocks),
         ]
         if self.network.quantized:
             shift = np.asarray(0, np.int32) if projection.shift is None else projection.shift

@@ -11,7 +11,13 @@ from l2mu_compile.targets.record import EmulatorModel, Qemu, Target
 _LIBRARY = ("-Wl,-z,max-page-size=16384",)
 
 
-def _android(abi: str, description: str, arch: str, emulator: EmulatorModel | None) -> Target:
+def _android(
+    abi: str,
+    description: str,
+    arch: str,
+    emulator: EmulatorModel | None,
+    kernel_sets: tuple[str, ...] = ("ref",),
+) -> Target:
     """An ABI of 64 bits, by Android's name for it."""
     return Target(
         name=f"android-{abi}",
@@ -20,6 +26,7 @@ def _android(abi: str, description: str, arch: str, emulator: EmulatorModel | No
         triple=f"{arch}-linux-android",
         cpu="baseline",
         pointer_bytes=8,
+        kernel_sets=kernel_sets,
         artifacts=("lib", "cmake", "aar"),
         shared=True,
         ldflags=_LIBRARY,
@@ -28,17 +35,26 @@ def _android(abi: str, description: str, arch: str, emulator: EmulatorModel | No
     )
 
 
-ANDROID_ARM64 = _android("arm64-v8a", "64-bit Arm Android", "aarch64", AARCH64_EMULATOR)
+ANDROID_ARM64 = _android(
+    "arm64-v8a", "64-bit Arm Android", "aarch64", AARCH64_EMULATOR, ("neon64", "neon", "ref")
+)
 ANDROID_X86_64 = _android("x86_64", "64-bit x86 Android", "x86_64", None)
 # The ABI passes floats in integer registers (softfp) but computes with VFPv3 and NEON. zig's
 # Android triple knows soft float alone, so code is compiled for no system and linked for Android.
+# For it zig takes away VFPv2, and with that LLVM takes NEON; the last flags give it back.
 ANDROID_ARM = replace(
-    _android("armeabi-v7a", "32-bit Arm Android (softfp calls, NEON)", "arm", ARM_EMULATOR),
+    _android(
+        "armeabi-v7a",
+        "32-bit Arm Android (softfp calls, NEON)",
+        "arm",
+        ARM_EMULATOR,
+        ("neon32", "neon", "ref"),
+    ),
     triple="thumb-freestanding-eabi",
     link_triple="thumb-linux-androideabi",
     cpu="generic+v7a+neon",
     pointer_bytes=4,
-    cflags=("-mfloat-abi=softfp",),
+    cflags=("-mfloat-abi=softfp", "-Xclang", "-target-feature", "-Xclang", "+vfp2"),
     emulator=replace(ARM_EMULATOR, mode=("UC_MODE_THUMB",), code_bit=1, instruction_bytes=0),
 )
 

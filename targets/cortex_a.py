@@ -49,6 +49,7 @@ def _linux(name: str, description: str, cpu: str, *, bits: int = 64) -> Target:
         triple="aarch64-linux-musl" if wide else "arm-linux-musleabihf",
         cpu=cpu,
         pointer_bytes=bits // 8,
+        kernel_sets=("neon64", "neon", "ref") if wide else ("neon32", "neon", "ref"),
         artifacts=("lib", "executable", "cmake", "java"),
         shared=True,
         emulator=AARCH64_EMULATOR if wide else ARM_EMULATOR,

@@ -7,9 +7,12 @@ from dataclasses import replace
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.toolchain import macros
 
-NEEDED_MACRO = {
-    "ref": None,
-    "dsp": "__ARM_FEATURE_DSP",
+NEEDED_MACROS = {
+    "ref": (),
+    "dsp": ("__ARM_FEATURE_DSP",),
+    "neon": ("__ARM_NEON",),
+    "neon32": ("__ARM_NEON", "__arm__"),
+    "neon64": ("__ARM_NEON", "__aarch64__"),
 }
 
 
@@ -18,6 +21,6 @@ def with_usable_sets(target: Target) -> Target:
 
     Raises `ToolchainError` if the compiler does not know the processor.
     """
-    defined = macros(target)
-    usable = [name for name in target.kernel_sets if NEEDED_MACRO[name] in (None, *defined)]
+    defined = set(macros(target))
+    usable = [name for name in target.kernel_sets if defined.issuperset(NEEDED_MACROS[name])]
     return replace(target, kernel_sets=tuple(usable))

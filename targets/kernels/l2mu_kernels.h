@@ -126,6 +126,9 @@ void l2mu_add_bias_i16(const l2mu_neurons_i16_t *p, int16_t *v);
 void l2mu_fire_subtract_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
 void l2mu_fire_zero_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
 void l2mu_fire_none_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
+void l2mu_fire_subtract_f32_neon64(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
+void l2mu_fire_zero_f32_neon64(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
+void l2mu_fire_none_f32_neon64(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
 void l2mu_fire_subtract_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
 void l2mu_fire_zero_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
 void l2mu_fire_none_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
@@ -135,6 +138,12 @@ void l2mu_fire_none_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spike
 void l2mu_fire_subtract_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
 void l2mu_fire_zero_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
 void l2mu_fire_none_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
+void l2mu_fire_subtract_i16_neon32(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
+void l2mu_fire_zero_i16_neon32(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
+void l2mu_fire_none_i16_neon32(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
+void l2mu_fire_subtract_i16_neon64(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
+void l2mu_fire_zero_i16_neon64(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
+void l2mu_fire_none_i16_neon64(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
 
 /* CuBaLIF, once all currents are in syn, its accumulator:
  *   subtract: v = beta * v - threshold where v > threshold, else beta * v; then + syn
@@ -170,6 +179,7 @@ void l2mu_saturate_i32(const l2mu_neurons_i32_t *p, int32_t *v);
  *   shared:   one block, [columns][rows], serves every `columns` sources and `rows` targets in turn
  *   distinct: blocks along the diagonal, [source][rows] */
 void l2mu_accumulate_dense_f32(const l2mu_dense_f32_t *p, float *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_f32_neon64(const l2mu_dense_f32_t *p, float *v, const uint16_t *spikes);
 void l2mu_accumulate_shared_f32(float *v, uint16_t rows, uint16_t columns, const float *weights,
                                 const uint16_t *spikes);
 void l2mu_accumulate_distinct_f32(float *v, uint16_t rows, uint16_t columns, const float *weights,
@@ -181,6 +191,10 @@ void l2mu_accumulate_distinct_i8_i32(int32_t *v, uint16_t rows, uint16_t columns
                                  const int8_t *weights, const uint16_t *spikes);
 void l2mu_accumulate_dense_i8_i16(const l2mu_dense_i8_t *p, int16_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i8_i16_dsp(const l2mu_dense_i8_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i8_i16_neon32(const l2mu_dense_i8_t *p, int16_t *v,
+                                         const uint16_t *spikes);
+void l2mu_accumulate_dense_i8_i16_neon64(const l2mu_dense_i8_t *p, int16_t *v,
+                                         const uint16_t *spikes);
 void l2mu_accumulate_shared_i8_i16(int16_t *v, uint16_t rows, uint16_t columns, const int8_t *weights,
                                const uint16_t *spikes);
 void l2mu_accumulate_distinct_i8_i16(int16_t *v, uint16_t rows, uint16_t columns,
@@ -189,12 +203,17 @@ void l2mu_accumulate_shared_i8_i16_dsp(int16_t *v, uint16_t rows, uint16_t colum
                                        const int8_t *weights, const uint16_t *spikes);
 void l2mu_accumulate_distinct_i8_i16_dsp(int16_t *v, uint16_t rows, uint16_t columns,
                                          const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_shared_i8_i16_neon(int16_t *v, uint16_t rows, uint16_t columns,
+                                        const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_distinct_i8_i16_neon(int16_t *v, uint16_t rows, uint16_t columns,
+                                          const int8_t *weights, const uint16_t *spikes);
 
 /* Add the currents of a sample. float: v += weight * sample, channel after channel.
  * int8: v += (sum of weight * sample + half) >> shift, half = 1 << (shift - 1), or 0 for shift 0. */
 void l2mu_input_f32(const l2mu_input_f32_t *p, float *v, const float *sample);
 void l2mu_input_i8_i32(const l2mu_input_i8_t *p, int32_t *v, const int16_t *sample);
 void l2mu_input_i8_i16(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);
+void l2mu_input_i8_i16_neon(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);
 
 /* quantized = floor(sample * 2^fraction + 1/2), clipped to int16; NaN becomes 0. */
 void l2mu_quantize_sample(int16_t *quantized, uint16_t channels, const float *sample,

@@ -20,7 +20,7 @@ from l2mu_compile.interpreter import quantize_samples
 from l2mu_compile.neurons import LIF, CuBaLIF
 from l2mu_compile.program import count_scale
 from l2mu_compile.targets.kernel_table import KERNEL_DIR, kernel_table
-from l2mu_compile.targets.layouts import block_weights_for, weights_for
+from l2mu_compile.targets.layouts import block_weights_for, input_weights_for, weights_for
 from l2mu_compile.targets.toolchain import RUNTIME_DIR
 from l2mu_compile.verify import MAX_FRACTION
 
@@ -361,11 +361,12 @@ INPUT_SHAPES += [(1, 64, 6), (1, 257, 3), (1, 3, 257), (2, 16, 16), (129, 1, 1)]
 
 def input_record(kernel: Variant, weight: NDArray, blocks: int, shift: Any = None) -> Struct:
     rows, columns = weight.shape[-2:]
-    fields: dict[str, Any] = {"weights": Array(weight, align=4), "blocks": blocks}
+    stored = input_weights_for(kernel.name, weight)
+    fields: dict[str, Any] = {"weights": Array(stored, align=4), "blocks": blocks}
     if shift is not None:
         fields["shift"] = Array(np.atleast_1d(shift).astype(np.int32))
         fields["shift_step"] = np.ndim(shift)
-    step = rows * columns if weight.shape[0] > 1 else 0
+    step = stored.size // blocks if weight.shape[0] > 1 else 0
     ctype = f"l2mu_input_{of_weights(kernel)}_t"
     return Struct(ctype, rows=rows, columns=columns, block_step=step, **fields)
 

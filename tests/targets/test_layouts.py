@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from l2mu_compile.targets.layouts import BLOCK_LAYOUTS, LAYOUTS, block_weights_for, weights_for
+from l2mu_compile.targets.layouts import (
+    BLOCK_LAYOUTS,
+    INPUT_LAYOUTS,
+    LAYOUTS,
+    block_weights_for,
+    input_weights_for,
+    weights_for,
+)
 
 SHAPES = [(s, t) for s in (1, 2, 3, 17) for t in (*range(1, 34), 63, 64, 65, 129)]
 
@@ -26,10 +33,43 @@ def test_every_weight_is_there_once_among_zeros(name: str, sources: int, targets
 
 @pytest.mark.parametrize("name", BLOCK_LAYOUTS)
 @pytest.mark.parametrize(("sources", "rows"), SHAPES)
-def test_rows_of_blocks_stay_where_they_are(name: str, sources: int, rows: int) -> None:
+def test_rows_of_blocks_follow_one_another(name: str, sources: int, rows: int) -> None:
     weights = numbered(sources, rows)
     stored = block_weights_for(f"accumulate_shared_i8_i16_{name}", weights)
-    assert np.sort(stored.reshape(sources, rows), axis=1).tolist() == weights.tolist()
+    assert sorted_rows(stored.reshape(sources, -1)) == weights.tolist()
+
+
+@pytest.mark.parametrize("name", INPUT_LAYOUTS)
+@pytest.mark.parametrize(("columns", "rows"), SHAPES)
+def test_columns_of_samples_follow_one_another(name: str, columns: int, rows: int) -> None:
+    weights = numbered(2, rows, columns)
+    stored = input_weights_for(f"input_i8_i16_{name}", weights)
+    by_column = np.swapaxes(weights, 1, 2).reshape(2 * columns, rows)
+    assert sorted_rows(stored.reshape(2 * columns, -1)) == by_column.tolist()
+
+
+def sorted_rows(stored: np.ndarray) -> list[list[int]]:
+    """What is not zero in each row."""
+    return [sorted(row[row != 0].tolist()) for row in stored]
+
+
+def test_neon_blocks_end_with_the_last_four() -> None:
+    stored = block_weights_for("accumulate_shared_i8_i16_neon", numbered(2, 6))
+    assert stored.tolist() == [1, 2, 3, 4, 0, 0, 5, 6, 7, 8, 9, 10, 0, 0, 11, 12]
+    stored = block_weights_for("accumulate_shared_i8_i16_neon", numbered(2, 3))
+    assert stored.tolist() == [1, 2, 3, 4, 5, 6]
+
+
+def test_neon_inputs_end_with_the_last_eight() -> None:
+    stored = input_weights_for("input_i8_i16_neon", numbered(9, 2))
+    odd, even = [1, 3, 5, 7, 9, 11, 13, 15], [2, 4, 6, 8, 10, 12, 14, 16]
+    last = [0] * 7
+    assert stored.tolist() == [*odd, *last, 17, *even, *last, 18]
+
+
+def test_neon_rows_of_eights() -> None:
+    stored = weights_for("accumulate_dense_i8_i16_neon64", numbered(2, 7))
+    assert stored.tolist() == [1, 2, 3, 4, 5, 6, 7, 0, 8, 9, 10, 11, 12, 13, 14, 0]
 
 
 def test_many_blocks_are_one_after_the_other() -> None:
@@ -43,6 +83,7 @@ def test_portable_kernels_read_weights_by_source() -> None:
     weights = numbered(3, 5)
     assert weights_for("accumulate_dense_i8_i16", weights).tolist() == weights.ravel().tolist()
     assert block_weights_for("accumulate_shared_f32", weights).tolist() == weights.ravel().tolist()
+    assert input_weights_for("input_i8_i16", weights).tolist() == weights.ravel().tolist()
 
 
 def test_dsp_tiles_of_sixteen_eight_and_four() -> None:
