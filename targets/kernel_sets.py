@@ -10,6 +10,8 @@ from l2mu_compile.targets.toolchain import macros
 NEEDED_MACRO = {
     "ref": None,
     "dsp": "__ARM_FEATURE_DSP",
+    "m0": "__thumb__",
+    "mve": "__ARM_FEATURE_MVE",
 }
 
 

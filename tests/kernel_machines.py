@@ -24,7 +24,7 @@ from l2mu_compile.targets.kernel_table import KERNEL_DIR, kernel_table
 from l2mu_compile.targets.registry import TARGETS, get_target
 
 # Where the kernels of each set are called: ``host`` is this machine with the compiler it has.
-MACHINES = {"ref": ("host", "cortex-m4"), "dsp": ("cortex-m4",)}
+MACHINES = {"ref": ("host", "cortex-m4"), "dsp": ("cortex-m4",), "m0": ("cortex-m0plus",), "mve": ()}
 SETS = sorted({name for target in TARGETS.values() for name in target.kernel_sets})
 
 Call = Callable[..., int]  # `Kernels.call`
