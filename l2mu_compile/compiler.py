@@ -285,6 +285,7 @@ def _describe(
         flash_bytes=costs.flash,
         ram_bytes=costs.ram,
         stack_bounds=costs.stack,
+        instructions_if_all_spike=costs.instructions,
         weights_bytes=program.data_bytes,
         state_bytes=state_bytes(program),
         stream_bytes=stream_bytes(program) or None,

@@ -147,6 +147,11 @@ class Report(_Strict):
         "which counts alike; None if not counted",
     )
     instructions_per_step_max: int | None = Field(None, description="largest seen")
+    instructions_if_all_spike: int | None = Field(
+        None,
+        description="of a step in which every neuron spikes, conversion of a float sample "
+        "included; none takes more. None for float networks and where nothing counts",
+    )
     instructions_per_window_mean: float | None = None
     synaptic_operations_per_step: float
     spike_rates: dict[str, float] = Field(description="spikes per neuron and step, by population")

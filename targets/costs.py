@@ -12,16 +12,19 @@ from l2mu_compile.targets.product import Product
 from l2mu_compile.targets.stack import stack_bounds
 from l2mu_compile.targets.stack_code import UnboundedStackError
 from l2mu_compile.targets.toolchain import compile_objects, link_firmware, shared_library
+from l2mu_compile.targets.worst_case import instructions_if_all_spike
 
 
 @dataclass(frozen=True)
 class Costs:
-    """``flash`` and ``ram`` bytes of what a user links, and the most ``stack`` that each function
-    of the API takes, or None where that cannot be told."""
+    """``flash`` and ``ram`` bytes of what a user links, the most ``stack`` that each function of
+    the API takes, and the ``instructions`` of a step when every neuron spikes; None where that
+    cannot be told."""
 
     flash: int
     ram: int
     stack: dict[str, int] | None
+    instructions: int | None
 
 
 def measured_costs(product: Product, objects: Sequence[Path]) -> Costs:
@@ -37,7 +40,7 @@ def measured_costs(product: Product, objects: Sequence[Path]) -> Costs:
         shared_library(product.target, objects, image, product.log, exports=exports, strip=False)
         library = footprint(product.image)
         ram = library.ram + state_bytes(product.program)
-        return Costs(library.flash, ram, _stack(product, image))
+        return Costs(library.flash, ram, _stack(product, image), _worst_case(product, image))
     main = product.scratch / "cost_main.c"
     view = {"name": product.name, "stamp": product.stamp}
     main.write_text(render("cost_main.c.jinja", view), encoding="utf-8")
@@ -48,7 +51,11 @@ def measured_costs(product: Product, objects: Sequence[Path]) -> Costs:
     link_firmware(product.target, linked, user, log=product.log)
     link_firmware(product.target, linked, image, log=product.log, keep=product.api())
     size = footprint(user)
-    return Costs(size.flash, size.ram, _stack(product, image))
+    return Costs(size.flash, size.ram, _stack(product, image), _worst_case(product, image))
+
+
+def _worst_case(product: Product, image: Path) -> int | None:
+    return instructions_if_all_spike(product.program, product.target, image)
 
 
 def _stack(product: Product, image: Path) -> dict[str, int] | None:

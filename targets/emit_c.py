@@ -15,20 +15,11 @@ from l2mu_compile.errors import ModelError
 from l2mu_compile.network import CTYPE_BYTES, Buffer
 from l2mu_compile.program import Argument, Call, Constant, Data, Place, Program, Record
 from l2mu_compile.saved import Member, saved_bytes
+from l2mu_compile.targets.c_names import refuse_taken_names
 from l2mu_compile.targets.c_text import array_body, number, string, string_body
 from l2mu_compile.targets.kernel_table import HEADERS, KERNEL_DIR, kernel_table
 
 TEMPLATE_DIR = Path(__file__).parent / "templates"
-# C's own headers; a model's header must not be found in their place.
-STANDARD_HEADERS = frozenset(
-    """assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal
-    stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads
-    time uchar wchar wctype""".split()
-)
-OWN_HEADERS = ("l2mu_jni.h", "l2mu_jni_model.h")
-PROGRAM_FILES = (
-    *("executable_main", "firmware_main", "l2mu_model", "sample_reader", "semihosting"),
-)
 SCORE_MEANINGS = {
     "spike_count": "spikes of its output neuron",
     "last_membrane": "the membrane of its output neuron after the last step",
@@ -95,18 +86,7 @@ def _rounded_up(size: int, program: Program) -> int:
 
 
 def _check(program: Program) -> None:
-    kernels = (kernel.source for kernel in kernel_table().values())
-    own = {Path(name).stem for name in (*HEADERS, *OWN_HEADERS, *kernels)}
-    if program.name.lower() in {*STANDARD_HEADERS, *PROGRAM_FILES, *own}:
-        raise ModelError(
-            f"network {program.name}: its files would take the name of other C files; "
-            "give another --name"
-        )
-    for name in set(program.functions) & set(kernel_table()):
-        raise ModelError(
-            f"network {program.name}: its function {name} is called like a kernel; "
-            "give another --name"
-        )
+    refuse_taken_names(program.name)
     for call in program.calls:
         kernel = kernel_table().get(call.kernel)
         if kernel is None:
@@ -191,8 +171,13 @@ def _member_view(member: Member) -> dict[str, Any]:
 
 
 def _data_view(data: Data) -> dict[str, Any]:
-    body = array_body(data.values, data.ctype)
-    return {"name": data.name, "ctype": data.ctype, "count": data.values.size, "body": body}
+    return {
+        "name": data.name,
+        "ctype": data.ctype,
+        "count": data.values.size,
+        "body": array_body(data.values, data.ctype),
+        "is_aligned": data.ctype in ("int8_t", "int16_t"),
+    }
 
 
 def _record_view(record: Record) -> dict[str, Any]:

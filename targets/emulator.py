@@ -94,6 +94,13 @@ class Emulator:
             self._engine.hook_add(unicorn_const.UC_HOOK_INTR, self._interrupted)
         self._handler = handler
 
+    def on_entry(self, function: str, handler: Callable[[], None]) -> None:
+        """Call ``handler`` whenever ``function`` is entered; EmulationError if there is none."""
+        address = self.symbol(function).address
+        self._engine.hook_add(
+            unicorn_const.UC_HOOK_CODE, lambda *_: handler(), begin=address, end=address
+        )
+
     def exit(self, status: int) -> None:
         """End the run from within a breakpoint's handler."""
         self._exit_status = status

@@ -104,7 +104,20 @@ def product_of(
     stream: Stream | None = None,
 ) -> Product:
     """``network`` built for ``target`` in ``folder``; firmware classifies ``window``."""
-    product = Product(
+    product = unbuilt(network, target, window, folder, stream)
+    build(product)
+    return product
+
+
+def unbuilt(
+    network: Network,
+    target: Target,
+    window: NDArray,
+    folder: Path,
+    stream: Stream | None = None,
+) -> Product:
+    """The same before anything is written."""
+    return Product(
         program=lower(network, stream),
         target=target,
         window=Window(window, "A test's window."),
@@ -117,8 +130,6 @@ def product_of(
         note=_no_packages,
         raw=network.input.is_raw,
     )
-    build(product)
-    return product
 
 
 def _no_packages(*_arguments: object) -> NoReturn:

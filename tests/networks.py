@@ -26,7 +26,13 @@ from l2mu_compile.network import (
 )
 from l2mu_compile.neurons import LI, LIF, CuBaLIF, Neuron
 from l2mu_compile.passbase import Context, Pass
-from l2mu_compile.pipeline import FLOAT_PIPELINE, INT8_PIPELINE, parse_pipeline, run_passes
+from l2mu_compile.pipeline import (
+    FLOAT_PIPELINE,
+    INT8_PIPELINE,
+    NEED_WINDOWS,
+    parse_pipeline,
+    run_passes,
+)
 from l2mu_compile.targets.registry import get_target
 from l2mu_compile.text import digest, parse, to_text
 from l2mu_compile.verify import verify
@@ -220,7 +226,7 @@ def planned(
 ) -> Network:
     """``network`` after a default pipeline without calibration, or with it on ``windows``."""
     names = INT8_PIPELINE if quantized else FLOAT_PIPELINE
-    chosen = [n for n in names if windows is not None or n != "calibrate"]
+    chosen = [n for n in names if windows is not None or n not in NEED_WINDOWS]
     context = Context(target=get_target(target), samples=windows)
     return run_passes(network, parse_pipeline(",".join(chosen)), context)
 
@@ -314,7 +320,8 @@ def _network(draw: Draw, name: str, rule: str, numbers: Any) -> Network:
     for j, target in enumerate(names):
         if j == 0 or draw(st.integers(0, 3)) == 0:
             synapses = partial(numbers.synapses, sizes[target], entry.size)
-            projections.append(numbers.sampled(Projection("x", target, **synapses(blocks=True))))
+            projection = Projection("x", target, **synapses(blocks=True))
+            projections.append(projection if entry.spiking else numbers.sampled(projection))
         for i, source in enumerate(names):
             if leaky and source == names[-1]:
                 continue
@@ -380,6 +387,8 @@ class _FloatNumbers(_Numbers):
                 return None
             return f32(self.rng.normal(size=() if self.chance() else size))
 
+        if self.chance(4):
+            return Input(name, size, spiking=True)
         return Input(name, size, scale=maybe(), offset=maybe())
 
     def population(self, name: str, leaky: bool) -> Population:
@@ -413,7 +422,8 @@ class _FloatNumbers(_Numbers):
 
 class _IntegerNumbers(_Numbers):
     def input(self, name: str, size: int) -> Input:
-        return Input(name, size, fraction=self.draw(st.sampled_from((-2, 0, 4, 9, 13, 24))))
+        fraction = self.draw(st.sampled_from((-2, 0, 4, 9, 13, 24)))
+        return Input(name, size, fraction=fraction, spiking=self.chance(4))
 
     def population(self, name: str, leaky: bool) -> Population:
         shape = self.shape()

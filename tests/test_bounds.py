@@ -34,7 +34,7 @@ def extreme_current(network: Network, p: Projection, neuron: int, way: int) -> i
     """The least or greatest that ``p`` can add to one of its targets, by trying spikes or samples
     of one sign of weight."""
     weight = p.dense()[neuron].astype(np.int64)
-    if p.source != network.input.name:
+    if not network.multiplies(p):
         return int(weight[weight * way > 0].sum()) if way else 0
     sample = np.where(weight * way > 0, SAMPLE_HIGH, SAMPLE_LOW) if way else 0 * weight
     shift = 0 if p.shift is None else int(np.broadcast_to(p.shift, p.shape[0])[neuron])

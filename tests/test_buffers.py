@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from networks import chain, cuba, feed_forward, integer_toy, l2mu, late_reader, li, recurrent
+from networks import (
+    chain,
+    cuba,
+    feed_forward,
+    integer_toy,
+    l2mu,
+    late_reader,
+    li,
+    narrow,
+    recurrent,
+)
 
-from l2mu_compile.buffers import Need, keeps_last_spikes, needs
+from l2mu_compile.buffers import Need, needs
 from l2mu_compile.network import READOUT_RULES, Network, Readout
 
 
@@ -33,23 +43,31 @@ def test_spikes_live_from_their_neurons_update_to_their_last_reader() -> None:
     assert (found["out_spikes"].first, found["out_spikes"].last) == (2, 3)  # 3 reads out
 
 
-def test_spikes_that_are_read_a_step_later_are_state() -> None:
-    assert by_name(recurrent())["h_spikes"].lifetime == "state"
-    assert by_name(recurrent())["out_spikes"].lifetime == "scratch"
+@pytest.mark.parametrize("network", [recurrent(), late_reader(), l2mu()], ids=lambda n: n.name)
+def test_no_spikes_are_kept_from_one_step_to_the_next(network: Network) -> None:
+    found = by_name(network)
+    lists = {f"{p.name}_spikes" for p in network.populations}
+    assert {name for name, need in found.items() if need.ctype == "uint16_t"} == lists
+    assert {found[name].lifetime for name in lists} == {"scratch"}
 
 
-def test_a_delayed_reader_that_updates_later_needs_a_copy_of_the_last_spikes() -> None:
-    late = late_reader()
-    assert keeps_last_spikes(late, late.population("a"))
-    assert by_name(late)["a_last"] == Need("a_last", "uint16_t", 3, "scratch", 0, 2)
+def test_spikes_that_are_heard_a_step_later_live_until_their_target_has_fired() -> None:
+    assert (by_name(recurrent())["h_spikes"].first, by_name(recurrent())["h_spikes"].last) == (1, 2)
+    late = by_name(late_reader())["a_spikes"]
+    assert (late.first, late.last) == (1, 2)
+    spikes = by_name(l2mu())["h_spikes"]  # for itself, for u before it, for out after it
+    assert (spikes.first, spikes.last) == (4, 5)
 
 
-def test_a_delayed_reader_that_updates_first_reads_the_list_itself() -> None:
-    network = recurrent()
-    assert not keeps_last_spikes(network, network.population("h"))
-    cell = l2mu()
-    assert [p.name for p in cell.populations if keeps_last_spikes(cell, p)] == []
-    assert "m_last" not in by_name(cell)
+@pytest.mark.parametrize(("size", "count"), [(1, 8), (7, 8), (8, 8), (9, 16), (31, 32), (33, 40)])
+def test_narrow_accumulators_are_filled_up_to_a_multiple_of_eight(size: int, count: int) -> None:
+    found = by_name(narrow(size, "subtract", scalar=True))
+    assert found["h_membrane"] == Need("h_membrane", "int16_t", count, "state", 0, 4)
+    assert found["h_spikes"].count == 1 + size
+
+
+def test_wide_accumulators_are_not() -> None:
+    assert by_name(integer_toy())["h_membrane"] == Need("h_membrane", "int32_t", 2, "state", 0, 3)
 
 
 def test_only_current_based_neurons_have_a_synaptic_state() -> None:
@@ -62,9 +80,9 @@ def test_a_leaky_integrator_has_no_spike_list() -> None:
     assert not any(name.endswith("_spikes") for name in by_name(network))
 
 
-def test_quantized_samples_live_until_their_last_reader() -> None:
-    assert by_name(integer_toy())["quantized_sample"] == Need(
-        "quantized_sample", "int16_t", 2, "scratch", 0, 1
+def test_converted_samples_live_until_their_last_reader() -> None:
+    assert by_name(integer_toy())["converted_sample"] == Need(
+        "converted_sample", "int16_t", 2, "scratch", 0, 1
     )
 
 

@@ -17,7 +17,7 @@ from reference_models import Options, RawNet, Shape, save_state
 
 import l2mu_compile
 from l2mu_compile.compiled import load_host_model
-from l2mu_compile.pipeline import FLOAT_PIPELINE, INT8_PIPELINE
+from l2mu_compile.pipeline import FLOAT_PIPELINE, INT8_PIPELINE, NEED_WINDOWS
 from l2mu_compile.report import Report, load_report
 from l2mu_compile.targets.registry import TARGETS
 from l2mu_compile.text import load_network, network_digest, save_network
@@ -238,7 +238,7 @@ def test_print_after(data, tmp_path):
     assert result.err.startswith("# after select-kernels")
     assert "network net stage=folded" in result.err
     assert Report.model_validate(result.json)
-    passes = [name for name in FLOAT_PIPELINE if name != "calibrate"]
+    passes = [name for name in FLOAT_PIPELINE if name not in NEED_WINDOWS]
     found = re.findall(r"^# after ([a-z-]+)", ok(*arguments, "all").err, re.MULTILINE)
     assert found == passes
 

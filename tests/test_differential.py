@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import HostCompiler
-from networks import f32, l2mu, late_reader, planned, samples
+from exactness import kernels_and_memory
+from networks import cuba, f32, feed_forward, l2mu, late_reader, planned, samples
+from networks import narrow as integer
 from numpy.typing import NDArray
 
 from l2mu_compile import differential, workers
-from l2mu_compile.differential import PART_WINDOWS, compare
+from l2mu_compile.differential import PART_WINDOWS, compare, recorded_state
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import Network
 from l2mu_compile.program import Program, lower
@@ -129,23 +131,23 @@ def test_a_wrong_synapse_is_found_in_the_first_step_it_carries_a_spike(host: Hos
     values += f32(0.25)
     model = host.model(with_data(program, "b_from_a_last", values))
     x = f32(np.zeros((2, 5, 2)))
-    x[1, 2, 0] = 2  # a[0] spikes in step 2 of window 1; b hears of it a step later
+    x[1, 2, 0] = 2  # a[0] spikes in step 2 of window 1; b starts the next one with it
     difference = compare(network, program, lambda: model, x).first_difference
     assert difference is not None
-    assert (difference.window, difference.step) == (1, 3)
+    assert (difference.window, difference.step) == (1, 2)
     assert (difference.quantity, difference.neuron) == ("b_membrane", 0)
     assert (difference.expected, difference.actual) == (0.375, 0.625)
 
 
-def test_a_wrong_threshold_is_found_in_the_spikes(host: HostCompiler) -> None:
+def test_a_wrong_threshold_is_found_in_the_reset(host: HostCompiler) -> None:
     network = planned(late_reader())
     program = lower(network)
     model = host.model(with_data(program, "a_threshold", f32([0.5])))
     x = f32([[[0.75, 0], [0, 0]]])
     difference = compare(network, program, lambda: model, x).first_difference
     assert difference is not None
-    assert (difference.quantity, difference.step) == ("a_spikes", 0)
-    assert (difference.expected, difference.actual) == (0, 1)
+    assert (difference.quantity, difference.step) == ("a_membrane", 0)
+    assert (difference.expected, difference.actual) == (0.375, -0.125)
 
 
 def test_only_the_first_difference_is_kept_but_every_window_is_run(host: HostCompiler) -> None:
@@ -213,16 +215,38 @@ def test_one_not_a_number_is_as_good_as_another(host: HostCompiler) -> None:
     assert compare(network, program, lambda: number, x).first_difference is not None
 
 
-def test_a_spike_list_is_compared_up_to_its_count(host: HostCompiler) -> None:
+@pytest.mark.parametrize("neuron", [0, 8, 9, 15])
+def test_elements_beyond_the_last_neuron_are_compared(host: HostCompiler, neuron: int) -> None:
+    """Nine neurons are filled up to sixteen, and what is beyond stays zero."""
+    network = kernels_and_memory(integer(9, "subtract", scalar=True))
+    program, model = compiled(host, network)
+    x = samples(network)
+    assert compare(network, program, lambda: model, x).first_difference is None
+    wrong = Tampered(model, place(program, "h_membrane") + 2 * neuron, np.int16(12345).tobytes())
+    difference = compare(network, program, lambda: wrong, x).first_difference
+    assert difference is not None
+    assert (difference.quantity, difference.step) == ("h_membrane", 0)
+    assert (difference.neuron, difference.actual) == (neuron, 12345)
+
+
+def test_scratch_is_not_compared(host: HostCompiler) -> None:
     network = planned(late_reader())
     program, model = compiled(host, network)
-    at = place(program, "a_spikes")
-    beyond = Tampered(model, at + 2, b"\x07\x00")
-    assert compare(network, program, lambda: beyond, SILENCE).first_difference is None
-    count = Tampered(model, at, b"\x01\x00")
-    difference = compare(network, program, lambda: count, SILENCE).first_difference
-    assert difference is not None
-    assert difference.quantity == "a_spikes"
+    assert not any(b.name == "a_spikes" for b in program.buffers if b.lifetime == "state")
+    used = Tampered(model, place(program, "a_spikes"), b"\x07\x00\x07\x00")
+    assert compare(network, program, lambda: used, SILENCE).first_difference is None
+
+
+@pytest.mark.parametrize(
+    ("name", "array"), [("membrane", "membranes"), ("synapse", "accumulators")]
+)
+def test_what_current_based_neurons_keep(name: str, array: str) -> None:
+    network = planned(feed_forward(cuba(0.75, 0.5)))
+    reached = run(network, samples(network), record=("membranes",))
+    buffer = next(b for b in network.buffers if b.name == f"h_{name}")
+    recorded = recorded_state(network, buffer, reached)
+    assert recorded is getattr(reached, array)["h"]
+    assert not np.array_equal(reached.membranes["h"], reached.accumulators["h"])
 
 
 def test_a_wrong_score_is_found_at_the_end_of_the_window(host: HostCompiler) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,8 @@ def simulate(network: Network, window: NDArray) -> Trace:
     now = {p.name: [False] * p.size for p in network.populations}
     for raw in window:
         sample = [number.sample(raw, i) for i in range(len(raw))]
+        if network.input.spiking:
+            sample = [bool(value > 0.5) for value in raw]
         last = {name: list(spikes) for name, spikes in now.items()}
         for population in network.order():
             name = population.name
@@ -114,11 +117,13 @@ class _Integers:
         self.fraction = network.input.fraction or 0
 
     def sample(self, raw: NDArray, i: int) -> int:
-        scaled = np.float32(raw[i]) * np.float32(2.0**self.fraction)
-        if np.isnan(scaled):
+        value = float(raw[i])
+        if math.isnan(value):
             return 0
-        rounded = np.floor(np.float32(scaled + np.float32(0.5)))
-        return int(min(max(rounded, -(2.0**15)), 2.0**15 - 1))
+        if math.isinf(value):
+            return 2**15 - 1 if value > 0 else -(2**15)
+        rounded = math.floor(Fraction(value) * Fraction(2) ** self.fraction + Fraction(1, 2))
+        return min(max(rounded, -(2**15)), 2**15 - 1)
 
     def decay(self, factor: int, state: int) -> int:
         return math.floor(factor * state / 32768) if abs(state) < 2**30 else (factor * state) >> 15
@@ -202,10 +207,11 @@ def _gather(
     if population.bias is not None:
         total = total + number.scalar(population.bias[j])
     for p in _as_they_arrive(network, population):
-        if p.source == network.input.name:
+        from_input = p.source == network.input.name
+        if from_input and not network.input.spiking:
             total = number.add_samples(total, p, j, sample)
             continue
-        spikes = (last if p.delay else now)[p.source]
+        spikes = sample if from_input else (last if p.delay else now)[p.source]
         for i, weight in enumerate(_row_of_blocks(p, j)):
             if spikes[i] and weight is not None:
                 total = total + number.scalar(weight)

@@ -17,6 +17,7 @@ from networks import (
     late_reader,
     li,
     lif,
+    narrow,
     planned,
 )
 
@@ -33,9 +34,11 @@ from l2mu_compile.program import (
     Program,
     count_scale,
     lower,
+    number,
 )
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.kernel_table import kernel_table
+from l2mu_compile.targets.layouts import block_weights_for, weights_for
 from l2mu_compile.targets.registry import get_target
 
 
@@ -43,8 +46,8 @@ def kernels(program: Program) -> list[str]:
     return [call.kernel.removeprefix("l2mu_") for call in program.step]
 
 
-def finish(network: Network) -> Network:
-    context = Context(target=get_target("host"))
+def finish(network: Network, target: str = "host") -> Network:
+    context = Context(target=get_target(target))
     return run_passes(network, parse_pipeline("select-kernels,plan-memory"), context)
 
 
@@ -65,44 +68,97 @@ def test_golden_program(golden: Callable[[str, str], None], quantized: bool) -> 
 
 def test_a_step_in_order() -> None:
     assert kernels(lower(planned(feed_forward()))) == [
-        "decay_subtract_f32",
         "input_f32",
-        "fire_f32",
-        "decay_subtract_f32",
+        "fire_subtract_f32",
         "accumulate_dense_f32",
-        "fire_f32",
+        "fire_subtract_f32",
         "count_spikes",
     ]
 
 
-def test_currents_go_to_the_synapse_of_a_current_based_neuron_and_then_to_its_membrane() -> None:
+def test_currents_go_to_the_synapse_of_a_current_based_neuron() -> None:
     program = lower(planned(feed_forward(cuba(reset="clamp"))))
-    assert kernels(program)[:4] == [
-        "decay_synapse_f32",
-        "input_f32",
-        "integrate_clamp_f32",
-        "fire_f32",
-    ]
-    assert program.step[1].arguments[1] == Place("h_synapse")
-    assert program.step[2].arguments[1:] == (Place("h_membrane"), Place("h_synapse"))
+    assert kernels(program)[:2] == ["input_f32", "fire_synaptic_clamp_f32"]
+    assert program.step[0].arguments[1] == Place("h_synapse")
+    places = (Place("h_membrane"), Place("h_synapse"), Place("h_spikes"))
+    assert program.step[1].arguments[1:] == places
 
 
-def test_the_last_spikes_are_copied_before_anything_updates() -> None:
+def test_delayed_spikes_are_added_once_their_target_has_fired() -> None:
     program = lower(planned(late_reader()))
-    first = Call("l2mu_copy_spikes", (Place("a_last"), Place("a_spikes")), "a")
-    assert program.step[0] == first
-    sources = [c.arguments[3] for c in program.step if c.kernel.startswith("l2mu_accumulate")]
-    assert sources == [Place("a_spikes"), Place("a_last")]
+    assert [(call.kernel, call.owner) for call in program.step] == [
+        ("l2mu_input_f32", "a.x"),
+        ("l2mu_fire_subtract_f32", "a"),
+        ("l2mu_accumulate_dense_f32", "b.a"),
+        ("l2mu_fire_subtract_f32", "b"),
+        ("l2mu_count_spikes", "readout"),
+        ("l2mu_accumulate_dense_f32", "b.a.last"),
+    ]
+    assert program.step[5].arguments[1:] == (Place("b_membrane"), Place("a_spikes"))
 
 
-def test_a_quantized_leaky_integrator_saturates_instead_of_firing() -> None:
+@pytest.mark.parametrize("quantized", [False, True])
+def test_membranes_are_read_before_they_decay(quantized: bool) -> None:
+    """Those of an accumulator that is not saturated yet are made first."""
     network = feed_forward(rule="last_membrane")
     hidden, out = network.populations
-    network = network.replace(populations=(hidden, replace(out, neuron=li())))
-    assert kernels(lower(planned(network, quantized=True)))[-2:] == ["saturate_i32", "copy_i32"]
-    program = lower(planned(network))
-    assert kernels(program)[-2:] == ["accumulate_dense_f32", "copy_f32"]
-    assert record(program, "out_neurons")["threshold"] is None
+    leaky = network.replace(populations=(hidden, replace(out, neuron=li())))
+    show = ["saturate_i32"] if quantized else []
+    number = "i32" if quantized else "f32"
+    for network, end in ((leaky, "leak"), (feed_forward(rule="last_membrane"), "fire_subtract")):
+        program = lower(planned(network, quantized))
+        ending = [*show, f"copy_{number}", f"{end}_{number}"]
+        assert kernels(program)[-len(ending) :] == ending
+    assert record(lower(planned(leaky, quantized)), "out_neurons")["threshold"] is None
+    current_based = lower(planned(feed_forward(cuba(), "last_membrane"), quantized))
+    assert kernels(current_based)[-2:] == [f"fire_synaptic_subtract_{number}", f"copy_{number}"]
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_window_starts_with_the_biases(quantized: bool) -> None:
+    network = planned(l2mu(rule="max_membrane"), quantized)
+    assert [(call.kernel, call.owner) for call in lower(network).reset] == [
+        *(
+            (f"l2mu_add_bias_{number(network, network.population(name))}", name)
+            for name in ("enc", "out")
+        ),
+        ("l2mu_fill_i32" if quantized else "l2mu_fill_f32", "readout"),
+    ]
+
+
+def test_narrow_parameters_are_as_their_kernels_read_them() -> None:
+    """Decays are Q16, and arrays are filled up with what does nothing."""
+    network = finish(narrow(9, "subtract", scalar=False))
+    hidden, program = network.population("h"), lower(network)
+    fields = record(program, "h_neurons")
+    assert (fields["size"], fields["beta_step"]) == (9, 1)
+    assert "low" not in fields
+    beta, threshold = data(program, "h_beta"), data(program, "h_threshold")
+    assert beta.tolist() == [*(2 * hidden.neuron.beta).tolist(), *7 * [0]]
+    assert hidden.neuron.threshold.tolist()[::7] == [25_000, 25_000]
+    reachable = np.minimum(hidden.neuron.threshold, 2**13)  # greater ones are the same
+    assert threshold.tolist() == [*reachable.tolist(), *7 * [2**15 - 1]]
+    assert data(program, "h_bias").tolist() == [*hidden.bias.tolist(), *7 * [0]]
+    assert (beta.dtype, threshold.dtype) == (np.int32, np.int16)
+    one = lower(finish(narrow(9, "subtract", scalar=True)))
+    assert data(one, "h_beta").size == 1
+    assert data(one, "h_threshold").size == 16
+
+
+def test_weights_lie_as_their_kernel_reads_them() -> None:
+    program = lower(finish(narrow(9, "zero", scalar=True), "cortex-m4"))
+    network = narrow(9, "zero", scalar=True)
+    dense, shared = network.projections[1].weight, network.projections[3].weight
+    stored = weights_for("accumulate_dense_i8_i16_dsp", dense.T)
+    assert data(program, "h_from_h_last").tolist() == stored.tolist()
+    assert stored.size == 9 * 12
+    blocks = block_weights_for("accumulate_shared_i8_i16_dsp", shared.T)
+    assert data(program, "m_from_m_last").tolist() == blocks.tolist()
+    assert record(program, "h_from_h_last_synapses") == {
+        "weights": "h_from_h_last",
+        "targets": 9,
+        "sources": 9,
+    }
 
 
 def test_dense_weights_are_stored_by_source() -> None:
@@ -172,7 +228,7 @@ def test_a_missing_shift_becomes_zero() -> None:
 
 @pytest.mark.parametrize("quantized", [False, True])
 @pytest.mark.parametrize("rule", READOUT_RULES)
-def test_every_readout_ends_the_step_and_decides(rule: str, quantized: bool) -> None:
+def test_every_readout_scores_and_decides(rule: str, quantized: bool) -> None:
     program = lower(planned(feed_forward(rule=rule), quantized))
     number = "i32" if quantized or rule == "spike_count" else "f32"
     wide = "i64" if quantized and rule == "mean_membrane" else number
@@ -182,7 +238,8 @@ def test_every_readout_ends_the_step_and_decides(rule: str, quantized: bool) -> 
         "max_membrane": f"maximum_{number}",
         "mean_membrane": f"sum_{wide}",
     }[rule]
-    assert kernels(program)[-1] == update
+    after = [] if rule == "spike_count" else [f"fire_subtract_{number}"]
+    assert kernels(program)[-1 - len(after) :] == [update, *after]
     assert program.classify.kernel == f"l2mu_argmax_{wide}"
     assert [c.kernel for c in program.reset] == (
         [f"l2mu_fill_{number}"] if rule == "max_membrane" else []
@@ -210,18 +267,21 @@ def test_every_call_fits_its_kernel_and_every_argument_exists(
 def test_constants_keep_clear_of_buffers_and_of_the_api() -> None:
     """A scratch list is a local pointer in C, and would hide a constant of its name."""
     eye = f32(np.eye(2))
-    populations = tuple(Population(n, (2,), lif()) for n in ("a", "b_from_a", "b"))
+    populations = tuple(Population(n, (2,), lif()) for n in ("a", "a_from", "spikes"))
     projections = (
         Projection("x", "a", eye),
-        Projection("x", "b_from_a", eye),
-        Projection("b_from_a", "b", eye, delay=1),  # needs the buffer b_from_a_last
-        Projection("a", "b", eye, delay=1),  # would be the constant b_from_a_last
+        Projection("x", "spikes", eye),
+        Projection("a_from", "a", eye, delay=1),
+        Projection("spikes", "a", eye),  # would be the constant a_from_spikes
+        Projection("x", "a_from", eye),  # needs the buffer a_from_spikes
     )
-    network = Network("n", feed_forward().input, populations, projections, Readout("b"))
+    network = Network("n", feed_forward().input, populations, projections, Readout("a"))
     program = lower(planned(network))
     buffers = {b.name for b in program.buffers}
-    assert "b_from_a_last" in buffers
-    assert not buffers & {c.name for c in (*program.data, *program.records)}
+    constants = {c.name for c in (*program.data, *program.records)}
+    assert "a_from_spikes" in buffers
+    assert "a_from_spikes_2" in constants
+    assert not buffers & constants
 
 
 @pytest.mark.parametrize("word", [*API_FUNCTIONS, *STREAM_FUNCTIONS, "state_t", "stream_t"])
@@ -248,7 +308,7 @@ def test_samples_become_what_the_network_computes_with() -> None:
     assert program.from_counts == Call("l2mu_convert_counts", arguments, "x")
     program = lower(finish(integer_toy()))
     assert program.sample_ctype == "int16_t"
-    sample = (Place("converted"), 2, Place("sample"), 16.0)
+    sample = (Place("converted"), 2, Place("sample"), 4)
     assert program.from_floats == Call("l2mu_quantize_sample", sample, "x")
     assert program.from_counts == Call("l2mu_quantize_counts", (*arguments, 16, 0), "x")
 
@@ -281,8 +341,7 @@ def test_kernels_and_data_are_summed_up() -> None:
         "l2mu_argmax_i32",
         "l2mu_convert_counts",
         "l2mu_count_spikes",
-        "l2mu_decay_subtract_f32",
-        "l2mu_fire_f32",
+        "l2mu_fire_subtract_f32",
         "l2mu_input_f32",
         "l2mu_restore_state",
         "l2mu_save_state",

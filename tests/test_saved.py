@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from exactness import kernels_and_memory
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import cuba, feed_forward, float_networks, l2mu, planned, windows_for
+from networks import (
+    cuba,
+    feed_forward,
+    float_networks,
+    integer_networks,
+    integer_toy,
+    l2mu,
+    narrow,
+    planned,
+    windows_for,
+)
 
+from l2mu_compile.bounds import largest_start
+from l2mu_compile.differential import recorded_state
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import READOUT_RULES
 from l2mu_compile.program import lower
@@ -26,9 +39,10 @@ def test_members_are_what_a_step_keeps_in_the_order_of_the_struct() -> None:
     assert {m.buffer.name: m.kind for m in members} == {
         **{f"{p.name}_membrane": "integers" for p in network.populations},
         "score": "integers",
-        "m_spikes": "spikes",
-        "h_spikes": "spikes",
     }
+    sizes = {p.name: p.size for p in network.populations}
+    for m in members:  # narrow arrays are longer than what is saved of them
+        assert m.count == sizes.get(m.buffer.name.removesuffix("_membrane"), network.classes)
 
 
 def test_floats_may_be_anything_and_counts_of_spikes_stay_integers() -> None:
@@ -43,11 +57,11 @@ def test_floats_may_be_anything_and_counts_of_spikes_stay_integers() -> None:
 
 
 @pytest.mark.parametrize("rule", READOUT_RULES)
-def test_limits_of_integers(rule: str) -> None:
+def test_limits_of_scores(rule: str) -> None:
     network = planned(l2mu(rule=rule), quantized=True)
     found = {m.buffer.name: m for m in saved_members(network)}
-    low, high = -(2**27), 2**27 - 1
-    assert limits(found["u_membrane"]) == (low, high)
+    bits = network.population("out").membrane_bits
+    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     assert (
         limits(found["score"])
         == {
@@ -59,20 +73,46 @@ def test_limits_of_integers(rule: str) -> None:
     )
 
 
-@settings(max_examples=30)
+def test_limits_of_accumulators() -> None:
+    """A narrow one may be anything, for its sums may wrap around; others stay where sums fit."""
+    toy = kernels_and_memory(integer_toy())
+    found = {m.buffer.name: m for m in saved_members(toy)}
+    # A membrane, a threshold, a bias and the spike that h hears late.
+    largest = 2**15 + 20 + 1 + 5
+    assert largest == largest_start(toy, toy.population("h"))
+    assert limits(found["h_membrane"]) == (-largest, largest)
+    members = saved_members(kernels_and_memory(narrow(9, "subtract", scalar=True)))
+    for m in members[1:]:
+        assert limits(m) == (-(2**15), 2**15 - 1)
+
+
+def test_limits_of_what_a_current_based_neuron_keeps() -> None:
+    """Its accumulator is the synapse; its membrane is one."""
+    network = planned(feed_forward(cuba()), quantized=True)
+    found = {m.buffer.name: m for m in saved_members(network)}
+    hidden = network.population("h")
+    assert limits(found["h_membrane"]) == (-(2**27), 2**27 - 1)
+    largest = largest_start(network, hidden)
+    assert limits(found["h_synapse"]) == (-largest, largest)
+    assert largest >= 2**27
+
+
+@settings(max_examples=60)
 @given(st.data())
 def test_what_a_network_reaches_is_within_its_limits(data: st.DataObject) -> None:
-    network = planned(data.draw(float_networks()), quantized=True)
+    if data.draw(st.booleans()):
+        network = planned(data.draw(float_networks()), quantized=True)
+    else:
+        network = kernels_and_memory(data.draw(integer_networks()))
     found = run(network, data.draw(windows_for(network)), record=("membranes",))
     for member in saved_members(network):
-        population, _, quantity = member.buffer.name.rpartition("_")
-        reached = {"membrane": found.membranes, "synapse": found.synapses}.get(quantity, {})
-        values = found.scores if member.buffer.name == "score" else reached.get(population)
-        if values is not None:
-            assert member.low <= np.min(values) <= np.max(values) <= member.high
+        kept = member.buffer
+        reached = found.scores if kept.name == "score" else recorded_state(network, kept, found)
+        assert reached.shape[-1] == member.count
+        assert member.low <= np.min(reached) <= np.max(reached) <= member.high
 
 
 def test_the_program_shows_them() -> None:
     text = str(lower(planned(l2mu(), quantized=True)))
-    assert "\n  saved   integers u_membrane [-134217728, 134217727]\n" in text
-    assert "\n  saved   spikes h_spikes\n" in text
+    assert "\n  saved   integers u_membrane [-32768, 32767]\n" in text
+    assert "spikes" not in text[text.index("  saved ") :]

@@ -23,11 +23,12 @@ from networks import (
     planned,
 )
 
+from l2mu_compile.bounds import largest_sum
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import _Machine
 from l2mu_compile.network import Input, Network, Population, Projection, Readout
 from l2mu_compile.neurons import LIF
-from l2mu_compile.verify import RULES, accumulator_bound, problems, verify
+from l2mu_compile.verify import RULES, problems, verify
 
 
 def with_population(network: Network, which: str, /, **changes: Any) -> Network:
@@ -268,7 +269,7 @@ BROKEN: dict[str, tuple[Network, str]] = {
                 replace(b, count=1) if b.name == "h_membrane" else b for b in PLANNED.buffers
             )
         ),
-        "h_membrane: no buffer int32_t[3] was planned",
+        "h_membrane: no buffer int16_t[8] was planned",
     ),
     "overlap": (
         PLANNED.replace(buffers=tuple(replace(b, offset=0) for b in PLANNED.buffers)),
@@ -350,7 +351,7 @@ def test_no_membrane_leaves_int32_on_its_way(network: Network, seed: int) -> Non
     for _ in range(6):
         machine.step(f32(rng.choice([-1e9, 1e9, 0.3], (4, network.input.size))))
     for population in network.populations:
-        assert largest[population.name] <= accumulator_bound(network, population) < 2**31
+        assert largest[population.name] <= largest_sum(network, population) < 2**31
 
 
 def test_the_bound_of_one_neuron_by_hand() -> None:
@@ -367,4 +368,4 @@ def test_the_bound_of_one_neuron_by_hand() -> None:
     )
     # samples, their rounding, a spike, bias, threshold, old membrane and synaptic state
     expected = 7 * 2**15 + 2**4 + 100 + 7 + 5 + 2 * 2**7
-    assert accumulator_bound(network, network.populations[0]) == expected
+    assert largest_sum(network, network.populations[0]) == expected

@@ -6,19 +6,23 @@
 
 void l2mu_add_bias_i16(const l2mu_neurons_i16_t *p, int16_t *v)
 {
-    if (p->bias != NULL) {
-        for (size_t j = 0; j < p->size; ++j) {
-            v[j] = (int16_t)(v[j] + p->bias[j]);
+    const size_t size = p->size;
+    const int16_t *const bias = p->bias;
+    if (bias != NULL) {
+        for (size_t j = 0; j < size; ++j) {
+            v[j] = (int16_t)(v[j] + bias[j]);
         }
     }
 }
 
 void l2mu_fire_subtract_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
+    const size_t size = p->size;
+    const size_t beta_step = p->beta_step;
     const int32_t *beta = p->beta;
     const int16_t *threshold = p->threshold;
     uint16_t *next = spikes + 1;
-    for (size_t j = 0; j < p->size; ++j) {
+    for (size_t j = 0; j < size; ++j) {
         const int32_t membrane = l2mu_clip(v[j], LOW, HIGH);
         int32_t decayed = l2mu_decay_narrow(*beta, membrane);
         if (membrane > *threshold) {
@@ -27,7 +31,7 @@ void l2mu_fire_subtract_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *s
             ++next;
         }
         v[j] = (int16_t)decayed;
-        beta += p->beta_step;
+        beta += beta_step;
         ++threshold;
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
@@ -36,10 +40,12 @@ void l2mu_fire_subtract_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *s
 
 void l2mu_fire_zero_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
+    const size_t size = p->size;
+    const size_t beta_step = p->beta_step;
     const int32_t *beta = p->beta;
     const int16_t *threshold = p->threshold;
     uint16_t *next = spikes + 1;
-    for (size_t j = 0; j < p->size; ++j) {
+    for (size_t j = 0; j < size; ++j) {
         const int32_t membrane = l2mu_clip(v[j], LOW, HIGH);
         int32_t decayed = l2mu_decay_narrow(*beta, membrane);
         if (membrane > *threshold) {
@@ -48,7 +54,7 @@ void l2mu_fire_zero_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spike
             ++next;
         }
         v[j] = (int16_t)decayed;
-        beta += p->beta_step;
+        beta += beta_step;
         ++threshold;
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
@@ -57,10 +63,12 @@ void l2mu_fire_zero_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spike
 
 void l2mu_fire_none_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
+    const size_t size = p->size;
+    const size_t beta_step = p->beta_step;
     const int32_t *beta = p->beta;
     const int16_t *threshold = p->threshold;
     uint16_t *next = spikes + 1;
-    for (size_t j = 0; j < p->size; ++j) {
+    for (size_t j = 0; j < size; ++j) {
         const int32_t membrane = l2mu_clip(v[j], LOW, HIGH);
         const int32_t decayed = l2mu_decay_narrow(*beta, membrane);
         if (membrane > *threshold) {
@@ -68,7 +76,7 @@ void l2mu_fire_none_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spike
             ++next;
         }
         v[j] = (int16_t)decayed;
-        beta += p->beta_step;
+        beta += beta_step;
         ++threshold;
     }
     spikes[0] = (uint16_t)(next - spikes - 1);

@@ -25,6 +25,14 @@
 #pragma GCC optimize("fp-contract=off")
 #endif
 
+/* Constants of which kernels read several at once are aligned to four bytes. Compilers that do not know
+ * how to say so have the portable kernels alone, which do not need it. */
+#if defined(__GNUC__)
+#define L2MU_ALIGNED __attribute__((aligned(4)))
+#else
+#define L2MU_ALIGNED
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif

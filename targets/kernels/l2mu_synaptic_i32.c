@@ -4,26 +4,32 @@
 void l2mu_fire_synaptic_subtract_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
                                      uint16_t *spikes)
 {
+    const size_t size = p->size;
+    const int32_t low = p->low;
+    const int32_t high = p->high;
+    const size_t alpha_step = p->alpha_step;
+    const size_t beta_step = p->beta_step;
+    const size_t threshold_step = p->threshold_step;
     const int32_t *alpha = p->alpha;
     const int32_t *beta = p->beta;
     const int32_t *threshold = p->threshold;
     uint16_t *next = spikes + 1;
-    for (size_t j = 0; j < p->size; ++j) {
-        const int32_t current = l2mu_clip(syn[j], p->low, p->high);
+    for (size_t j = 0; j < size; ++j) {
+        const int32_t current = l2mu_clip(syn[j], low, high);
         int32_t membrane = l2mu_decay(*beta, v[j]);
         if (v[j] > *threshold) {
             membrane -= *threshold;
         }
-        membrane = l2mu_clip(membrane + current, p->low, p->high);
+        membrane = l2mu_clip(membrane + current, low, high);
         if (membrane > *threshold) {
             *next = (uint16_t)j;
             ++next;
         }
         v[j] = membrane;
         syn[j] = l2mu_decay(*alpha, current);
-        alpha += p->alpha_step;
-        beta += p->beta_step;
-        threshold += p->threshold_step;
+        alpha += alpha_step;
+        beta += beta_step;
+        threshold += threshold_step;
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_i32(p, syn);
@@ -32,23 +38,29 @@ void l2mu_fire_synaptic_subtract_i32(const l2mu_neurons_i32_t *p, int32_t *v, in
 void l2mu_fire_synaptic_zero_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
                                  uint16_t *spikes)
 {
+    const size_t size = p->size;
+    const int32_t low = p->low;
+    const int32_t high = p->high;
+    const size_t alpha_step = p->alpha_step;
+    const size_t beta_step = p->beta_step;
+    const size_t threshold_step = p->threshold_step;
     const int32_t *alpha = p->alpha;
     const int32_t *beta = p->beta;
     const int32_t *threshold = p->threshold;
     uint16_t *next = spikes + 1;
-    for (size_t j = 0; j < p->size; ++j) {
-        const int32_t current = l2mu_clip(syn[j], p->low, p->high);
+    for (size_t j = 0; j < size; ++j) {
+        const int32_t current = l2mu_clip(syn[j], low, high);
         int32_t membrane = (v[j] > *threshold) ? 0 : l2mu_decay(*beta, v[j]);
-        membrane = l2mu_clip(membrane + current, p->low, p->high);
+        membrane = l2mu_clip(membrane + current, low, high);
         if (membrane > *threshold) {
             *next = (uint16_t)j;
             ++next;
         }
         v[j] = membrane;
         syn[j] = l2mu_decay(*alpha, current);
-        alpha += p->alpha_step;
-        beta += p->beta_step;
-        threshold += p->threshold_step;
+        alpha += alpha_step;
+        beta += beta_step;
+        threshold += threshold_step;
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_i32(p, syn);
@@ -57,15 +69,21 @@ void l2mu_fire_synaptic_zero_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_
 void l2mu_fire_synaptic_clamp_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
                                   uint16_t *spikes)
 {
+    const size_t size = p->size;
+    const int32_t low = p->low;
+    const int32_t high = p->high;
+    const size_t alpha_step = p->alpha_step;
+    const size_t beta_step = p->beta_step;
+    const size_t threshold_step = p->threshold_step;
     const int32_t *alpha = p->alpha;
     const int32_t *beta = p->beta;
     const int32_t *threshold = p->threshold;
     uint16_t *next = spikes + 1;
-    for (size_t j = 0; j < p->size; ++j) {
-        const int32_t current = l2mu_clip(syn[j], p->low, p->high);
+    for (size_t j = 0; j < size; ++j) {
+        const int32_t current = l2mu_clip(syn[j], low, high);
         int32_t membrane = 0;
         if (!(v[j] > *threshold)) {
-            membrane = l2mu_clip(l2mu_decay(*beta, v[j]) + current, p->low, p->high);
+            membrane = l2mu_clip(l2mu_decay(*beta, v[j]) + current, low, high);
         }
         if (membrane > *threshold) {
             *next = (uint16_t)j;
@@ -73,9 +91,9 @@ void l2mu_fire_synaptic_clamp_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32
         }
         v[j] = membrane;
         syn[j] = l2mu_decay(*alpha, current);
-        alpha += p->alpha_step;
-        beta += p->beta_step;
-        threshold += p->threshold_step;
+        alpha += alpha_step;
+        beta += beta_step;
+        threshold += threshold_step;
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_i32(p, syn);
@@ -84,22 +102,28 @@ void l2mu_fire_synaptic_clamp_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32
 void l2mu_fire_synaptic_none_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
                                  uint16_t *spikes)
 {
+    const size_t size = p->size;
+    const int32_t low = p->low;
+    const int32_t high = p->high;
+    const size_t alpha_step = p->alpha_step;
+    const size_t beta_step = p->beta_step;
+    const size_t threshold_step = p->threshold_step;
     const int32_t *alpha = p->alpha;
     const int32_t *beta = p->beta;
     const int32_t *threshold = p->threshold;
     uint16_t *next = spikes + 1;
-    for (size_t j = 0; j < p->size; ++j) {
-        const int32_t current = l2mu_clip(syn[j], p->low, p->high);
-        const int32_t membrane = l2mu_clip(l2mu_decay(*beta, v[j]) + current, p->low, p->high);
+    for (size_t j = 0; j < size; ++j) {
+        const int32_t current = l2mu_clip(syn[j], low, high);
+        const int32_t membrane = l2mu_clip(l2mu_decay(*beta, v[j]) + current, low, high);
         if (membrane > *threshold) {
             *next = (uint16_t)j;
             ++next;
         }
         v[j] = membrane;
         syn[j] = l2mu_decay(*alpha, current);
-        alpha += p->alpha_step;
-        beta += p->beta_step;
-        threshold += p->threshold_step;
+        alpha += alpha_step;
+        beta += beta_step;
+        threshold += threshold_step;
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_i32(p, syn);

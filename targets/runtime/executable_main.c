@@ -36,10 +36,10 @@ typedef struct {
     int scores;
 } options_t;
 
-static model_state_t state;
+static l2mu_model_state_t state;
 
 __attribute__((noreturn)) static void fail(int status, const char *what, const char *which) {
-    (void)fprintf(stderr, "%s: %s%s\n", MODEL_NAME, what, which);
+    (void)fprintf(stderr, "%s: %s%s\n", L2MU_MODEL_NAME, what, which);
     exit(status);
 }
 
@@ -50,9 +50,9 @@ static void put(FILE *file, const char *name, const void *from, size_t size) {
 }
 
 static void print_result(const options_t *options) {
-    (void)printf("%d", model_classify(&state));
-    for (int i = 0; options->scores && i < MODEL_CLASSES; i++) {
-        (void)printf(" " MODEL_SCORE_FORMAT, model_scores(&state)[i]);
+    (void)printf("%d", l2mu_model_classify(&state));
+    for (int i = 0; options->scores && i < L2MU_MODEL_CLASSES; i++) {
+        (void)printf(" " L2MU_MODEL_SCORE_FORMAT, l2mu_model_scores(&state)[i]);
     }
     (void)putchar('\n');
 }
@@ -70,15 +70,15 @@ static int ends(const sample_reader_t *reader, const options_t *options, got_t g
 }
 
 static void run(sample_reader_t *reader, FILE *states, const options_t *options) {
-    float sample[MODEL_INPUTS];
+    float sample[L2MU_MODEL_INPUTS];
     uint64_t step = 0;
     uint64_t windows = 0;
     got_t got;
-    model_init(&state);
+    l2mu_model_init(&state);
     do {
         got = sample_reader_next(reader, sample);
         if (got == GOT_SAMPLE) {
-            model_step(&state, sample);
+            l2mu_model_step(&state, sample);
             step++;
             if (states != NULL) {
                 put(states, options->states, &state, sizeof state);
@@ -86,7 +86,7 @@ static void run(sample_reader_t *reader, FILE *states, const options_t *options)
         }
         if (ends(reader, options, got, step)) {
             print_result(options);
-            model_reset(&state);
+            l2mu_model_reset(&state);
             step = 0;
             windows++;
         }
@@ -110,7 +110,8 @@ static void parse_options(int count, char **words, options_t *options) {
         const char *word = words[i];
         const int has_value = i + 1 < count;
         if (strcmp(word, "--help") == 0) {
-            (void)printf(HELP, MODEL_NAME, MODEL_INPUTS, MODEL_INPUTS, MODEL_INPUTS, MODEL_CLASSES);
+            (void)printf(HELP, L2MU_MODEL_NAME, L2MU_MODEL_INPUTS, L2MU_MODEL_INPUTS,
+                         L2MU_MODEL_INPUTS, L2MU_MODEL_CLASSES);
             exit(EXIT_SUCCESS);
         } else if (strcmp(word, "--scores") == 0) {
             options->scores = 1;
@@ -131,7 +132,7 @@ static void parse_options(int count, char **words, options_t *options) {
 static FILE *open_file(const char *name, const char *mode, int status) {
     FILE *file = fopen(name, mode);
     if (file == NULL) {
-        (void)fprintf(stderr, "%s: %s: %s\n", MODEL_NAME, name, strerror(errno));
+        (void)fprintf(stderr, "%s: %s: %s\n", L2MU_MODEL_NAME, name, strerror(errno));
         exit(status);
     }
     return file;

@@ -25,7 +25,7 @@
 
 #define NO_FILE (-1)
 
-typedef void (*step_t)(model_state_t *state, const float *sample);
+typedef void (*step_t)(l2mu_model_state_t *state, const float *sample);
 
 typedef struct {
     int windows;
@@ -33,12 +33,12 @@ typedef struct {
     int ticks;
 } files_t;
 
-static model_state_t state;
-static float sample[MODEL_INPUTS];
+static l2mu_model_state_t state;
+static float sample[L2MU_MODEL_INPUTS];
 static char line[LINE_BYTES];
 
 static int fail(const char *what, const char *which) {
-    semihosting_print(MODEL_NAME ": ");
+    semihosting_print(L2MU_MODEL_NAME ": ");
     semihosting_print(what);
     semihosting_print(which);
     semihosting_print("\n");
@@ -46,14 +46,14 @@ static int fail(const char *what, const char *which) {
 }
 
 static void print_class(void) {
-    semihosting_print_number((unsigned)model_classify(&state));
+    semihosting_print_number((unsigned)l2mu_model_classify(&state));
     semihosting_print("\n");
 }
 
 static int run_compiled_in(void) {
-    model_init(&state);
-    for (size_t step = 0; step < MODEL_WINDOW_STEPS; step++) {
-        model_step(&state, model_window[step]);
+    l2mu_model_init(&state);
+    for (size_t step = 0; step < L2MU_MODEL_WINDOW_STEPS; step++) {
+        l2mu_model_step(&state, l2mu_model_window[step]);
     }
     print_class();
     return 0;
@@ -61,7 +61,8 @@ static int run_compiled_in(void) {
 
 /* One instruction. */
 __attribute__((naked, noinline)) static void nothing_done(
-        __attribute__((unused)) model_state_t *unused, __attribute__((unused)) const float *unread) {
+        __attribute__((unused)) l2mu_model_state_t *unused,
+        __attribute__((unused)) const float *unread) {
     __asm volatile("bx lr");
 }
 
@@ -88,9 +89,9 @@ static int put(int file, const void *from, size_t size) {
 static int advance(files_t files) {
     uint32_t spent = 0;
     if (files.ticks < 0) {
-        model_step(&state, sample);
+        l2mu_model_step(&state, sample);
     } else {
-        spent = timed(model_step);
+        spent = timed(l2mu_model_step);
     }
     return put(files.states, &state, sizeof state) && put(files.ticks, &spent, sizeof spent);
 }
@@ -101,7 +102,7 @@ static int classify_windows(size_t count, size_t steps, files_t files) {
         (void)put(files.ticks, &spent, sizeof spent);
     }
     for (size_t window = 0; window < count; window++) {
-        model_reset(&state);
+        l2mu_model_reset(&state);
         for (size_t step = 0; step < steps; step++) {
             if (semihosting_read(files.windows, sample, sizeof sample) != sizeof sample) {
                 return fail("the windows could not be read", "");

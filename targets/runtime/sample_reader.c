@@ -15,7 +15,7 @@
 #define MAX_HEADER_BYTES 4096u
 #define MAX_DIMENSIONS 3u
 #define MAX_ELEMENT_BYTES 8u
-#define LINE_BYTES (64u * (MODEL_INPUTS + 1u))
+#define LINE_BYTES (64u * (L2MU_MODEL_INPUTS + 1u))
 #define SHOWN 24
 
 /* What a NumPy header says, while it is read. */
@@ -30,12 +30,13 @@ typedef struct {
 
 void sample_reader_refuse(const sample_reader_t *reader, const char *format, ...) {
     va_list arguments;
-    (void)fprintf(stderr, "%s: %s: ", MODEL_NAME, reader->name);
+    (void)fprintf(stderr, "%s: %s: ", L2MU_MODEL_NAME, reader->name);
     if (reader->line > 0u) {
         (void)fprintf(stderr, "line %" PRIu64 ": ", reader->line);
     }
     va_start(arguments, format);
-    (void)vfprintf(stderr, format, arguments);
+    /* The analyzer forgets va_start where a branch lies before it. */
+    (void)vfprintf(stderr, format, arguments); /* NOLINT(clang-analyzer-valist.Uninitialized) */
     va_end(arguments);
     (void)fputc('\n', stderr);
     exit(EXIT_REFUSED);
@@ -177,9 +178,9 @@ static void use_shape(sample_reader_t *reader, const header_t *header) {
     if (rank < 2u) {
         sample_reader_refuse(reader, "it has %u dimensions; [steps, inputs] has two", rank);
     }
-    if (header->shape[rank - 1u] != MODEL_INPUTS) {
+    if (header->shape[rank - 1u] != L2MU_MODEL_INPUTS) {
         sample_reader_refuse(reader, "its samples have %" PRIu64 " channels; the model has %d",
-                             header->shape[rank - 1u], MODEL_INPUTS);
+                             header->shape[rank - 1u], L2MU_MODEL_INPUTS);
     }
     reader->steps = header->shape[rank - 2u];
     reader->windows = rank == 3u ? header->shape[0] : 1u;
@@ -249,7 +250,7 @@ static float element(const sample_reader_t *reader, const unsigned char *bytes) 
 }
 
 static void check_finite(const sample_reader_t *reader, const float *sample) {
-    for (int channel = 0; channel < MODEL_INPUTS; channel++) {
+    for (int channel = 0; channel < L2MU_MODEL_INPUTS; channel++) {
         if (!isfinite(sample[channel])) {
             sample_reader_refuse(reader, "channel %d of a sample is no finite float32", channel);
         }
@@ -269,7 +270,7 @@ static got_t next_of_numpy(sample_reader_t *reader, float *sample) {
         }
         return GOT_END;
     }
-    for (int channel = 0; channel < MODEL_INPUTS; channel++) {
+    for (int channel = 0; channel < L2MU_MODEL_INPUTS; channel++) {
         read_bytes(reader, bytes, reader->bytes);
         sample[channel] = element(reader, bytes);
     }
@@ -305,7 +306,7 @@ static const char *past_blanks(const char *at) {
 }
 
 static void parse_line(const sample_reader_t *reader, const char *at, float *sample) {
-    for (int channel = 0; channel < MODEL_INPUTS; channel++) {
+    for (int channel = 0; channel < L2MU_MODEL_INPUTS; channel++) {
         char *end;
         at = past_blanks(at);
         if (channel > 0 && *at == ',') {
@@ -314,12 +315,12 @@ static void parse_line(const sample_reader_t *reader, const char *at, float *sam
         sample[channel] = strtof(at, &end);
         if (end == at || strchr(", \t\r", *end) == NULL) {
             sample_reader_refuse(reader, "'%s' is no number, but channel %d of %d must be one",
-                                 shown(at, ", \t\r"), channel, MODEL_INPUTS);
+                                 shown(at, ", \t\r"), channel, L2MU_MODEL_INPUTS);
         }
         at = end;
     }
     if (*past_blanks(at) != '\0') {
-        sample_reader_refuse(reader, "has more than %d numbers", MODEL_INPUTS);
+        sample_reader_refuse(reader, "has more than %d numbers", L2MU_MODEL_INPUTS);
     }
 }
 

@@ -30,7 +30,7 @@ typedef struct {
 /* Look at what the file begins with. `name` is for messages. */
 void sample_reader_open(sample_reader_t *reader, FILE *file, const char *name);
 
-/* The next sample, float[MODEL_INPUTS], or where the input is. */
+/* The next sample, float[L2MU_MODEL_INPUTS], or where the input is. */
 got_t sample_reader_next(sample_reader_t *reader, float *sample);
 
 /* End the program, saying what is wrong with the input. */

@@ -19,8 +19,11 @@ void Reset_Handler(void);
 void firmware_halt(int status);
 void firmware_fault(void);
 
+/* A processor reads the members, by their address. */
 typedef union {
+    /* cppcheck-suppress unusedStructMember */
     uint32_t *stack;
+    /* cppcheck-suppress unusedStructMember */
     void (*handler)(void);
 } vector_t;
 

@@ -14,6 +14,7 @@ typedef char itoy_stream_size_check[(sizeof(itoy_stream_t) == (size_t)ITOY_STREA
 void itoy_reset(itoy_state_t *state)
 {
     (void)memset(state, 0, sizeof *state);
+    l2mu_add_bias_i32(&h_neurons, state->h_membrane);
 }
 
 void itoy_init(itoy_state_t *state)
@@ -24,18 +25,17 @@ void itoy_init(itoy_state_t *state)
 /* One time step; the sample is in the network's own integers. */
 static void advance(itoy_state_t *state, const int16_t *sample)
 {
-    uint16_t *const out_spikes = &state->scratch[0];
+    uint16_t *const h_spikes = &state->scratch[0];
+    uint16_t *const out_spikes = &state->scratch[3];
 
     /* h */
-    l2mu_decay_subtract_i32(&h_neurons, state->h_membrane);
-    l2mu_input_i8(&h_from_x_synapses, state->h_membrane, sample);
-    l2mu_accumulate_dense_i8(state->h_membrane, 2, h_from_h_last, state->h_spikes);
-    l2mu_fire_i32(&h_neurons, state->h_membrane, state->h_spikes);
+    l2mu_input_i8_i32(&h_from_x_synapses, state->h_membrane, sample);
+    l2mu_fire_subtract_i32(&h_neurons, state->h_membrane, h_spikes);
+    l2mu_accumulate_dense_i8_i32(&h_from_h_last_synapses, state->h_membrane, h_spikes);
 
     /* out */
-    l2mu_decay_subtract_i32(&out_neurons, state->out_membrane);
-    l2mu_accumulate_dense_i8(state->out_membrane, 2, out_from_h, state->h_spikes);
-    l2mu_fire_i32(&out_neurons, state->out_membrane, out_spikes);
+    l2mu_accumulate_dense_i8_i32(&out_from_h_synapses, state->out_membrane, h_spikes);
+    l2mu_fire_subtract_i32(&out_neurons, state->out_membrane, out_spikes);
 
     /* readout */
     l2mu_count_spikes(state->score, out_spikes);
@@ -43,15 +43,15 @@ static void advance(itoy_state_t *state, const int16_t *sample)
 
 void itoy_step(itoy_state_t *state, const float *sample)
 {
-    int16_t *const converted = (int16_t *)&state->scratch[0];
+    int16_t *const converted = (int16_t *)&state->scratch[3];
 
-    l2mu_quantize_sample(converted, 2, sample, 16.0f);
+    l2mu_quantize_sample(converted, 2, sample, 4);
     advance(state, converted);
 }
 
 void itoy_step_raw(itoy_state_t *state, const int16_t *counts)
 {
-    int16_t *const converted = (int16_t *)&state->scratch[0];
+    int16_t *const converted = (int16_t *)&state->scratch[3];
 
     l2mu_quantize_counts(converted, 2, counts, 16, 0);
     advance(state, converted);
@@ -131,7 +131,7 @@ int itoy_push(itoy_stream_t *stream, const float *sample)
 {
     int16_t *const converted = stream->sample;
 
-    l2mu_quantize_sample(converted, 2, sample, 16.0f);
+    l2mu_quantize_sample(converted, 2, sample, 4);
     return push(stream, converted);
 }
 
@@ -176,13 +176,13 @@ const char *itoy_digest(void)
 
 /* What is saved of a state, and which values it may have. */
 static const l2mu_member_t members[] = {
-    {offsetof(itoy_state_t, h_membrane), 2, 4, L2MU_INTEGERS, -32768, 32767},
-    {offsetof(itoy_state_t, out_membrane), 2, 4, L2MU_INTEGERS, -32768, 32767},
+    {offsetof(itoy_state_t, h_membrane), 2, 4, L2MU_INTEGERS, -32794, 32794},
+    {offsetof(itoy_state_t, out_membrane), 2, 4, L2MU_INTEGERS, -32788, 32788},
     {offsetof(itoy_state_t, score), 2, 4, L2MU_INTEGERS, 0, 1073741824},
-    {offsetof(itoy_state_t, h_spikes), 3, 2, L2MU_SPIKES, 0, 0},
 };
 
-static const l2mu_layout_t layout = {members, sizeof(members) / sizeof(members[0]), digest};
+static const l2mu_layout_t layout = {members, sizeof(members) / sizeof(members[0]), digest,
+                                      sizeof(itoy_state_t)};
 
 void itoy_save(const itoy_state_t *state, uint8_t *bytes)
 {

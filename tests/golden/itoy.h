@@ -39,15 +39,15 @@ extern "C" {
 #define ITOY_INPUTS 2 /* channels in a sample */
 #define ITOY_CLASSES 2
 #define ITOY_STATE_BYTES 36
-#define ITOY_SAVE_BYTES 58
+#define ITOY_SAVE_BYTES 52
 
-/* Everything the network remembers. Spike lists hold a count, then neuron indices. */
+/* Everything the network remembers. Membranes (or, of neurons with a synaptic current, these) are kept
+ * as the next step starts with them: decayed, reset, and with what the last step's spikes add. */
 typedef struct {
     int32_t h_membrane[2];
     int32_t out_membrane[2];
     int32_t score[2];
-    uint16_t h_spikes[3];
-    uint16_t scratch[3]; /* valid within one step only */
+    uint16_t scratch[6]; /* valid within one step only */
 } itoy_state_t;
 
 /* Prepare a state for its first window; itoy_reset is the same for the next ones. */
@@ -80,7 +80,7 @@ typedef struct {
     int32_t score[ITOY_CLASSES]; /* of the last window that ended */
     uint32_t time;
     int32_t decision;
-    int16_t sample[ITOY_INPUTS];
+    int16_t sample[2];
 } itoy_stream_t;
 
 /* Prepare a stream for its first sample, or for its first after a gap. */

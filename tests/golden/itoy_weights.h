@@ -20,18 +20,6 @@ static const int32_t h_bias[2] = {
     1, -1,
 };
 
-static const int8_t h_from_x[4] = {
-    4, -4, 8, 1,
-};
-
-static const int32_t h_from_x_shift[2] = {
-    2, 3,
-};
-
-static const int8_t h_from_h_last[4] = {
-    0, 5, 5, 0,
-};
-
 static const int32_t out_beta[1] = {
     16384,
 };
@@ -40,7 +28,19 @@ static const int32_t out_threshold[1] = {
     20,
 };
 
-static const int8_t out_from_h[4] = {
+static const int8_t h_from_x[4] L2MU_ALIGNED = {
+    4, -4, 8, 1,
+};
+
+static const int32_t h_from_x_shift[2] = {
+    2, 3,
+};
+
+static const int8_t h_from_h_last[4] L2MU_ALIGNED = {
+    0, 5, 5, 0,
+};
+
+static const int8_t out_from_h[4] L2MU_ALIGNED = {
     30, -7, -7, 30,
 };
 
@@ -56,16 +56,6 @@ static const l2mu_neurons_i32_t h_neurons = {
     .high = 32767,
 };
 
-static const l2mu_input_i8_t h_from_x_synapses = {
-    .weights = h_from_x,
-    .blocks = 1,
-    .rows = 2,
-    .columns = 2,
-    .block_step = 0,
-    .shift = h_from_x_shift,
-    .shift_step = 1,
-};
-
 static const l2mu_neurons_i32_t out_neurons = {
     .alpha = NULL,
     .beta = out_beta,
@@ -76,6 +66,28 @@ static const l2mu_neurons_i32_t out_neurons = {
     .size = 2,
     .low = -32768,
     .high = 32767,
+};
+
+static const l2mu_input_i8_t h_from_x_synapses = {
+    .weights = h_from_x,
+    .blocks = 1,
+    .rows = 2,
+    .columns = 2,
+    .block_step = 0,
+    .shift = h_from_x_shift,
+    .shift_step = 1,
+};
+
+static const l2mu_dense_i8_t h_from_h_last_synapses = {
+    .weights = h_from_h_last,
+    .targets = 2,
+    .sources = 2,
+};
+
+static const l2mu_dense_i8_t out_from_h_synapses = {
+    .weights = out_from_h,
+    .targets = 2,
+    .sources = 2,
 };
 
 #endif

@@ -26,14 +26,12 @@ void toy_step(toy_state_t *state, const float *sample)
     uint16_t *const out_spikes = &state->scratch[4];
 
     /* h */
-    l2mu_decay_subtract_f32(&h_neurons, state->h_membrane);
     l2mu_input_f32(&h_from_x_synapses, state->h_membrane, sample);
-    l2mu_fire_f32(&h_neurons, state->h_membrane, h_spikes);
+    l2mu_fire_subtract_f32(&h_neurons, state->h_membrane, h_spikes);
 
     /* out */
-    l2mu_decay_subtract_f32(&out_neurons, state->out_membrane);
-    l2mu_accumulate_dense_f32(state->out_membrane, 2, out_from_h, h_spikes);
-    l2mu_fire_f32(&out_neurons, state->out_membrane, out_spikes);
+    l2mu_accumulate_dense_f32(&out_from_h_synapses, state->out_membrane, h_spikes);
+    l2mu_fire_subtract_f32(&out_neurons, state->out_membrane, out_spikes);
 
     /* readout */
     l2mu_count_spikes(state->score, out_spikes);
@@ -103,7 +101,8 @@ static const l2mu_member_t members[] = {
     {offsetof(toy_state_t, score), 2, 4, L2MU_INTEGERS, 0, 1073741824},
 };
 
-static const l2mu_layout_t layout = {members, sizeof(members) / sizeof(members[0]), digest};
+static const l2mu_layout_t layout = {members, sizeof(members) / sizeof(members[0]), digest,
+                                      sizeof(toy_state_t)};
 
 void toy_save(const toy_state_t *state, uint8_t *bytes)
 {

@@ -31,7 +31,8 @@ extern "C" {
 #define TOY_STATE_BYTES 44
 #define TOY_SAVE_BYTES 56
 
-/* Everything the network remembers. Spike lists hold a count, then neuron indices. */
+/* Everything the network remembers. Membranes (or, of neurons with a synaptic current, these) are kept
+ * as the next step starts with them: decayed, reset, and with what the last step's spikes add. */
 typedef struct {
     float h_membrane[3];
     float out_membrane[2];

@@ -16,16 +16,16 @@ static const float h_threshold[1] = {
     1.0f,
 };
 
-static const float h_from_x[6] = {
-    1.0f, 0.0f, 0.0f, 1.0f, 0.5f, 0.5f,
-};
-
 static const float out_beta[1] = {
     0.5f,
 };
 
 static const float out_threshold[1] = {
     1.0f,
+};
+
+static const float h_from_x[6] = {
+    1.0f, 0.0f, 0.0f, 1.0f, 0.5f, 0.5f,
 };
 
 static const float out_from_h[6] = {
@@ -42,14 +42,6 @@ static const l2mu_neurons_f32_t h_neurons = {
     .size = 3,
 };
 
-static const l2mu_input_f32_t h_from_x_synapses = {
-    .weights = h_from_x,
-    .blocks = 1,
-    .rows = 3,
-    .columns = 2,
-    .block_step = 0,
-};
-
 static const l2mu_neurons_f32_t out_neurons = {
     .alpha = NULL,
     .beta = out_beta,
@@ -58,6 +50,20 @@ static const l2mu_neurons_f32_t out_neurons = {
     .threshold_step = 0,
     .bias = NULL,
     .size = 2,
+};
+
+static const l2mu_input_f32_t h_from_x_synapses = {
+    .weights = h_from_x,
+    .blocks = 1,
+    .rows = 3,
+    .columns = 2,
+    .block_step = 0,
+};
+
+static const l2mu_dense_f32_t out_from_h_synapses = {
+    .weights = out_from_h,
+    .targets = 2,
+    .sources = 3,
 };
 
 #endif

@@ -13,6 +13,7 @@ from networks import (
     integer_networks,
     l2mu,
     late_reader,
+    narrow,
     planned,
 )
 
@@ -36,23 +37,23 @@ def test_a_small_network() -> None:
           input      x : f32[2] fraction=3
           population a : lif[2] beta=16384 threshold=5 reset=subtract membrane_bits=16 kernel=i32
           population b : lif[1] beta=16384 threshold=5 reset=subtract membrane_bits=16 kernel=i32
-          projection x -> a : dense[2,2] @a.x kernel=input_i8
-          projection a -> b : dense[1,2] @b.a kernel=accumulate_dense_i8
-          projection b -> a : dense[2,1] @a.b.last delay=1 kernel=accumulate_dense_i8
+          projection x -> a : dense[2,2] @a.x kernel=input_i8_i32
+          projection a -> b : dense[1,2] @b.a kernel=accumulate_dense_i8_i32
+          projection b -> a : dense[2,1] @a.b.last delay=1 kernel=accumulate_dense_i8_i32
           readout    b : mean_membrane
 """
     arrays = """        a.x = [[1, 2], [3, 4]]
         b.a = [[1, 2]]
         a.b.last = [[1], [2]]
 """
-    # The int64 score is widest and comes first; a's list and the sample are both in use while a
-    # updates, b's list is read a step later.
+    # The int64 score is widest and first; a's list and the sample are both in use in a's turn,
+    # b's list only in its own, when a's is read.
     buffers = """          buffer     score : int64_t[1] @0 state
           buffer     a_membrane : int32_t[2] @8 state
           buffer     b_membrane : int32_t[1] @16 state
-          buffer     b_spikes : uint16_t[2] @20 state
-          buffer     a_spikes : uint16_t[3] @24 scratch
-          buffer     quantized_sample : int16_t[2] @30 scratch
+          buffer     a_spikes : uint16_t[3] @20 scratch
+          buffer     b_spikes : uint16_t[2] @26 scratch
+          buffer     converted_sample : int16_t[2] @26 scratch
 """
     head = "        network n stage={} window=none"
     assert_becomes(
@@ -69,10 +70,23 @@ def test_lists_in_a_row_share_two_places() -> None:
     assert len({b.offset for b in scratch}) == 2
 
 
-def test_a_copy_of_the_last_spikes_has_its_own_place() -> None:
+def test_a_list_that_a_later_turn_still_pushes_has_its_own_place() -> None:
     network = planned(late_reader())
-    last = next(b for b in network.buffers if b.name == "a_last")
-    assert not any(last.overlaps(b) for b in network.buffers if b is not last)
+    a, b = (next(x for x in network.buffers if x.name == f"{name}_spikes") for name in "ab")
+    assert not a.overlaps(b)
+
+
+def test_narrow_accumulators_follow_wider_state() -> None:
+    """Their kernels read two of them at once: they are aligned to 4 bytes."""
+    network = ready(narrow(9, "subtract", scalar=False))
+    after = applied(PlanMemory(), network)
+    places = {b.name: (b.offset, b.ctype) for b in after.buffers if b.lifetime == "state"}
+    assert places == {
+        "score": (0, "int32_t"),
+        "h_membrane": (12, "int16_t"),
+        "m_membrane": (12 + 32, "int16_t"),
+        "out_membrane": (12 + 32 + 64, "int16_t"),
+    }
 
 
 @pytest.mark.parametrize("quantized", [False, True])
@@ -104,3 +118,4 @@ def test_no_two_arrays_in_use_share_a_byte(network: Network) -> None:
     scratch = [b for b in after.buffers if b.lifetime == "scratch"]
     assert max(b.end for b in state) <= min((b.offset for b in scratch), default=10**9)
     assert all(b.offset % CTYPE_BYTES[b.ctype] == 0 for b in after.buffers)
+    assert all(b.offset % 4 == 0 for b in state)

@@ -22,9 +22,18 @@ from networks import (
     samples,
 )
 
+from l2mu_compile.bounds import narrow
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import run
-from l2mu_compile.network import READOUT_RULES, Input, Network, Population, Projection, Readout
+from l2mu_compile.network import (
+    NARROW_BITS,
+    READOUT_RULES,
+    Input,
+    Network,
+    Population,
+    Projection,
+    Readout,
+)
 from l2mu_compile.passbase import Context
 from l2mu_compile.passes.fold_input import FoldInput
 from l2mu_compile.passes.quantize import Quantize
@@ -36,7 +45,8 @@ def folded(network: Network) -> Network:
 
 def test_a_small_network() -> None:
     # x: twice a range of 4 fits int16 at 2^11. Every neuron's largest weight from spikes becomes
-    # 127, which gives its threshold and bias; its samples' weights get a power of two more.
+    # 127, which gives its threshold and bias; its samples' weights get a power of two more. As they
+    # are, all sums fit int16.
     assert_becomes(
         Quantize(),
         """
@@ -56,8 +66,8 @@ def test_a_small_network() -> None:
         """
         network n stage=quantized window=none
           input      x : f32[1] low=-4.0 high=2.0 fraction=11
-          population h : lif[2] beta=16384 threshold=@h.threshold reset=subtract bias=@h.bias membrane_bits=28
-          population out : lif[2] beta=24576 threshold=@out.threshold reset=zero membrane_bits=28
+          population h : lif[2] beta=16384 threshold=@h.threshold reset=subtract bias=@h.bias membrane_bits=14
+          population out : lif[2] beta=24576 threshold=@out.threshold reset=zero membrane_bits=14
           projection x -> h : dense[2,1] @h.x shift=@h.x.shift
           projection h -> h : dense[2,2] @h.h.last delay=1
           projection h -> out : dense[2,2] @out.h
@@ -185,9 +195,63 @@ def test_any_network_becomes_a_valid_integer_one(network: Network, reach: float)
 def test_options_bound_thresholds_and_membranes() -> None:
     # Weights this small leave the threshold as the binding limit.
     network = folded(feed_forward(lif(0.5, 1000)))
-    quantized = applied(Quantize(threshold_limit=500, membrane_bits=20), network)
+    quantized = applied(Quantize(threshold_limit=500, membrane_bits=20, narrow=False), network)
     assert quantized.population("h").neuron.threshold == 500
     assert {p.membrane_bits for p in quantized.populations} == {20}
+
+
+def calibrated(network: Network, reach: float) -> Network:
+    network = folded(network)
+    return network.replace(input=replace(network.input, low=-reach, high=reach))
+
+
+def bits(network: Network) -> dict[str, int | None]:
+    return {p.name: p.membrane_bits for p in network.populations}
+
+
+def test_populations_that_lose_little_are_narrow() -> None:
+    """Fewer levels of the threshold, but enough; weights of spikes as before where they bind."""
+    network = calibrated(feed_forward(), 4)
+    quantized = applied(Quantize(), network)
+    assert bits(quantized) == {"h": NARROW_BITS, "out": NARROW_BITS}
+    assert all(narrow(quantized, p) for p in quantized.populations)
+    # Samples of 16-bit numbers of 1/4096 each, times 1 and a little, beside membranes of 13 bits.
+    threshold = quantized.population("h").neuron.threshold
+    assert threshold.tolist() == [1512, 1512, 1524]
+    wide = applied(Quantize(narrow=False), network)
+    assert bits(wide) == {"h": 28, "out": 28}
+    assert (wide.population("h").neuron.threshold > 2**11).all()
+    assert wide.projections[1].weight.tolist() == quantized.projections[1].weight.tolist()
+
+
+def test_a_population_whose_threshold_would_be_coarse_stays_wide() -> None:
+    """Samples reach a thousand times the threshold of h; out hears nothing of them."""
+    network = calibrated(feed_forward(), 1000)
+    quantized = applied(Quantize(), network)
+    assert bits(quantized) == {"h": 28, "out": NARROW_BITS}
+    assert quantized == applied(Quantize(narrow=False), network).replace(
+        populations=quantized.populations
+    )
+    assert (quantized.population("h").neuron.threshold > 2**8).all()
+
+
+@pytest.mark.parametrize("rule", [rule for rule in READOUT_RULES if rule != "spike_count"])
+def test_membranes_that_are_read_stay_wide(rule: str) -> None:
+    quantized = applied(Quantize(), calibrated(feed_forward(rule=rule), 4))
+    assert bits(quantized) == {"h": NARROW_BITS, "out": 28}
+
+
+def test_current_based_neurons_stay_wide() -> None:
+    assert set(bits(applied(Quantize(), calibrated(feed_forward(cuba()), 4))).values()) == {28}
+
+
+@settings(max_examples=200)
+@given(float_networks(), st.sampled_from([0.01, 1.0, 30.0, 1e4]))
+def test_narrow_membranes_always_have_narrow_sums(network: Network, reach: float) -> None:
+    quantized = applied(Quantize(), calibrated(network, reach))
+    for before, after in zip(network.populations, quantized.populations, strict=True):
+        assert after.membrane_bits in (NARROW_BITS, 28)
+        assert narrow(quantized, after) == (after.membrane_bits == NARROW_BITS), before.name
 
 
 @pytest.mark.parametrize(

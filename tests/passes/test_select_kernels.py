@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from networks import applied, assert_becomes, integer_toy, l2mu, planned
+from networks import applied, assert_becomes, integer_toy, l2mu, narrow, planned
 
 from l2mu_compile.errors import UsageError
 from l2mu_compile.network import Network
@@ -57,11 +57,42 @@ def test_every_structure_has_its_kernel() -> None:
 def test_integers_get_integer_kernels() -> None:
     after = applied(SelectKernels(), integer_toy())
     assert [p.kernel for p in after.projections] == [
-        "input_i8",
-        "accumulate_dense_i8",
-        "accumulate_dense_i8",
+        "input_i8_i32",
+        "accumulate_dense_i8_i32",
+        "accumulate_dense_i8_i32",
     ]
     assert {p.kernel for p in after.populations} == {"i32"}
+
+
+@pytest.mark.parametrize(
+    ("target", "ending", "input_ending"), [("host", "", ""), ("cortex-m4", "_dsp", "")]
+)
+def test_narrow_populations_get_narrow_kernels_of_the_targets_sets(
+    target: str, ending: str, input_ending: str
+) -> None:
+    """As far as there are any: the others are portable ones."""
+    network = narrow(9, "zero", scalar=True)
+    after = applied(SelectKernels(), network, Context(target=get_target(target)))
+    assert {p.kernel for p in after.populations} == {f"i16{ending}"}
+    assert [p.kernel for p in after.projections] == [
+        f"input_i8_i16{input_ending}",
+        f"accumulate_dense_i8_i16{ending}",
+        f"accumulate_dense_i8_i16{ending}",
+        f"accumulate_shared_i8_i16{ending}",
+        f"accumulate_distinct_i8_i16{ending}",
+        f"accumulate_dense_i8_i16{ending}",
+    ]
+
+
+def test_a_projection_follows_the_numbers_of_its_target() -> None:
+    network = narrow(9, "none", scalar=True)
+    wide = network.map_populations(lambda p: replace(p, membrane_bits=16) if p.name == "m" else p)
+    after = applied(SelectKernels(), wide, Context(target=get_target("cortex-m4")))
+    kernels = {p.name: p.kernel for p in (*after.populations, *after.projections)}
+    assert kernels["m"] == "i32"
+    assert kernels["m.h"] == "accumulate_dense_i8_i32"
+    assert kernels["m.m.last"] == "accumulate_shared_i8_i32"
+    assert kernels["out.m"] == "accumulate_dense_i8_i16_dsp"
 
 
 @pytest.mark.parametrize("network", [FOLDED, integer_toy()], ids=["float", "integer"])
@@ -72,16 +103,16 @@ def test_nothing_but_kernels_is_set(network: Network) -> None:
 
 
 def test_the_first_set_that_has_a_kernel_serves(monkeypatch: pytest.MonkeyPatch) -> None:
-    fast = Kernel("l2mu_accumulate_dense_i8_fast", "fast.c", ())
+    fast = Kernel("l2mu_accumulate_dense_i8_i32_fast", "fast.c", ())
     both = {**kernel_table(), fast.name: fast}
     module = SelectKernels.__module__
     monkeypatch.setattr(f"{module}.kernel_table", lambda: both)
     target = replace(get_target("host"), kernel_sets=("fast", "ref"))
     after = applied(SelectKernels(), integer_toy(), Context(target=target))
     assert [p.kernel for p in after.projections] == [
-        "input_i8",
-        "accumulate_dense_i8_fast",
-        "accumulate_dense_i8_fast",
+        "input_i8_i32",
+        "accumulate_dense_i8_i32_fast",
+        "accumulate_dense_i8_i32_fast",
     ]
 
 

@@ -32,8 +32,8 @@ static uint32_t crc32(const uint8_t *bytes, size_t size)
 {
     uint32_t crc = ~0U;
     for (size_t bit = 0; bit < 8 * size; ++bit) {
-        const uint32_t in = bytes[bit / 8] >> bit % 8 & 1U;
-        crc = crc >> 1 ^ (0U - ((crc ^ in) & 1U) & 0xEDB88320U);
+        const uint32_t in = (bytes[bit / 8] >> (bit % 8)) & 1U;
+        crc = (crc >> 1) ^ ((0U - ((crc ^ in) & 1U)) & 0xEDB88320U);
     }
     return ~crc;
 }

@@ -409,13 +409,13 @@ def sources_of(network: Network, folder: Path) -> list[str]:
     for name, text in emit_c(program, ["test"]).items():
         (folder / name).write_text(text)
     names = "\n".join(
-        f"#define model_{word} {program.name}_{word}"
+        f"#define l2mu_model_{word} {program.name}_{word}"
         for word in ("state_t", "init", "reset", "step", "classify", "scores")
     )
     (folder / "l2mu_model.h").write_text(
-        f'#include "{program.name}.h"\n#define MODEL_NAME "{program.name}"\n'
-        f"#define MODEL_INPUTS {INPUTS}\n#define MODEL_CLASSES {CLASSES}\n"
-        f'#define MODEL_SCORE_FORMAT "%" PRId32\n{names}\n'
+        f'#include "{program.name}.h"\n#define L2MU_MODEL_NAME "{program.name}"\n'
+        f"#define L2MU_MODEL_INPUTS {INPUTS}\n#define L2MU_MODEL_CLASSES {CLASSES}\n"
+        f'#define L2MU_MODEL_SCORE_FORMAT "%" PRId32\n{names}\n'
     )
     return [*map(str, sorted(folder.glob("*.c"))), *map(str, SOURCES), f"-I{folder}"]
 

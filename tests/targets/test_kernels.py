@@ -464,6 +464,31 @@ def rounded(x: np.float32, fraction: int) -> int:
     return min(max(math.floor(scaled), -(2**15)), 2**15 - 1)
 
 
+@kernels("list_samples")
+def test_list_samples(call: Call, kernel: Variant) -> None:
+    """What is above 1/2, and only that: not 1/2 itself, nor what is no number."""
+    rng = np.random.default_rng(13)
+    above = np.float32([np.nextafter(np.float32(0.5), np.float32(1)), 1, 7, np.inf])
+    others = np.float32([0.5, 0, -0.0, -1, -np.inf, np.nan, 1e-45])
+    for size in SIZES:
+        for fired in activities(rng, size):
+            sample = np.where(fired, rng.choice(above, size), rng.choice(others, size))
+            spikes = unwritten_list(size)
+            call(kernel, spikes, size, Array(sample), changes=(spikes,))
+            same(spikes.values, spike_list(fired))
+
+
+@kernels("list_counts")
+def test_list_counts(call: Call, kernel: Variant) -> None:
+    rng = np.random.default_rng(13)
+    for size in SIZES:
+        for fired in activities(rng, size):
+            counts = np.where(fired, rng.integers(1, 2**15, size), rng.integers(-(2**15), 1, size))
+            spikes = unwritten_list(size)
+            call(kernel, spikes, size, Array(counts.astype(np.int16)), changes=(spikes,))
+            same(spikes.values, spike_list(fired))
+
+
 # ---- raw counts --------------------------------------------------------------------------------
 
 ALL_COUNTS = np.arange(-(2**15), 2**15, dtype=np.int64).astype(np.int16)

@@ -1,0 +1,101 @@
+"""docs/misra.md: the emitted C deviates from those rules, all of them, and from no others."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterable
+from fnmatch import fnmatch
+from itertools import product
+from pathlib import Path
+
+import pytest
+from networks import planned
+from packages import need
+from reference_models import Options, RawNet, save_state
+from test_emit_c import cpp_caller
+
+from l2mu_compile.frontend import load_model
+from l2mu_compile.network import READOUT_RULES, Readout
+from l2mu_compile.program import lower
+from l2mu_compile.stream import Stream
+from l2mu_compile.targets.build import write_sources
+
+PAGE = Path(__file__).parents[2] / "docs" / "misra.md"
+CALLER = "caller.c"
+CPPCHECK = (
+    *("cppcheck", "--quiet", "--std=c99", "--platform=unix32", "--enable=style"),
+    *("--addon=misra", "--template={file}:{id}"),
+)
+_ROW = re.compile(r"^\| (\d+\.\d+) \| (\w+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+_REPORT = re.compile(r"^(?:.*/)?([^/:]+):misra-c2012-(\d+\.\d+)$", re.MULTILINE)
+
+
+def documented() -> set[tuple[str, str]]:
+    """Rules and patterns of files from the page's table."""
+    rows = _ROW.findall(PAGE.read_text(encoding="utf-8"))
+    assert {category for _, category, _, _ in rows} <= {"advisory", "required"}
+    return {(rule, file) for rule, _, where, _ in rows for file in re.findall(r"`([^`]+)`", where)}
+
+
+def reported(folder: Path) -> set[tuple[str, str]]:
+    """Rules and files that the add-on names, but for the calling program's own."""
+    sources = sorted(map(str, folder.glob("*.c")))
+    done = subprocess.run([*CPPCHECK, *sources], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "misra" in done.stderr, "the add-on has run"
+    return {(rule, file) for file, rule in _REPORT.findall(done.stderr) if file != CALLER}
+
+
+def write_models(folder: Path, kinds: Iterable[tuple[str, str, bool]]) -> list[Path]:
+    """Models of these encoders, neurons and numbers, each with a caller of its whole API."""
+    folders = []
+    for i, (encoder, neuron, quantized) in enumerate(kinds):
+        place = folder / f"{encoder}_{neuron}_{'int8' if quantized else 'float32'}"
+        place.mkdir()
+        net = RawNet(Options(encoder, neuron))
+        save_state(net.state_dict(), place / "net.pt", net.hyper_parameters())
+        network = load_model(place / "net.pt", name="model").network
+        rule = READOUT_RULES[i % len(READOUT_RULES)]
+        network = network.replace(readout=Readout(network.readout.population, rule))
+        program = lower(planned(network, quantized), Stream(10, 4) if i % 3 else None)
+        write_sources(program, ["test"], place)
+        (place / CALLER).write_text(cpp_caller(program))
+        folders.append(place)
+    return folders
+
+
+def check(folder: Path, kinds: Iterable[tuple[str, str, bool]]) -> None:
+    """What is reported on such models is what the page says, and all that it says."""
+    known = documented()
+    unused = set(known)
+    for place in write_models(folder, kinds):
+        for rule, file in reported(place):
+            rows = {row for row in known if row[0] == rule and fnmatch(file, row[1])}
+            assert rows, f"{place.name}/{file} deviates from rule {rule}"
+            unused -= rows
+    assert not unused, "documented, but not so any more"
+
+
+def test_deviations_are_those_documented(tmp_path: Path) -> None:
+    need("cppcheck")
+    kinds = [
+        ("plain", "leaky", False),
+        ("single", "synaptic", True),
+        ("stacked", "synaptic", False),
+    ]
+    check(tmp_path, kinds)
+
+
+@pytest.mark.slow
+def test_deviations_of_every_kind_of_model_are_those_documented(tmp_path: Path) -> None:
+    need("cppcheck")
+    check(tmp_path, product(("plain", "single", "stacked"), ("leaky", "synaptic"), (False, True)))
+
+
+def test_other_deviations_are_reported(tmp_path: Path) -> None:
+    need("cppcheck")
+    (tmp_path / "bad.c").write_text(
+        "int f(int x);\nint f(int x)\n{\n    goto end;\nend:\n    return x;\n}\n"
+    )
+    assert ("15.1", "bad.c") in reported(tmp_path)
