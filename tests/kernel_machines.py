@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from board_machine import Board
 from machines import Emulated, Host, Machine, emulated_image
 from numpy.typing import NDArray
 
@@ -24,7 +25,12 @@ from l2mu_compile.targets.kernel_table import KERNEL_DIR, kernel_table
 from l2mu_compile.targets.registry import TARGETS, get_target
 
 # Where the kernels of each set are called: ``host`` is this machine with the compiler it has.
-MACHINES = {"ref": ("host", "cortex-m4"), "dsp": ("cortex-m4",), "m0": ("cortex-m0plus",), "mve": ()}
+MACHINES = {
+    "ref": ("host", "cortex-m4"),
+    "dsp": ("cortex-m4",),
+    "m0": ("cortex-m0plus",),
+    "mve": ("cortex-m55",),
+}
 SETS = sorted({name for target in TARGETS.values() for name in target.kernel_sets})
 
 Call = Callable[..., int]  # `Kernels.call`
@@ -136,8 +142,12 @@ class Kernels:
             shutil.copytree(KERNEL_DIR, folder)
             files = sources(target.kernel_sets)
             functions = [k.name for k in kernel_table().values() if k.source in files]
-            image = emulated_image(target, [folder / f for f in files], functions, folder)
-            self._machines[name] = Emulated(target, image)
+            paths = [folder / f for f in files]
+            if target.emulator is None:
+                self._machines[name] = Board(target, paths, functions, folder)
+            else:
+                image = emulated_image(target, paths, functions, folder)
+                self._machines[name] = Emulated(target, image)
         return self._machines[name]
 
 

@@ -10,6 +10,10 @@ from l2mu_compile.targets.layouts import BLOCK_LAYOUTS, LAYOUTS, block_weights_f
 SHAPES = [(s, t) for s in (1, 2, 3, 17) for t in (*range(1, 34), 63, 64, 65, 129)]
 
 
+# What zero is stored as: weights without sign are 128 greater.
+ZERO = {"m0": -128}
+
+
 def numbered(*shape: int) -> np.ndarray:
     """Weights that are all different and none zero."""
     return np.arange(1, 1 + int(np.prod(shape)), dtype=np.int32).reshape(shape)
@@ -19,7 +23,7 @@ def numbered(*shape: int) -> np.ndarray:
 @pytest.mark.parametrize(("sources", "targets"), SHAPES)
 def test_every_weight_is_there_once_among_zeros(name: str, sources: int, targets: int) -> None:
     weights = numbered(sources, targets)
-    stored = weights_for(f"accumulate_dense_i8_i16_{name}", weights)
+    stored = weights_for(f"accumulate_dense_i8_i16_{name}", weights) ^ ZERO.get(name, 0)
     assert stored.ndim == 1
     assert np.sort(stored[stored != 0]).tolist() == weights.ravel().tolist()
 
@@ -54,3 +58,28 @@ def test_dsp_tiles_of_sixteen_eight_and_four() -> None:
     assert stored[32:40].tolist() == [17, 19, 18, 20, 21, 23, 22, 24]
     assert stored[40:48].tolist() == [25 + x for x in (17, 19, 18, 20, 21, 23, 22, 24)]
     assert stored[48:].tolist() == [25, 0, 0, 0, 50, 0, 0, 0]
+
+
+def test_m0_tiles_of_sixteen_and_four() -> None:
+    """Bytes without sign; in every four the middle two are swapped."""
+    weights = np.arange(-20, 20, dtype=np.int8).reshape(2, 20)
+    stored = weights_for("accumulate_dense_i8_i16_m0", weights).view(np.uint8)
+    first = [108, 110, 109, 111, 112, 114, 113, 115, 116, 118, 117, 119, 120, 122, 121, 123]
+    assert stored[:16].tolist() == first
+    assert stored[16:32].tolist() == [20 + x for x in first]
+    assert stored[32:].tolist() == [124, 126, 125, 127, 144, 146, 145, 147]
+
+
+@pytest.mark.parametrize(("targets", "stored"), [(7, 8), (8, 8), (9, 16), (25, 32), (20, 20)])
+def test_m0_fills_up_to_four_or_where_more_than_eight_are_left_to_sixteen(
+    targets: int, stored: int
+) -> None:
+    assert weights_for("accumulate_dense_i8_i16_m0", numbered(1, targets)).size == stored
+
+
+def test_mve_tiles_of_fifty_six_and_what_is_left() -> None:
+    stored = weights_for("accumulate_dense_i8_i16_mve", numbered(2, 61))
+    first = [*range(1, 57)]
+    assert stored[:112].tolist() == first + [61 + x for x in first]
+    rest = [57, 58, 59, 60, 61, 0, 0, 0]
+    assert stored[112:].tolist() == [*rest, 118, 119, 120, 121, 122, 0, 0, 0]
