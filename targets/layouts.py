@@ -39,9 +39,19 @@ def _m0(weights: NDArray) -> NDArray:
 
 def _mve(weights: NDArray) -> NDArray:
     """Tiles of 56 targets, the last one narrower, each ``[sources, targets]``, filled up with zeros
-    to a multiple of 8."""
+    to a multiple of 8. In every 16 of a tile the first and the last 8 take turns, and the first
+    are bytes without sign that are 128 greater."""
     filled = _filled(weights, 8)
-    return np.concatenate([filled[:, i : i + 56].ravel() for i in range(0, filled.shape[1], 56)])
+    starts = range(0, filled.shape[1], 56)
+    return np.concatenate([_mve_tile(filled[:, i : i + 56]).ravel() for i in starts])
+
+
+def _mve_tile(tile: NDArray) -> NDArray:
+    paired = tile.shape[1] // 16 * 16
+    pairs = tile[:, :paired].reshape(len(tile), -1, 2, 8).copy()
+    pairs[:, :, 0] ^= np.int8(-128)
+    turns = pairs.swapaxes(2, 3).reshape(len(tile), paired)
+    return np.concatenate([turns, tile[:, paired:]], axis=1)
 
 
 def _dsp_blocks(rows: NDArray) -> NDArray:

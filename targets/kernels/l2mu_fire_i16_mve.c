@@ -13,11 +13,9 @@
 #define SATURATE "    vqshl.s16 q0, q0, #16-" TEXT(L2MU_NARROW_BITS) "\n"
 #define UNSCALE "    vshr.s16 q0, q0, #16-" TEXT(L2MU_NARROW_BITS) "\n"
 
-/* q2 = q0 times its decays, rounded down. A Q16 decay in [0, 65536] is 2^16 `whole` + `part`, an int16:
- * all have one, its part in q3, or %[beta] points to one for each. */
-#define ONE_DECAY                     \
-    "    vmulh.s16 q2, q0, q3\n"      \
-    "    vmla.s16 q2, q0, %[whole]\n"
+/* q0 times its decays, rounded down; q0 + q0 (decay - 1), for decay - 1 is an int16 in Q15. All have one,
+ * or %[beta] points to one for each: then 2^16 times it is 2^16 `whole` + `part`, an int16 too. */
+#define ONE_DECAY "    vqdmlah.s16 q0, q0, %[beta]\n"
 #define OWN_DECAY                         \
     "    vld20.16 {q4, q5}, [%[beta]]\n"  \
     "    vld21.16 {q4, q5}, [%[beta]]!\n" \
@@ -26,11 +24,11 @@
     "    vorr   q5, q5, q4\n"             \
     "    vshr.s16 q5, q5, #15\n"          \
     "    vand   q5, q5, q0\n"             \
-    "    vadd.i16 q2, q2, q5\n"
+    "    vadd.i16 q0, q2, q5\n"
 
-/* What a spike does to its lane of q2. */
-#define SUBTRACT "    vpst\n    vsubt.i16 q2, q2, q1\n"
-#define ZERO "    vpst\n    veort  q2, q2, q2\n"
+/* What a spike does to its lane of q0. */
+#define SUBTRACT "    vpst\n    vsubt.i16 q0, q0, q1\n"
+#define ZERO "    vpst\n    veort  q0, q0, q0\n"
 #define NONE
 
 /* Eight neurons at a time: q0 is their membranes, q1 their thresholds. A lane has two bits in `fired`;
@@ -44,7 +42,7 @@
     decay                                      \
     "    vmrs   %[fired], p0\n"                \
     "    cbnz   %[fired], 3f\n"                \
-    "2:  vstrh.16 q2, [%[at]], #16\n"          \
+    "2:  vstrh.16 q0, [%[at]], #16\n"          \
     "    le     lr, 1b\n"                      \
     "    b      5f\n"                          \
     "3:  sub    %[first], %[at], %[v]\n"       \
@@ -64,7 +62,7 @@
     [at] "+r"(at), [threshold] "+r"(threshold), [next] "+r"(next), [fired] "=&l"(fired), \
         [first] "=&r"(first), [index] "=&r"(index), [lane] "=&r"(lane)
 #define INPUTS [vectors] "r"((p->size + (LANES - 1U)) / LANES), [v] "r"(v), [both] "r"(3)
-#define CHANGED "q0", "q1", "q2", "q3", "q4", "q5", "lr", "cc", "memory"
+#define CHANGED "q0", "q1", "q2", "q4", "q5", "lr", "cc", "memory"
 
 /* Functions (parameters, membranes, where spikes go): where the next spike would go. */
 #define LOOPS(name, reset)                                                                   \
@@ -75,9 +73,9 @@
         int16_t *at = v;                                                                     \
         uint16_t *next = spikes;                                                             \
         uint32_t fired, first, index, lane;                                                  \
-        __asm__ volatile("    vdup.16 q3, %[beta]\n" LOOP(ONE_DECAY, reset)                  \
+        __asm__ volatile(LOOP(ONE_DECAY, reset)                                               \
                          : OUTPUTS                                                           \
-                         : INPUTS, [beta] "r"(beta), [whole] "r"((beta + 0x8000) / 0x10000)  \
+                         : INPUTS, [beta] "r"((beta / 2) - 0x8000)                            \
                          : CHANGED);                                                         \
         return next;                                                                         \
     }                                                                                        \

@@ -62,13 +62,13 @@ typedef struct {
     uint8_t threshold_step;
 } l2mu_neurons_i32_t;
 
-/* Accumulators of int16: sums wrap around, no complete one is beyond int16, and membranes saturate to
- * L2MU_NARROW_BITS. All arrays are aligned to 4 bytes and filled up to a multiple of 8: membranes,
+/* Accumulators of int16: whichever of a step's currents are added to one, the sum is not beyond int16;
+ * membranes saturate to L2MU_NARROW_BITS. All arrays are aligned to 4 bytes and filled up to a multiple of 8: membranes,
  * decays and biases with 0, thresholds with 32767. */
 #define L2MU_NARROW_BITS 14
 
 typedef struct {
-    const int32_t *beta;      /* Q16 in [0, 65536] */
+    const int32_t *beta;      /* Q16 in [0, 65536], even */
     const int16_t *threshold; /* in [1, 8191], one per neuron */
     const int16_t *bias;
     uint16_t size;

@@ -10,10 +10,6 @@ from l2mu_compile.targets.layouts import BLOCK_LAYOUTS, LAYOUTS, block_weights_f
 SHAPES = [(s, t) for s in (1, 2, 3, 17) for t in (*range(1, 34), 63, 64, 65, 129)]
 
 
-# What zero is stored as: weights without sign are 128 greater.
-ZERO = {"m0": -128}
-
-
 def numbered(*shape: int) -> np.ndarray:
     """Weights that are all different and none zero."""
     return np.arange(1, 1 + int(np.prod(shape)), dtype=np.int32).reshape(shape)
@@ -23,7 +19,8 @@ def numbered(*shape: int) -> np.ndarray:
 @pytest.mark.parametrize(("sources", "targets"), SHAPES)
 def test_every_weight_is_there_once_among_zeros(name: str, sources: int, targets: int) -> None:
     weights = numbered(sources, targets)
-    stored = weights_for(f"accumulate_dense_i8_i16_{name}", weights) ^ ZERO.get(name, 0)
+    kernel = f"accumulate_dense_i8_i16_{name}"
+    stored = weights_for(kernel, weights) ^ weights_for(kernel, np.zeros_like(weights))
     assert stored.ndim == 1
     assert np.sort(stored[stored != 0]).tolist() == weights.ravel().tolist()
 
@@ -78,8 +75,13 @@ def test_m0_fills_up_to_four_or_where_more_than_eight_are_left_to_sixteen(
 
 
 def test_mve_tiles_of_fifty_six_and_what_is_left() -> None:
-    stored = weights_for("accumulate_dense_i8_i16_mve", numbered(2, 61))
-    first = [*range(1, 57)]
-    assert stored[:112].tolist() == first + [61 + x for x in first]
-    rest = [57, 58, 59, 60, 61, 0, 0, 0]
-    assert stored[112:].tolist() == [*rest, 118, 119, 120, 121, 122, 0, 0, 0]
+    """In every sixteen the first eight, as bytes without sign, and the last take turns."""
+    weights = np.arange(122).astype(np.int8).reshape(2, 61)
+    stored = weights_for("accumulate_dense_i8_i16_mve", weights).view(np.uint8)
+    first = [128, 8, 129, 9, 130, 10, 131, 11, 132, 12, 133, 13, 134, 14, 135, 15]
+    for row, base in enumerate((0, 61)):
+        tile = stored[56 * row : 56 * (row + 1)].tolist()
+        assert tile[:32] == [base + x for x in first] + [base + 16 + x for x in first]
+        assert tile[48:] == [*range(base + 48, base + 56)]
+    assert stored[112:120].tolist() == [56, 57, 58, 59, 60, 0, 0, 0]
+    assert stored[120:].tolist() == [117, 118, 119, 120, 121, 0, 0, 0]
