@@ -47,25 +47,32 @@
 #define PARTS_5(DO) PARTS_4(DO) DO##_ONE("q6", "32", "64")
 #define PARTS_7(DO) PARTS_6(DO) DO##_ONE("q6", "48", "96")
 
-/* Add the rows of all spikes, at least one, to a tile of sums, which stay in registers meanwhile. */
-#define TILE(vectors)                                                                            \
-    static inline void add_tile_##vectors(int16_t *v, const int8_t *weights, const uint16_t *spikes) \
-    {                                                                                            \
-        const uint16_t *spike = &spikes[1];                                                      \
-        const int8_t *row;                                                                       \
-        __asm__ volatile(PARTS_##vectors(START)                                                  \
-                         "    dls    lr, %[count]\n"                                             \
-                         "1:  ldrh   %[row], [%[spike]], #2\n"                                   \
-                         "    mla    %[row], %[row], %[row_bytes], %[weights]\n"                 \
-                         PARTS_##vectors(ADD)                                                    \
-                         "    le     lr, 1b\n"                                                   \
-                         PARTS_##vectors(FINISH)                                                 \
-                         : [spike] "+r"(spike), [row] "=&l"(row)                                 \
-                         : [v] "r"(v), [weights] "r"(weights), [count] "r"((size_t)spikes[0]),   \
-                           [row_bytes] "r"(LANES * (size_t)(vectors)),                           \
-                           [start] "r"(-128 * (int32_t)spikes[0]), [upper_byte] "r"(128),        \
-                           [plus_256] "r"(256), [minus_256] "r"(-256)                            \
-                         : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "lr", "memory");      \
+#define ROW(vectors)                                                   \
+    "    ldrh   %[row], [%[spike]], #2\n"                              \
+    "    mla    %[row], %[row], %[row_bytes], %[weights]\n" PARTS_##vectors(ADD)
+
+/* Add the rows of `count` spikes, at least one, to a tile of sums, which stay in registers meanwhile. */
+#define TILE(vectors)                                                                             \
+    static inline void add_tile_##vectors(int16_t *v, const int8_t *weights,                      \
+                                          const uint16_t *first, size_t count)                    \
+    {                                                                                             \
+        const uint16_t *spike = first;                                                            \
+        const int8_t *row;                                                                        \
+        __asm__ volatile(PARTS_##vectors(START)                                                   \
+                         "    lsrs   lr, %[count], #1\n"                                          \
+                         "    bcc    1f\n"                                                        \
+                         ROW(vectors)                                                             \
+                         "1:  wls    lr, lr, 3f\n"                                                \
+                         "2:\n" ROW(vectors) ROW(vectors)                                         \
+                         "    le     lr, 2b\n"                                                    \
+                         "3:\n"                                                                   \
+                         PARTS_##vectors(FINISH)                                                  \
+                         : [spike] "+r"(spike), [row] "=&l"(row)                                  \
+                         : [v] "r"(v), [weights] "r"(weights), [count] "r"(count),                \
+                           [row_bytes] "r"(LANES * (size_t)(vectors)),                            \
+                           [start] "r"(-128 * (int32_t)count), [upper_byte] "r"(128),             \
+                           [plus_256] "r"(256), [minus_256] "r"(-256)                             \
+                         : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "lr", "cc", "memory"); \
     }
 
 TILE(1)
@@ -78,35 +85,38 @@ TILE(7)
 
 void l2mu_accumulate_dense_i8_i16_mve(const l2mu_dense_i8_t *p, int16_t *v, const uint16_t *spikes)
 {
+    const uint16_t *const first = &spikes[1];
+    const size_t count = spikes[0];
+    const size_t tile_bytes = (size_t)TILE_VECTORS * LANES * p->sources;
     const int8_t *weights = p->weights;
     int16_t *target = v;
     size_t vectors = (p->targets + (LANES - 1U)) / LANES;
-    if (spikes[0] == 0U) {
+    if (count == 0U) {
         return;
     }
     for (; vectors >= TILE_VECTORS; vectors -= TILE_VECTORS) {
-        add_tile_7(target, weights, spikes);
+        add_tile_7(target, weights, first, count);
         target += TILE_VECTORS * LANES;
-        weights += TILE_VECTORS * LANES * p->sources;
+        weights += tile_bytes;
     }
     switch (vectors) {
     case 1:
-        add_tile_1(target, weights, spikes);
+        add_tile_1(target, weights, first, count);
         break;
     case 2:
-        add_tile_2(target, weights, spikes);
+        add_tile_2(target, weights, first, count);
         break;
     case 3:
-        add_tile_3(target, weights, spikes);
+        add_tile_3(target, weights, first, count);
         break;
     case 4:
-        add_tile_4(target, weights, spikes);
+        add_tile_4(target, weights, first, count);
         break;
     case 5:
-        add_tile_5(target, weights, spikes);
+        add_tile_5(target, weights, first, count);
         break;
     case 6:
-        add_tile_6(target, weights, spikes);
+        add_tile_6(target, weights, first, count);
         break;
     default:
         break;
