@@ -24,7 +24,7 @@ def can_be_narrow(network: Network, population: Population) -> bool:
 
 def narrow(network: Network, population: Population) -> bool:
     """Whether int16 holds the population's accumulator: kernels for that saturate membranes to
-    NARROW_BITS and let partial sums wrap around, and no complete sum may be beyond int16."""
+    NARROW_BITS, and no sum of it and any of a step's currents may be beyond int16."""
     if population.membrane_bits != NARROW_BITS or not can_be_narrow(network, population):
         return False
     low, high = accumulator_range(network, population)

@@ -448,7 +448,7 @@ def _narrow_parameters(values: dict[str, Any], size: int) -> dict[str, Any]:
         return np.concatenate([array.astype(dtype), padding])
 
     # No membrane is beyond this threshold, so greater ones are the same.
-    threshold = np.minimum(values["threshold"], 2 ** (NARROW_BITS - 1))
+    threshold = np.minimum(values["threshold"], 2 ** (NARROW_BITS - 1) - 1)
     return {
         "beta": fill(values["beta"] * 2, np.int32, 0),
         "threshold": fill(np.broadcast_to(threshold, size), np.int16, 2**15 - 1),

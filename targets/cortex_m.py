@@ -87,7 +87,7 @@ CORTEX_M0PLUS = _cortex_m(
     MPS2,
     "mps2-an385",
     "CORTEX_M0",
-    ("ref",),
+    ("m0", "ref"),
 )
 CORTEX_M3 = _cortex_m(
     "cortex-m3", "Arm Cortex-M3 (ARMv7-M)", "cortex_m3", MPS2, "mps2-an385", "CORTEX_M3", ("ref",)
@@ -132,6 +132,7 @@ CORTEX_M55 = _cortex_m(
     "cortex_m55+mve+fp_armv8d16",
     MPS3_SECURE,
     "mps3-an547",
+    kernel_sets=("mve", "dsp", "ref"),
 )
 # QEMU knows no Cortex-M85; a Cortex-M55 executes the same instructions but for pointer
 # authentication, which is not used here.
@@ -141,4 +142,5 @@ CORTEX_M85 = _cortex_m(
     "cortex_m85+mve+fp_armv8d16",
     MPS3_SECURE,
     "mps3-an547",
+    kernel_sets=("mve", "dsp", "ref"),
 )

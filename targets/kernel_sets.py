@@ -13,6 +13,8 @@ NEEDED_MACROS = {
     "neon": ("__ARM_NEON",),
     "neon32": ("__ARM_NEON", "__arm__"),
     "neon64": ("__ARM_NEON", "__aarch64__"),
+    "m0": ("__thumb__",),
+    "mve": ("__ARM_FEATURE_MVE",),
 }
 
 

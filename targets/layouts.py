@@ -30,10 +30,34 @@ def input_weights_for(kernel: str, weights: NDArray) -> NDArray:
 def _dsp(weights: NDArray) -> NDArray:
     """Tiles of 16, 8 and 4 targets, each ``[sources, targets]``, filled up with zeros; in every
     four the middle two are swapped, so that pairs of every other byte are neighbours."""
-    sources, targets = weights.shape
-    filled = np.zeros((sources, -(-targets // 4) * 4), weights.dtype)
-    filled[:, :targets] = weights
-    return np.concatenate([tile.ravel() for tile in _tiles(_swapped(filled), (16, 8, 4))])
+    tiles = _tiles(_swapped(_filled(weights, 4)), (16, 8, 4))
+    return np.concatenate([tile.ravel() for tile in tiles])
+
+
+def _m0(weights: NDArray) -> NDArray:
+    """Tiles of 16 targets, and of 4 where 8 or less are left, each ``[sources, targets]``, filled
+    up with zeros; of every four the middle two are swapped, and every weight is a byte without sign
+    that is 128 greater."""
+    multiple = 16 if -weights.shape[1] % 16 < 8 else 4
+    tiles = _tiles(_swapped(_filled(weights, multiple)), (16, 4))
+    return np.concatenate([tile.ravel() for tile in tiles]) ^ np.int8(-128)
+
+
+def _mve(weights: NDArray) -> NDArray:
+    """Tiles of 56 targets, the last one narrower, each ``[sources, targets]``, filled up with zeros
+    to a multiple of 8. In every 16 of a tile the first and the last 8 take turns, and the first
+    are bytes without sign that are 128 greater."""
+    filled = _filled(weights, 8)
+    starts = range(0, filled.shape[1], 56)
+    return np.concatenate([_mve_tile(filled[:, i : i + 56]).ravel() for i in starts])
+
+
+def _mve_tile(tile: NDArray) -> NDArray:
+    paired = tile.shape[1] // 16 * 16
+    pairs = tile[:, :paired].reshape(len(tile), -1, 2, 8).copy()
+    pairs[:, :, 0] ^= np.int8(-128)
+    turns = pairs.swapaxes(2, 3).reshape(len(tile), paired)
+    return np.concatenate([turns, tile[:, paired:]], axis=1)
 
 
 def _dsp_blocks(rows: NDArray) -> NDArray:
@@ -68,6 +92,14 @@ def _ending_full(rows: NDArray, many: int) -> NDArray:
     return np.concatenate([rows[..., :whole], gap, rows[..., whole:]], axis=-1)
 
 
+def _filled(weights: NDArray, multiple: int) -> NDArray:
+    """Zeros are added to every row up to a multiple of so many targets."""
+    sources, targets = weights.shape
+    filled = np.zeros((sources, -(-targets // multiple) * multiple), weights.dtype)
+    filled[:, :targets] = weights
+    return filled
+
+
 def _swapped(rows: NDArray) -> NDArray:
     return rows.reshape(len(rows), -1, 4)[:, :, [0, 2, 1, 3]].reshape(rows.shape)
 
@@ -82,7 +114,13 @@ def _tiles(weights: NDArray, widths: tuple[int, ...]) -> list[NDArray]:
     return found
 
 
-LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {"dsp": _dsp, "neon32": _neon, "neon64": _neon}
+LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
+    "dsp": _dsp,
+    "m0": _m0,
+    "mve": _mve,
+    "neon32": _neon,
+    "neon64": _neon,
+}
 BLOCK_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "dsp": _dsp_blocks,
     "neon": _neon_blocks,

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from board_machine import Board
 from machines import Emulated, Host, Machine, emulated_image
 from numpy.typing import NDArray
 
@@ -30,6 +31,8 @@ MACHINES = {
     "neon": ("cortex-a7", "android-armeabi-v7a", "cortex-a53"),
     "neon32": ("cortex-a7", "android-armeabi-v7a"),
     "neon64": ("cortex-a53",),
+    "m0": ("cortex-m0plus",),
+    "mve": ("cortex-m55",),
 }
 SETS = sorted({name for target in TARGETS.values() for name in target.kernel_sets})
 
@@ -142,8 +145,12 @@ class Kernels:
             shutil.copytree(KERNEL_DIR, folder)
             files = sources(target.kernel_sets)
             functions = [k.name for k in kernel_table().values() if k.source in files]
-            image = emulated_image(target, [folder / f for f in files], functions, folder)
-            self._machines[name] = Emulated(target, image)
+            paths = [folder / f for f in files]
+            if target.emulator is None:
+                self._machines[name] = Board(target, paths, functions, folder)
+            else:
+                image = emulated_image(target, paths, functions, folder)
+                self._machines[name] = Emulated(target, image)
         return self._machines[name]
 
 

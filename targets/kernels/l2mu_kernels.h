@@ -62,14 +62,14 @@ typedef struct {
     uint8_t threshold_step;
 } l2mu_neurons_i32_t;
 
-/* Accumulators of int16: sums wrap around, no complete one is beyond int16, and membranes saturate to
- * L2MU_NARROW_BITS. All arrays are aligned to 4 bytes and filled up to a multiple of 8: membranes,
+/* Accumulators of int16: whichever of a step's currents are added to one, the sum is not beyond int16;
+ * membranes saturate to L2MU_NARROW_BITS. All arrays are aligned to 4 bytes and filled up to a multiple of 8: membranes,
  * decays and biases with 0, thresholds with 32767. */
 #define L2MU_NARROW_BITS 14
 
 typedef struct {
-    const int32_t *beta;      /* Q16 in [0, 65536] */
-    const int16_t *threshold; /* in [1, 8192], one per neuron */
+    const int32_t *beta;      /* Q16 in [0, 65536], even */
+    const int16_t *threshold; /* in [1, 8191], one per neuron */
     const int16_t *bias;
     uint16_t size;
     uint8_t beta_step;
@@ -144,6 +144,12 @@ void l2mu_fire_none_i16_neon32(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t
 void l2mu_fire_subtract_i16_neon64(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
 void l2mu_fire_zero_i16_neon64(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
 void l2mu_fire_none_i16_neon64(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
+void l2mu_fire_subtract_i16_mve(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
+void l2mu_fire_zero_i16_mve(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
+void l2mu_fire_none_i16_mve(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
+void l2mu_fire_subtract_i16_m0(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
+void l2mu_fire_zero_i16_m0(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
+void l2mu_fire_none_i16_m0(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
 
 /* CuBaLIF, once all currents are in syn, its accumulator:
  *   subtract: v = beta * v - threshold where v > threshold, else beta * v; then + syn
@@ -207,6 +213,16 @@ void l2mu_accumulate_shared_i8_i16_neon(int16_t *v, uint16_t rows, uint16_t colu
                                         const int8_t *weights, const uint16_t *spikes);
 void l2mu_accumulate_distinct_i8_i16_neon(int16_t *v, uint16_t rows, uint16_t columns,
                                           const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_dense_i8_i16_mve(const l2mu_dense_i8_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_shared_i8_i16_mve(int16_t *v, uint16_t rows, uint16_t columns,
+                                       const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_distinct_i8_i16_mve(int16_t *v, uint16_t rows, uint16_t columns,
+                                         const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_dense_i8_i16_m0(const l2mu_dense_i8_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_shared_i8_i16_m0(int16_t *v, uint16_t rows, uint16_t columns,
+                                      const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_distinct_i8_i16_m0(int16_t *v, uint16_t rows, uint16_t columns,
+                                        const int8_t *weights, const uint16_t *spikes);
 
 /* Add the currents of a sample. float: v += weight * sample, channel after channel.
  * int8: v += (sum of weight * sample + half) >> shift, half = 1 << (shift - 1), or 0 for shift 0. */

@@ -26,7 +26,8 @@ def numbered(*shape: int) -> np.ndarray:
 @pytest.mark.parametrize(("sources", "targets"), SHAPES)
 def test_every_weight_is_there_once_among_zeros(name: str, sources: int, targets: int) -> None:
     weights = numbered(sources, targets)
-    stored = weights_for(f"accumulate_dense_i8_i16_{name}", weights)
+    kernel = f"accumulate_dense_i8_i16_{name}"
+    stored = weights_for(kernel, weights) ^ weights_for(kernel, np.zeros_like(weights))
     assert stored.ndim == 1
     assert np.sort(stored[stored != 0]).tolist() == weights.ravel().tolist()
 
@@ -95,3 +96,33 @@ def test_dsp_tiles_of_sixteen_eight_and_four() -> None:
     assert stored[32:40].tolist() == [17, 19, 18, 20, 21, 23, 22, 24]
     assert stored[40:48].tolist() == [25 + x for x in (17, 19, 18, 20, 21, 23, 22, 24)]
     assert stored[48:].tolist() == [25, 0, 0, 0, 50, 0, 0, 0]
+
+
+def test_m0_tiles_of_sixteen_and_four() -> None:
+    """Bytes without sign; in every four the middle two are swapped."""
+    weights = np.arange(-20, 20, dtype=np.int8).reshape(2, 20)
+    stored = weights_for("accumulate_dense_i8_i16_m0", weights).view(np.uint8)
+    first = [108, 110, 109, 111, 112, 114, 113, 115, 116, 118, 117, 119, 120, 122, 121, 123]
+    assert stored[:16].tolist() == first
+    assert stored[16:32].tolist() == [20 + x for x in first]
+    assert stored[32:].tolist() == [124, 126, 125, 127, 144, 146, 145, 147]
+
+
+@pytest.mark.parametrize(("targets", "stored"), [(7, 8), (8, 8), (9, 16), (25, 32), (20, 20)])
+def test_m0_fills_up_to_four_or_where_more_than_eight_are_left_to_sixteen(
+    targets: int, stored: int
+) -> None:
+    assert weights_for("accumulate_dense_i8_i16_m0", numbered(1, targets)).size == stored
+
+
+def test_mve_tiles_of_fifty_six_and_what_is_left() -> None:
+    """In every sixteen the first eight, as bytes without sign, and the last take turns."""
+    weights = np.arange(122).astype(np.int8).reshape(2, 61)
+    stored = weights_for("accumulate_dense_i8_i16_mve", weights).view(np.uint8)
+    first = [128, 8, 129, 9, 130, 10, 131, 11, 132, 12, 133, 13, 134, 14, 135, 15]
+    for row, base in enumerate((0, 61)):
+        tile = stored[56 * row : 56 * (row + 1)].tolist()
+        assert tile[:32] == [base + x for x in first] + [base + 16 + x for x in first]
+        assert tile[48:] == [*range(base + 48, base + 56)]
+    assert stored[112:120].tolist() == [56, 57, 58, 59, 60, 0, 0, 0]
+    assert stored[120:].tolist() == [117, 118, 119, 120, 121, 0, 0, 0]
