@@ -90,7 +90,13 @@ CORTEX_M0PLUS = _cortex_m(
     ("m0", "ref"),
 )
 CORTEX_M3 = _cortex_m(
-    "cortex-m3", "Arm Cortex-M3 (ARMv7-M)", "cortex_m3", MPS2, "mps2-an385", "CORTEX_M3", ("ref",)
+    "cortex-m3",
+    "Arm Cortex-M3 (ARMv7-M)",
+    "cortex_m3",
+    MPS2,
+    "mps2-an385",
+    "CORTEX_M3",
+    ("m0", "ref"),
 )
 CORTEX_M4 = _cortex_m(
     "cortex-m4",

@@ -33,6 +33,7 @@ from l2mu_compile.pipeline import (
     parse_pipeline,
     run_passes,
 )
+from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import get_target
 from l2mu_compile.text import digest, parse, to_text
 from l2mu_compile.verify import verify
@@ -222,12 +223,13 @@ def planned(
     network: Network,
     quantized: bool = False,
     windows: NDArray | None = None,
-    target: str = "host",
+    target: str | Target = "host",
 ) -> Network:
     """``network`` after a default pipeline without calibration, or with it on ``windows``."""
     names = INT8_PIPELINE if quantized else FLOAT_PIPELINE
     chosen = [n for n in names if windows is not None or n not in NEED_WINDOWS]
-    context = Context(target=get_target(target), samples=windows)
+    record = get_target(target) if isinstance(target, str) else target
+    context = Context(target=record, samples=windows)
     return run_passes(network, parse_pipeline(",".join(chosen)), context)
 
 
