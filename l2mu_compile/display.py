@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -281,9 +282,12 @@ def _float_model(check: Verification) -> str:
 
 
 def show_entries(entries: list[tuple[str, str]]) -> None:
-    """Names, each with its explanation on the lines below."""
+    """Names, each with its explanation on the lines below; a long one is broken after a comma."""
     for name, text in entries:
-        out.print(f"[bold]{escape(name)}[/]", soft_wrap=True)
+        lines = textwrap.wrap(
+            name.replace(",", ", "), out.width, subsequent_indent="  ", break_on_hyphens=False
+        )
+        out.print(f"[bold]{escape(chr(10).join(lines))}[/]", soft_wrap=True)
         out.print(Padding(escape(text), (0, 0, 0, 4)))
 
 

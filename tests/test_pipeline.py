@@ -21,6 +21,7 @@ from l2mu_compile.passes.quantize import Quantize
 from l2mu_compile.pipeline import (
     FLOAT_PIPELINE,
     INT8_PIPELINE,
+    NEED_WINDOWS,
     default_pipeline,
     known_passes,
     parse_pipeline,
@@ -119,7 +120,7 @@ def test_default_pipelines_calibrate_when_they_can() -> None:
     names = [p.name for p in default_pipeline(quantized=True, calibrated=True)]
     assert tuple(names) == INT8_PIPELINE
     names = [p.name for p in default_pipeline(quantized=False, calibrated=False)]
-    assert names == [name for name in FLOAT_PIPELINE if name != "calibrate"]
+    assert names == [name for name in FLOAT_PIPELINE if name not in NEED_WINDOWS]
 
 
 # ---- plug-ins ----------------------------------------------------------------------------------
@@ -166,7 +167,7 @@ def test_passes_run_in_order_and_are_observed() -> None:
     assert final.stage == "planned"
     assert tuple(name for name, _, _ in seen) == INT8_PIPELINE
     assert seen[0] == ("fold-input", "traced", "folded")
-    assert seen[4] == ("quantize", "folded", "quantized")
+    assert seen[5] == ("quantize", "folded", "quantized")
 
 
 def test_no_passes_change_nothing() -> None:

@@ -30,7 +30,9 @@ FULL = {
     "state_bytes": 4,
     "synaptic_operations_per_step": 1.5,
     "spike_rates": {"u": 0.25},
-    "populations": [{"name": "u", "neurons": 3, "neuron": "lif"}],
+    "populations": [
+        {"name": "u", "neurons": 3, "neuron": "lif", "membranes": "int16_t", "kernel": "i16"}
+    ],
     "projections": [],
     "artifacts": [{"path": "network.txt", "bytes": 1, "sha256": "11"}],
     "verify": {

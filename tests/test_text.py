@@ -192,7 +192,7 @@ TEXT = to_text(feed_forward())
         ("window=none", "window=" + "9" * 5000, "line 1: window must be"),
         ("window=none", "window=none x=1", "line 1: unexpected 'x=1'; options here: stage, window"),
         ("x : f32[2]", "x f32[2]", "line 2: expected: input NAME : f32[SIZE]"),
-        ("x : f32[2]", "x : f64[2]", "line 2: input type must be f32, not f64"),
+        ("x : f32[2]", "x : f64[2]", "line 2: input type must be f32 or spikes, not f64"),
         ("x : f32[2]", "x : f32[2,2]", "line 2: an input has one size, not [2,2]"),
         ("x : f32[2]", "x : f32[0]", "line 2: sizes must be between 1 and 2^31 - 1: [0]"),
         ("x : f32[2]", "x : f32[4294967296]", "line 2: sizes must be between"),
