@@ -50,5 +50,23 @@ def _tiles(weights: NDArray, widths: tuple[int, ...]) -> list[NDArray]:
     return found
 
 
-LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {"dsp": _dsp}
+def _avx2(weights: NDArray) -> NDArray:
+    """Rows filled up with zeros to a multiple of 8."""
+    return _filled(weights, 8).ravel()
+
+
+def _avx512(weights: NDArray) -> NDArray:
+    """Rows filled up with zeros to a multiple of 32."""
+    return _filled(weights, 32).ravel()
+
+
+def _filled(rows: NDArray, multiple: int) -> NDArray:
+    return np.pad(rows, ((0, 0), (0, -rows.shape[1] % multiple)))
+
+
+LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
+    "avx2": _avx2,
+    "avx512": _avx512,
+    "dsp": _dsp,
+}
 BLOCK_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {"dsp": _dsp_blocks}

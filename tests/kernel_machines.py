@@ -20,11 +20,18 @@ import pytest
 from machines import Emulated, Host, Machine, emulated_image
 from numpy.typing import NDArray
 
+from l2mu_compile.targets.host import HOST
+from l2mu_compile.targets.kernel_sets import usable_sets
 from l2mu_compile.targets.kernel_table import KERNEL_DIR, kernel_table
 from l2mu_compile.targets.registry import TARGETS, get_target
 
 # Where the kernels of each set are called: ``host`` is this machine with the compiler it has.
-MACHINES = {"ref": ("host", "cortex-m4"), "dsp": ("cortex-m4",)}
+MACHINES = {
+    "ref": ("host", "cortex-m4"),
+    "dsp": ("cortex-m4",),
+    "avx2": ("host",),
+    "avx512": ("host",),
+}
 SETS = sorted({name for target in TARGETS.values() for name in target.kernel_sets})
 
 Call = Callable[..., int]  # `Kernels.call`
@@ -110,6 +117,8 @@ class Kernels:
     def call(self, kernel: Variant, *arguments: Any, changes: Sequence[Array] = ()) -> int:
         """What ``kernel`` returns, as an ``int``; only the arrays in ``changes`` may change, and
         nothing beside any array."""
+        if kernel.machine == "host" and kernel.kernel_set not in usable_sets(HOST):
+            pytest.skip(f"this machine has no {kernel.kernel_set}")
         machine = self.machine(kernel.machine)
         machine.free_all()
         placed: list[tuple[int, Array]] = []

@@ -38,6 +38,8 @@ from l2mu_compile.text import digest, parse, to_text
 from l2mu_compile.verify import verify
 
 PARAMETERS = ("alpha", "beta", "threshold", "bias", "shift", *SENSOR_ARRAYS)
+# No machine's own instruction set: what is printed and stored is the same everywhere.
+PORTABLE = replace(get_target("host"), cpu="baseline", kernel_sets=("ref",))
 AWKWARD_SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33)
 SHIFTS = ([0, 1, 7, 12, 30], [17, 22, 30])  # the larger ones keep currents narrow
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -222,12 +224,15 @@ def planned(
     network: Network,
     quantized: bool = False,
     windows: NDArray | None = None,
-    target: str = "host",
+    target: str | None = None,
 ) -> Network:
-    """``network`` after a default pipeline without calibration, or with it on ``windows``."""
+    """``network`` after a default pipeline without calibration, or with it on ``windows``.
+
+    Its kernels are those of ``target``, or the portable ones.
+    """
     names = INT8_PIPELINE if quantized else FLOAT_PIPELINE
     chosen = [n for n in names if windows is not None or n not in NEED_WINDOWS]
-    context = Context(target=get_target(target), samples=windows)
+    context = Context(target=get_target(target) if target else PORTABLE, samples=windows)
     return run_passes(network, parse_pipeline(",".join(chosen)), context)
 
 
@@ -259,7 +264,7 @@ def read(text: str) -> Network:
 
 def applied(item: Pass, network: Network, context: Context | None = None) -> Network:
     """``network`` after a pass, which must be pure and change nothing when run again."""
-    context = context or Context(target=get_target("host"))
+    context = context or Context(target=PORTABLE)
     before = show(network)
     after = item.apply(network, context)
     assert show(network) == before, "a pass changed its argument"

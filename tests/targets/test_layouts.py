@@ -54,3 +54,12 @@ def test_dsp_tiles_of_sixteen_eight_and_four() -> None:
     assert stored[32:40].tolist() == [17, 19, 18, 20, 21, 23, 22, 24]
     assert stored[40:48].tolist() == [25 + x for x in (17, 19, 18, 20, 21, 23, 22, 24)]
     assert stored[48:].tolist() == [25, 0, 0, 0, 50, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("name", "filled"), [("avx2", 40), ("avx512", 64)])
+def test_rows_are_filled_up_to_whole_vectors(name: str, filled: int) -> None:
+    weights = numbered(3, 33)
+    stored = weights_for(f"accumulate_dense_i8_i16_{name}", weights).reshape(3, -1)
+    assert stored.shape[1] == filled
+    assert stored[:, :33].tolist() == weights.tolist()
+    assert not stored[:, 33:].any()
