@@ -1,11 +1,19 @@
 /* For x86-64 processors with AVX2: 16 int16 sums in a register. */
+#ifndef __x86_64__
+#error "this file is for x86-64 processors"
+#endif
+
+/* Whatever processor the compiler is told of. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC target("avx2")
+#endif
 #include <immintrin.h>
 #include <string.h>
 
 #include "l2mu_kernels.h"
 
-#ifndef __AVX2__
-#error "this file is for processors with AVX2"
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
 #endif
 
 #define LANES 16U
@@ -143,3 +151,7 @@ void l2mu_accumulate_distinct_i8_i16_avx2(int16_t *v, uint16_t rows, uint16_t co
         add_block_row(&v[block * rows], &weights[(size_t)*spike * rows], rows);
     }
 }
+
+#ifdef __clang__
+#pragma clang attribute pop
+#endif

@@ -1,10 +1,18 @@
 /* For x86-64 processors with AVX-512: 32 int16 sums in a register. */
+#ifndef __x86_64__
+#error "this file is for x86-64 processors"
+#endif
+
+/* Whatever processor the compiler is told of. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC target("avx512f,avx512bw")
+#endif
 #include <immintrin.h>
 
 #include "l2mu_kernels.h"
 
-#ifndef __AVX512BW__
-#error "this file is for processors with AVX-512 (F and BW)"
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw"))), apply_to = function)
 #endif
 
 #define LANES 32U
@@ -71,3 +79,7 @@ void l2mu_accumulate_dense_i8_i16_avx512(const l2mu_dense_i8_t *p, int16_t *v, c
         }
     }
 }
+
+#ifdef __clang__
+#pragma clang attribute pop
+#endif

@@ -1,10 +1,18 @@
 /* For x86-64 processors with AVX2: 16 neurons in a register. */
+#ifndef __x86_64__
+#error "this file is for x86-64 processors"
+#endif
+
+/* Whatever processor the compiler is told of. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC target("avx2")
+#endif
 #include <immintrin.h>
 
 #include "l2mu_kernels.h"
 
-#ifndef __AVX2__
-#error "this file is for processors with AVX2"
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
 #endif
 
 #define LANES 16U
@@ -145,3 +153,7 @@ void l2mu_fire_none_i16_avx2(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *
 {
     fire(p, v, spikes, NONE);
 }
+
+#ifdef __clang__
+#pragma clang attribute pop
+#endif

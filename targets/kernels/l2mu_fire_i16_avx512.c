@@ -1,10 +1,18 @@
 /* For x86-64 processors with AVX-512: 32 neurons in a register. */
+#ifndef __x86_64__
+#error "this file is for x86-64 processors"
+#endif
+
+/* Whatever processor the compiler is told of. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC target("avx512f,avx512bw")
+#endif
 #include <immintrin.h>
 
 #include "l2mu_kernels.h"
 
-#ifndef __AVX512BW__
-#error "this file is for processors with AVX-512 (F and BW)"
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw"))), apply_to = function)
 #endif
 
 #define LANES 32U
@@ -129,3 +137,7 @@ void l2mu_fire_none_i16_avx512(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t
 {
     fire(p, v, spikes, NONE);
 }
+
+#ifdef __clang__
+#pragma clang attribute pop
+#endif
