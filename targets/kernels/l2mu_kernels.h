@@ -129,6 +129,9 @@ void l2mu_add_bias_i16(const l2mu_neurons_i16_t *p, int16_t *v);
 void l2mu_fire_subtract_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
 void l2mu_fire_zero_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
 void l2mu_fire_none_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
+void l2mu_fire_subtract_f32_avx512(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
+void l2mu_fire_zero_f32_avx512(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
+void l2mu_fire_none_f32_avx512(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
 void l2mu_fire_subtract_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
 void l2mu_fire_zero_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
 void l2mu_fire_none_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
@@ -179,6 +182,7 @@ void l2mu_saturate_i32(const l2mu_neurons_i32_t *p, int32_t *v);
  *   shared:   one block, [columns][rows], serves every `columns` sources and `rows` targets in turn
  *   distinct: blocks along the diagonal, [source][rows] */
 void l2mu_accumulate_dense_f32(const l2mu_dense_f32_t *p, float *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_f32_avx512(const l2mu_dense_f32_t *p, float *v, const uint16_t *spikes);
 void l2mu_accumulate_shared_f32(float *v, uint16_t rows, uint16_t columns, const float *weights,
                                 const uint16_t *spikes);
 void l2mu_accumulate_distinct_f32(float *v, uint16_t rows, uint16_t columns, const float *weights,
