@@ -9,6 +9,7 @@ from l2mu_compile.errors import UsageError
 from l2mu_compile.network import Network, Population, Projection
 from l2mu_compile.passbase import Context, Pass
 from l2mu_compile.program import number, update
+from l2mu_compile.targets.kernel_sets import usable_sets
 from l2mu_compile.targets.kernel_table import kernel_table
 
 Node = TypeVar("Node", Population, Projection)
@@ -29,7 +30,7 @@ class SelectKernels(Pass):
             return network
         if context.target is None:
             raise UsageError("select-kernels needs a target: give --target")
-        sets = context.target.kernel_sets
+        sets = usable_sets(context.target)
         numbers = {p.name: number(network, p) for p in network.populations}
 
         def of_projection(p: Projection) -> str:

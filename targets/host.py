@@ -14,18 +14,19 @@ _ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "
 def host_target(machine: str, system: str, pointer_bytes: int) -> Target:
     """The record of a machine whose ``platform.machine()`` and ``sys.platform`` are these."""
     arch = _ARCHITECTURES.get(machine.lower(), "other")
+    native = arch == "x86_64"
     static = system == "linux" and arch != "other"
     return Target(
         name="host",
-        description="this machine (baseline instructions of its architecture)",
+        description=f"this machine ({'all' if native else 'baseline'} instructions)",
         arch=arch,
         triple="native",
         # The C library of zig's that can be linked statically.
         link_triple=f"{arch}-linux-musl" if static else None,
         artifacts=("lib", *(("executable",) if static else ()), "cmake", "java"),
-        cpu="baseline",
+        cpu="native" if native else "baseline",
         pointer_bytes=pointer_bytes,
-        kernel_sets=("ref",),
+        kernel_sets=("avx512", "avx2", "ref") if native else ("ref",),
         shared=True,
         shared_suffix=".dylib" if system == "darwin" else ".so",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.toolchain import macros
@@ -15,7 +16,17 @@ NEEDED_MACROS = {
     "neon64": ("__ARM_NEON", "__aarch64__"),
     "m0": ("__thumb__",),
     "mve": ("__ARM_FEATURE_MVE",),
+    "avx2": ("__AVX2__",),
+    "avx512": ("__AVX512BW__",),
 }
+
+
+def usable_sets(target: Target) -> tuple[str, ...]:
+    """Kernel sets that ``target`` can run: those of its record, or what this machine has of them.
+
+    Raises `ToolchainError` if the compiler does not run.
+    """
+    return _of_this_machine(target) if target.cpu == "native" else target.kernel_sets
 
 
 def with_usable_sets(target: Target) -> Target:
@@ -26,3 +37,8 @@ def with_usable_sets(target: Target) -> Target:
     defined = set(macros(target))
     usable = [name for name in target.kernel_sets if defined.issuperset(NEEDED_MACROS[name])]
     return replace(target, kernel_sets=tuple(usable))
+
+
+@cache
+def _of_this_machine(target: Target) -> tuple[str, ...]:
+    return with_usable_sets(target).kernel_sets

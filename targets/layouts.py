@@ -114,7 +114,19 @@ def _tiles(weights: NDArray, widths: tuple[int, ...]) -> list[NDArray]:
     return found
 
 
+def _avx2(weights: NDArray) -> NDArray:
+    """Rows filled up with zeros to a multiple of 8."""
+    return _filled(weights, 8).ravel()
+
+
+def _avx512(weights: NDArray) -> NDArray:
+    """Rows filled up with zeros to a multiple of 32."""
+    return _filled(weights, 32).ravel()
+
+
 LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
+    "avx2": _avx2,
+    "avx512": _avx512,
     "dsp": _dsp,
     "m0": _m0,
     "mve": _mve,

@@ -18,6 +18,7 @@ from l2mu_compile.program import Program
 from l2mu_compile.targets.devices import HostModel
 from l2mu_compile.targets.emit_c import emit_c, state_bytes
 from l2mu_compile.targets.host import HOST
+from l2mu_compile.targets.kernel_sets import usable_sets
 from l2mu_compile.targets.kernel_table import HEADERS, KERNEL_DIR
 from l2mu_compile.targets.toolchain import (
     COMPILE_FLAGS,
@@ -77,7 +78,7 @@ class HostCompiler:
         self._count = 0
         kernels = folder / "kernels"
         kernels.mkdir()
-        for name in (*HEADERS, *sources(HOST.kernel_sets)):
+        for name in (*HEADERS, *sources(usable_sets(HOST))):
             shutil.copy(KERNEL_DIR / name, kernels)
         self._kernels = self._objects(sorted(kernels.glob("*.c")), kernels)
 
@@ -114,7 +115,8 @@ class HostCompiler:
     def _objects(self, sources: Sequence[Path], folder: Path) -> list[Path]:
         if self.command is None:
             return compile_objects(HOST, sources, [folder], folder, CommandLog())
-        self._run("-c", "-fPIC", *COMPILE_FLAGS, *map(str, sources), folder=folder)
+        native = ["-march=native"] if HOST.cpu == "native" else []
+        self._run("-c", "-fPIC", *native, *COMPILE_FLAGS, *map(str, sources), folder=folder)
         return [source.with_suffix(".o") for source in sources]
 
     def _link(self, objects: Sequence[Path], library: Path) -> Path:

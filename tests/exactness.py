@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import numpy as np
 from hypothesis import strategies as st
-from networks import float_networks, integer_networks, planned, windows_for
+from networks import PORTABLE, float_networks, integer_networks, planned, windows_for
 from numpy.typing import NDArray
 
 from l2mu_compile.differential import DTYPES, recorded_state
@@ -73,14 +73,14 @@ def expected_scores(network: Network, expected: Run, window: int) -> NDArray:
     return np.cumsum(membranes, axis=0, dtype=dtype)
 
 
-def kernels_and_memory(network: Network, target: str = "host") -> Network:
-    """``network``, already folded or quantized, ready to lower."""
-    context = Context(target=get_target(target))
+def kernels_and_memory(network: Network, target: str | None = None) -> Network:
+    """``network``, already folded or quantized, ready to lower; portable without a target."""
+    context = Context(target=get_target(target) if target else PORTABLE)
     return run_passes(network, parse_pipeline("select-kernels,plan-memory"), context)
 
 
 def random_cases(
-    data: st.DataObject, count: int, target: str = "host", steps: int = 5
+    data: st.DataObject, count: int, target: str | None = None, steps: int = 5
 ) -> list[tuple[Network, NDArray]]:
     """Networks of different names, each with windows: float, quantized and integer in turn."""
     cases = []

@@ -21,6 +21,8 @@ from board_machine import Board
 from machines import Emulated, Host, Machine, emulated_image
 from numpy.typing import NDArray
 
+from l2mu_compile.targets.host import HOST
+from l2mu_compile.targets.kernel_sets import usable_sets
 from l2mu_compile.targets.kernel_table import KERNEL_DIR, kernel_table
 from l2mu_compile.targets.registry import TARGETS, get_target
 
@@ -33,6 +35,8 @@ MACHINES = {
     "neon64": ("cortex-a53",),
     "m0": ("cortex-m0plus",),
     "mve": ("cortex-m55",),
+    "avx2": ("host",),
+    "avx512": ("host",),
 }
 SETS = sorted({name for target in TARGETS.values() for name in target.kernel_sets})
 
@@ -119,6 +123,8 @@ class Kernels:
     def call(self, kernel: Variant, *arguments: Any, changes: Sequence[Array] = ()) -> int:
         """What ``kernel`` returns, as an ``int``; only the arrays in ``changes`` may change, and
         nothing beside any array."""
+        if kernel.machine == "host" and kernel.kernel_set not in usable_sets(HOST):
+            pytest.skip(f"this machine has no {kernel.kernel_set}")
         machine = self.machine(kernel.machine)
         machine.free_all()
         placed: list[tuple[int, Array]] = []

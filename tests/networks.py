@@ -33,12 +33,13 @@ from l2mu_compile.pipeline import (
     parse_pipeline,
     run_passes,
 )
-from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import get_target
 from l2mu_compile.text import digest, parse, to_text
 from l2mu_compile.verify import verify
 
 PARAMETERS = ("alpha", "beta", "threshold", "bias", "shift", *SENSOR_ARRAYS)
+# No machine's own instruction set: what is printed and stored is the same everywhere.
+PORTABLE = replace(get_target("host"), cpu="baseline", kernel_sets=("ref",))
 AWKWARD_SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33)
 SHIFTS = ([0, 1, 7, 12, 30], [17, 22, 30])  # the larger ones keep currents narrow
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -223,13 +224,15 @@ def planned(
     network: Network,
     quantized: bool = False,
     windows: NDArray | None = None,
-    target: str | Target = "host",
+    target: str | None = None,
 ) -> Network:
-    """``network`` after a default pipeline without calibration, or with it on ``windows``."""
+    """``network`` after a default pipeline without calibration, or with it on ``windows``.
+
+    Its kernels are those of ``target``, or the portable ones.
+    """
     names = INT8_PIPELINE if quantized else FLOAT_PIPELINE
     chosen = [n for n in names if windows is not None or n not in NEED_WINDOWS]
-    record = get_target(target) if isinstance(target, str) else target
-    context = Context(target=record, samples=windows)
+    context = Context(target=get_target(target) if target else PORTABLE, samples=windows)
     return run_passes(network, parse_pipeline(",".join(chosen)), context)
 
 
@@ -261,7 +264,7 @@ def read(text: str) -> Network:
 
 def applied(item: Pass, network: Network, context: Context | None = None) -> Network:
     """``network`` after a pass, which must be pure and change nothing when run again."""
-    context = context or Context(target=get_target("host"))
+    context = context or Context(target=PORTABLE)
     before = show(network)
     after = item.apply(network, context)
     assert show(network) == before, "a pass changed its argument"

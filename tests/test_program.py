@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from networks import (
+    PORTABLE,
     chain,
     cuba,
     f32,
@@ -46,8 +47,8 @@ def kernels(program: Program) -> list[str]:
     return [call.kernel.removeprefix("l2mu_") for call in program.step]
 
 
-def finish(network: Network, target: str = "host") -> Network:
-    context = Context(target=get_target(target))
+def finish(network: Network, target: str | None = None) -> Network:
+    context = Context(target=get_target(target) if target else PORTABLE)
     return run_passes(network, parse_pipeline("select-kernels,plan-memory"), context)
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from networks import applied, assert_becomes, integer_toy, l2mu, narrow, planned
+from networks import PORTABLE, applied, assert_becomes, integer_toy, l2mu, narrow, planned
 
 from l2mu_compile.errors import UsageError
 from l2mu_compile.network import Network
 from l2mu_compile.passbase import Context
 from l2mu_compile.passes.select_kernels import SelectKernels
 from l2mu_compile.targets import kernel_table as table
+from l2mu_compile.targets.host import HOST
+from l2mu_compile.targets.kernel_sets import usable_sets
 from l2mu_compile.targets.kernel_table import Kernel, kernel_table
 from l2mu_compile.targets.registry import get_target
 
@@ -65,7 +67,7 @@ def test_integers_get_integer_kernels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "ending", "input_ending"), [("host", "", ""), ("cortex-m4", "_dsp", "")]
+    ("target", "ending", "input_ending"), [("cortex-m3", "", ""), ("cortex-m4", "_dsp", "")]
 )
 def test_narrow_populations_get_narrow_kernels_of_the_targets_sets(
     target: str, ending: str, input_ending: str
@@ -82,6 +84,13 @@ def test_narrow_populations_get_narrow_kernels_of_the_targets_sets(
         f"accumulate_distinct_i8_i16{ending}",
         f"accumulate_dense_i8_i16{ending}",
     ]
+
+
+def test_a_host_gets_kernels_that_this_machine_can_run() -> None:
+    host = replace(HOST, cpu="native", kernel_sets=("avx512", "dsp", "avx2", "ref"))
+    after = applied(SelectKernels(), narrow(9, "zero", scalar=True), Context(target=host))
+    best = usable_sets(host)[0]
+    assert {p.kernel for p in after.populations} == {"i16" if best == "ref" else f"i16_{best}"}
 
 
 def test_a_projection_follows_the_numbers_of_its_target() -> None:
@@ -107,7 +116,7 @@ def test_the_first_set_that_has_a_kernel_serves(monkeypatch: pytest.MonkeyPatch)
     both = {**kernel_table(), fast.name: fast}
     module = SelectKernels.__module__
     monkeypatch.setattr(f"{module}.kernel_table", lambda: both)
-    target = replace(get_target("host"), kernel_sets=("fast", "ref"))
+    target = replace(PORTABLE, kernel_sets=("fast", "ref"))
     after = applied(SelectKernels(), integer_toy(), Context(target=target))
     assert [p.kernel for p in after.projections] == [
         "input_i8_i32",
@@ -120,7 +129,7 @@ def test_a_kernel_that_no_set_has_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     without = {n: k for n, k in table.kernel_table().items() if "input" not in n}
     monkeypatch.setattr(f"{SelectKernels.__module__}.kernel_table", lambda: without)
     with pytest.raises(UsageError, match="no kernel input_f32 in the sets ref"):
-        SelectKernels().apply(FOLDED, Context(target=get_target("host")))
+        SelectKernels().apply(FOLDED, Context(target=PORTABLE))
 
 
 def test_a_target_is_needed() -> None:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from machines import Host, Machine, State, Stream, cortex_m4
 from networks import (
+    PORTABLE,
     cuba,
     f32,
     feed_forward,
@@ -36,7 +37,6 @@ from l2mu_compile.pipeline import parse_pipeline, run_passes
 from l2mu_compile.program import Program, lower
 from l2mu_compile.saved import saved_bytes
 from l2mu_compile.targets.emit_c import emit_c, state_bytes, stream_bytes
-from l2mu_compile.targets.registry import get_target
 from l2mu_compile.text import network_digest
 
 data = st.data()
@@ -60,7 +60,7 @@ def counts(network: Network, windows: int, steps: int, seed: int = 2) -> NDArray
 
 def ready_network(network: Network) -> Network:
     """A quantized network that is planned as it is."""
-    context = Context(target=get_target("host"))
+    context = Context(target=PORTABLE)
     return run_passes(network, parse_pipeline("select-kernels,plan-memory"), context)
 
 

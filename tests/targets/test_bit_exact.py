@@ -82,7 +82,7 @@ def test_every_neuron_reset_and_readout_of_an_l2mu_runs_as_interpreted(
             name = f"{kind.kind}_{reset}_{rule}"
             network = l2mu(lambda n, neuron=neuron: neuron, rule, name)
             x = samples(network, windows=2, steps=20)
-            final = planned(network, PIPELINES[pipeline], x)
+            final = planned(network, PIPELINES[pipeline], x, "host")
             cases.append((final, lower(final), x))
     models = host.models([program for _, program, _ in cases])
     for (final, program, x), model in zip(cases, models, strict=True):
@@ -153,7 +153,7 @@ def check_random(
 ) -> None:
     network = data.draw(networks)
     x = data.draw(windows_for(network))
-    final = planned(network, quantized, x if data.draw(st.booleans()) else None)
+    final = planned(network, quantized, x if data.draw(st.booleans()) else None, "host")
     program = lower(final)
     assert_same_memory(final, program, host.model(program), x)
 
@@ -161,7 +161,7 @@ def check_random(
 def check_random_integers(host: HostCompiler, data: st.DataObject) -> None:
     network = data.draw(integer_networks())
     x = data.draw(windows_for(network, finite=False))
-    final = kernels_and_memory(network)
+    final = kernels_and_memory(network, "host")
     program = lower(final)
     assert_same_memory(final, program, host.model(program), x)
 

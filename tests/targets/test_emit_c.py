@@ -15,6 +15,7 @@ import pytest
 from conftest import HostCompiler
 from kernel_machines import sources
 from networks import (
+    PORTABLE,
     chain,
     cuba,
     f32,
@@ -36,7 +37,6 @@ from l2mu_compile.program import Call, Program, lower
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.emit_c import emit_c, render, state_bytes, state_layout
 from l2mu_compile.targets.kernel_table import KERNEL_DIR
-from l2mu_compile.targets.registry import get_target
 from l2mu_compile.targets.toolchain import RUNTIME_DIR
 from l2mu_compile.targets.zig import zig_command, zig_environment
 
@@ -48,7 +48,7 @@ STRICT = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-pedantic"
 
 def integer_program() -> Program:
     """With a stream and names."""
-    context = Context(target=get_target("host"))
+    context = Context(target=PORTABLE)
     network = run_passes(integer_toy(), parse_pipeline("select-kernels,plan-memory"), context)
     readout = replace(network.readout, labels=("up", 'down "??/"'))
     return lower(network.replace(readout=readout), Stream(10, 4))

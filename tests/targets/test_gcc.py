@@ -55,8 +55,8 @@ def gcc_for(target: Target) -> str:
 def core_flags(target: Target) -> list[str]:
     """Processor and calling convention."""
     core, *features = target.cpu.replace("_", "-").split("+")
-    if core == "baseline" or target is HOST:
-        return []
+    if core in ("baseline", "native"):
+        return ["-march=native"] if core == "native" else []
     if target.arch != "arm":
         return [f"-mcpu={core}"]
     flags = [f"-mfloat-abi={float_abi(target)}", "-mfpu=auto"]

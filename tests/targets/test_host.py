@@ -6,11 +6,17 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-from exactness import product_of
-from networks import l2mu, planned, samples
+from exactness import assert_same_memory, product_of
+from networks import l2mu, narrow, planned, samples
 
+from l2mu_compile.neurons import LIF
+from l2mu_compile.passbase import Context
+from l2mu_compile.pipeline import parse_pipeline, run_passes
+from l2mu_compile.targets.build import open_device
 from l2mu_compile.targets.cortex_a import LINUX_AARCH64
-from l2mu_compile.targets.host import host_target
+from l2mu_compile.targets.host import HOST, host_target
+from l2mu_compile.targets.kernel_sets import usable_sets
+from l2mu_compile.targets.refine import refined
 
 ARM_HOST = host_target("aarch64", "linux", 8)
 
@@ -39,6 +45,25 @@ def test_a_64_bit_arm_host_makes_the_library_of_linux_aarch64(
         for target in (gnu_host, LINUX_AARCH64)
     ]
     assert libraries[0] == libraries[1]
+
+
+@pytest.mark.parametrize(("cpu", "best"), [("x86_64_v3", "avx2"), ("x86_64_v4", "avx512")])
+@pytest.mark.parametrize("reset", LIF.resets)
+def test_kernels_of_vectors_run_as_interpreted(
+    tmp_path: Path, cpu: str, best: str, reset: str
+) -> None:
+    if best not in usable_sets(HOST):
+        pytest.skip(f"this machine has no {best}")
+    target = refined(HOST, mcpu=cpu)
+    for size, scalar in ((7, True), (97, False)):
+        folded = narrow(size, reset, scalar, f"narrow_{size}")
+        passes = parse_pipeline("select-kernels,plan-memory")
+        network = run_passes(folded, passes, Context(target=target))
+        assert f"i16_{best}" in {p.kernel for p in network.populations}
+        x = samples(network, windows=2, steps=20)
+        product = product_of(network, target, x[0], tmp_path / str(size))
+        device = open_device(product.program, target, product.image)
+        assert_same_memory(network, product.program, device, x)
 
 
 @pytest.mark.parametrize(

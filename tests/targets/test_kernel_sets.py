@@ -6,13 +6,32 @@ from dataclasses import replace
 
 import pytest
 
-from l2mu_compile.targets.kernel_sets import NEEDED_MACROS, with_usable_sets
+from l2mu_compile.targets.host import host_target
+from l2mu_compile.targets.kernel_sets import NEEDED_MACROS, usable_sets, with_usable_sets
+from l2mu_compile.targets.refine import refined
 from l2mu_compile.targets.registry import TARGETS, get_target
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_every_target_can_run_the_sets_of_its_record(name: str) -> None:
-    assert with_usable_sets(get_target(name)) == get_target(name)
+def test_every_target_can_run_its_sets(name: str) -> None:
+    """Those of its record, if that does not leave the processor open."""
+    target = get_target(name)
+    assert with_usable_sets(target).kernel_sets == usable_sets(target)
+    assert usable_sets(target) == target.kernel_sets or target.cpu == "native"
+
+
+@pytest.mark.parametrize(
+    ("cpu", "usable"),
+    [
+        ("x86_64_v2", ("ref",)),
+        ("x86_64_v3", ("avx2", "ref")),
+        ("x86_64_v4", ("avx512", "avx2", "ref")),
+    ],
+)
+def test_a_host_has_the_sets_of_its_processor(cpu: str, usable: tuple[str, ...]) -> None:
+    host = replace(host_target("x86_64", "linux", 8), triple="x86_64-linux-musl")
+    assert refined(host, mcpu=cpu).kernel_sets == usable
+    assert refined(host, mcpu="x86_64", mattr="+avx2").kernel_sets == ("avx2", "ref")
 
 
 @pytest.mark.parametrize(

@@ -126,3 +126,12 @@ def test_mve_tiles_of_fifty_six_and_what_is_left() -> None:
         assert tile[48:] == [*range(base + 48, base + 56)]
     assert stored[112:120].tolist() == [56, 57, 58, 59, 60, 0, 0, 0]
     assert stored[120:].tolist() == [117, 118, 119, 120, 121, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("name", "filled"), [("avx2", 40), ("avx512", 64)])
+def test_rows_are_filled_up_to_whole_vectors(name: str, filled: int) -> None:
+    weights = numbered(3, 33)
+    stored = weights_for(f"accumulate_dense_i8_i16_{name}", weights).reshape(3, -1)
+    assert stored.shape[1] == filled
+    assert stored[:, :33].tolist() == weights.tolist()
+    assert not stored[:, 33:].any()

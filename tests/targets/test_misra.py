@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterable
-from dataclasses import replace
 from fnmatch import fnmatch
 from itertools import product
 from pathlib import Path
@@ -21,11 +20,9 @@ from l2mu_compile.network import READOUT_RULES, Readout
 from l2mu_compile.program import lower
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.build import write_sources
-from l2mu_compile.targets.host import HOST
 
 PAGE = Path(__file__).parents[2] / "docs" / "misra.md"
 CALLER = "caller.c"
-PORTABLE = replace(HOST, kernel_sets=("ref",))
 CPPCHECK = (
     *("cppcheck", "--quiet", "--std=c99", "--platform=unix32", "--enable=style"),
     *("--addon=misra", "--template={file}:{id}"),
