@@ -2,7 +2,7 @@
 
 All sides take turns in one run. Each first runs on cold caches (a large buffer was just read and
 written), then at once again and again, hot. Samples are spikes, batch is 1, one thread; loading is
-not timed.
+not timed. Times are processor time.
 
     python benchmarks/host.py [--quick] [--network NAME]... [--page FILE] [--json FILE]
 """
@@ -113,16 +113,18 @@ class Library:
         target, name = get_target("host"), program.name
         library = ctypes.CDLL(str(image_path(program, target, folder)))
         self._run = getattr(library, f"{name}_run" + ("_raw" if raw else ""))
-        self._scores = getattr(library, f"{name}_scores")
-        self._scores.restype = ctypes.POINTER(ctypes.c_int32)
+        self._run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
         self._state = np.zeros(-(-state_bytes(program) // 8), np.int64)
-        self._pointer = ctypes.c_void_p(self._state.ctypes.data)
+        self._address = self._state.ctypes.data
+        scores = getattr(library, f"{name}_scores")
+        scores.restype = ctypes.POINTER(ctypes.c_int32)
+        place = scores(ctypes.c_void_p(self._address))
+        self._scores = np.ctypeslib.as_array(place, (self.network.classes,))
         self.dtype = np.int16 if raw else np.float32
 
     def __call__(self, window: NDArray) -> NDArray:
-        self._run(self._pointer, ctypes.c_void_p(window.ctypes.data), ctypes.c_size_t(len(window)))
-        scores = self._scores(self._pointer)
-        return np.ctypeslib.as_array(scores, (self.network.classes,)).astype(np.int64)
+        self._run(self._address, window.ctypes.data, len(window))
+        return self._scores.copy()
 
 
 def libraries(shape: Shape, network: Network, folder: Path) -> dict[str, Library]:
@@ -225,9 +227,10 @@ def _hot(classify: Classify, window: NDArray) -> float:
 
 
 def _seconds(classify: Classify, window: NDArray) -> float:
-    start = time.perf_counter()
+    """Processor time: on a busy machine others' work would lengthen long runs more than short."""
+    start = time.process_time()
     classify(window)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 @contextmanager
