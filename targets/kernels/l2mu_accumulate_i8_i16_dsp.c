@@ -8,11 +8,14 @@
 #error "this file is for processors with the DSP extension"
 #endif
 
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* assembly uses them */
+
 /* Add four weights, stored 0, 2, 1, 3, to two pairs of sums. */
 static inline void add_four(uint32_t *sums, uint32_t weights)
 {
+    const uint32_t odd = (weights >> 8U) | (weights << 24U);
     sums[0] = (uint32_t)__sxtab16((int16x2_t)sums[0], (int8x4_t)weights);
-    sums[1] = (uint32_t)__sxtab16((int16x2_t)sums[1], (int8x4_t)__ror(weights, 8U));
+    sums[1] = (uint32_t)__sxtab16((int16x2_t)sums[1], (int8x4_t)odd);
 }
 
 #define TILE 16U

@@ -7,6 +7,8 @@
 #error "this file is for processors with the DSP extension"
 #endif
 
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* assembly uses them */
+
 #define TEXT_OF(x) #x
 #define TEXT(x) TEXT_OF(x)
 
