@@ -90,7 +90,7 @@ static inline size_t add_widest_tile(float *v, const float *weights, rows_t rows
 
 void l2mu_accumulate_dense_f32_neon64(const l2mu_dense_f32_t *p, float *v, const uint16_t *spikes)
 {
-    const size_t stride = (p->targets + 7U) / 8U * 8U;
+    const size_t stride = ((size_t)p->targets + 7U) / 8U * 8U;
     const rows_t rows = {&spikes[1], &spikes[1U + spikes[0]], stride};
     size_t done = (rows.spike == rows.end) ? p->targets : 0U;
     while (done != p->targets) {

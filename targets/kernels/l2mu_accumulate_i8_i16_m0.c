@@ -175,8 +175,10 @@ void l2mu_accumulate_dense_i8_i16_m0(const l2mu_dense_i8_t *p, int16_t *v, const
     const uint32_t start = (uint32_t)0U - (0x80808080U * (uint32_t)count);
     const size_t skipped = (0U - count) & 7U;
     const size_t tiles = (p->targets + 7U) / TILE;
-    tiles_t all = {v,   v + (tiles * TILE), p->weights, (size_t)TILE * p->sources, spike - skipped,
-                   end, start,              skipped};
+    const size_t tile_bytes = (size_t)TILE * p->sources;
+    int16_t *const target = v;
+    tiles_t all = {target,          &v[tiles * TILE], p->weights, tile_bytes,
+                   spike - skipped, end,              start,      skipped};
     if (count == 0U) {
         return;
     }

@@ -57,6 +57,7 @@
                                           const uint16_t *first, size_t count)                    \
     {                                                                                             \
         const uint16_t *spike = first;                                                            \
+        int16_t *const sums = v;                                                                  \
         const int8_t *row;                                                                        \
         __asm__ volatile(PARTS_##vectors(START)                                                   \
                          "    lsrs   lr, %[count], #1\n"                                          \
@@ -68,7 +69,7 @@
                          "3:\n"                                                                   \
                          PARTS_##vectors(FINISH)                                                  \
                          : [spike] "+r"(spike), [row] "=&l"(row)                                  \
-                         : [v] "r"(v), [weights] "r"(weights), [count] "r"(count),                \
+                         : [v] "r"(sums), [weights] "r"(weights), [count] "r"(count),             \
                            [row_bytes] "r"(LANES * (size_t)(vectors)),                            \
                            [start] "r"(-128 * (int32_t)count), [upper_byte] "r"(128),             \
                            [plus_256] "r"(256), [minus_256] "r"(-256)                             \

@@ -72,7 +72,10 @@
         const int32_t beta = *p->beta;                                                       \
         int16_t *at = v;                                                                     \
         uint16_t *next = spikes;                                                             \
-        uint32_t fired, first, index, lane;                                                  \
+        uint32_t fired;                                                                      \
+        uint32_t first;                                                                      \
+        uint32_t index;                                                                      \
+        uint32_t lane;                                                                       \
         __asm__ volatile(LOOP(ONE_DECAY, reset)                                               \
                          : OUTPUTS                                                           \
                          : INPUTS, [beta] "r"((beta / 2) - 0x8000)                            \
@@ -85,7 +88,10 @@
         const int32_t *beta = p->beta;                                                       \
         int16_t *at = v;                                                                     \
         uint16_t *next = spikes;                                                             \
-        uint32_t fired, first, index, lane;                                                  \
+        uint32_t fired;                                                                      \
+        uint32_t first;                                                                      \
+        uint32_t index;                                                                      \
+        uint32_t lane;                                                                       \
         __asm__ volatile(LOOP(OWN_DECAY, reset)                                              \
                          : OUTPUTS, [beta] "+r"(beta)                                        \
                          : INPUTS                                                            \
