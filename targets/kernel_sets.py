@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
+from l2mu_compile.targets.kernel_table import functions_in
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.toolchain import macros
 
@@ -16,6 +18,11 @@ NEEDED_MACROS = {
     "m0": ("__thumb__",),
     "mve": ("__ARM_FEATURE_MVE",),
 }
+
+
+def are_portable(sources: Iterable[str]) -> bool:
+    """Whether C files of these names are for every processor: their kernels are all of ``ref``."""
+    return not any(name.rpartition("_")[2] in NEEDED_MACROS for name in functions_in(sources))
 
 
 def with_usable_sets(target: Target) -> Target:

@@ -1,11 +1,11 @@
 /* For AArch64: up to 64 float sums in registers; to each, sources are added in their order. */
+#if !defined(__aarch64__) || !defined(__ARM_NEON)
+#error "this file is for AArch64; compile the network for this processor, see --target"
+#endif
+
 #include <arm_neon.h>
 
 #include "l2mu_kernels.h"
-
-#if !defined(__aarch64__) || !defined(__ARM_NEON)
-#error "this file is for AArch64"
-#endif
 
 /* The spikes to follow, at least one, and how far the weights of two sources are apart. */
 typedef struct {

@@ -1,12 +1,12 @@
 /* For processors with the DSP extension (Armv7E-M, Armv8-M): two int16 sums in a register. */
+#ifndef __ARM_FEATURE_DSP
+#error "this file is for processors with the DSP extension; compile the network for this processor, see --target"
+#endif
+
 #include <arm_acle.h>
 #include <string.h>
 
 #include "l2mu_kernels.h"
-
-#ifndef __ARM_FEATURE_DSP
-#error "this file is for processors with the DSP extension"
-#endif
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* assembly uses them */
 

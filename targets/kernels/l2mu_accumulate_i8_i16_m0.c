@@ -10,11 +10,11 @@
  * That holds for any number of rows, and also when both start with minus 128 for every byte of every
  * row, which makes B0 to B3 the sums of the weights with their signs. Two int16 in a word w are
  * (w ^ 2^15) - 2^15 in this sense; bytes 0, 2, 1 and 3 are those of neighbouring targets. */
-#include "l2mu_kernels.h"
-
-#if defined(__ARM_ARCH) && !defined(__thumb__)
-#error "this file is in Thumb assembly"
+#ifndef __thumb__
+#error "this file is for Thumb; compile the network for this processor, see --target"
 #endif
+
+#include "l2mu_kernels.h"
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* assembly uses them */
 

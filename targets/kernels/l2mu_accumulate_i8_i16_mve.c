@@ -5,13 +5,13 @@
  * are added up modulo 2^16, and the bytes `high` by a multiplication that keeps the upper half, which
  * would saturate if a sum left int16. Then the sum of `low` is the first minus 2^8 times the second, minus
  * 128 for each row. */
+#ifndef __ARM_FEATURE_MVE
+#error "this file is for processors with Helium; compile the network for this processor, see --target"
+#endif
+
 #include <arm_mve.h>
 
 #include "l2mu_kernels.h"
-
-#ifndef __ARM_FEATURE_MVE
-#error "this file is for processors with Helium"
-#endif
 
 #define LANES 8U
 #define TILE_VECTORS 7U

@@ -1,11 +1,11 @@
 /* For Armv7-A with NEON: up to 96 int16 sums in registers. */
+#if defined(__aarch64__) || !defined(__ARM_NEON)
+#error "this file is for Armv7-A with NEON; compile the network for this processor, see --target"
+#endif
+
 #include <stddef.h>
 
 #include "l2mu_kernels.h"
-
-#if defined(__aarch64__) || !defined(__ARM_NEON)
-#error "this file is for Armv7-A with NEON"
-#endif
 
 /* The spikes to follow, at least one, and how far the weights of two sources are apart. */
 typedef struct {

@@ -1,11 +1,11 @@
 /* For processors with Helium (Armv8.1-M, integer MVE): eight neurons in a vector. */
+#ifndef __ARM_FEATURE_MVE
+#error "this file is for processors with Helium; compile the network for this processor, see --target"
+#endif
+
 #include <arm_mve.h>
 
 #include "l2mu_kernels.h"
-
-#ifndef __ARM_FEATURE_MVE
-#error "this file is for processors with Helium"
-#endif
 
 #define LANES 8U
 #define TEXT_OF(x) #x
