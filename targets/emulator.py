@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import importlib
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import unicorn
 from unicorn import unicorn_const
 
 from l2mu_compile.errors import MismatchError, UsageError
+from l2mu_compile.processes import signals_held
 from l2mu_compile.targets.elf import (
     Symbol,
     entry_point,
@@ -73,6 +75,7 @@ class Emulator:
         self._next_free = SCRATCH.origin
         self._last_count = 0
         self._handler: Callable[[], None] | None = None
+        self._has_handlers = False
         self._exit_status: int | None = None
         self._exception: int | None = None
         self._set_exits()
@@ -93,10 +96,12 @@ class Emulator:
         if self._handler is None:
             self._engine.hook_add(unicorn_const.UC_HOOK_INTR, self._interrupted)
         self._handler = handler
+        self._has_handlers = True
 
     def on_entry(self, function: str, handler: Callable[[], None]) -> None:
         """Call ``handler`` whenever ``function`` is entered; EmulationError if there is none."""
         address = self.symbol(function).address
+        self._has_handlers = True
         self._engine.hook_add(
             unicorn_const.UC_HOOK_CODE, lambda *_: handler(), begin=address, end=address
         )
@@ -300,7 +305,9 @@ class Emulator:
         self._exit_status = self._exception = None
         before = self._count()
         try:
-            self._engine.emu_start(start | self._model.code_bit, end, 0, limit)
+            # An exception that a signal raises while a handler runs would be lost within unicorn.
+            with signals_held() if self._has_handlers else nullcontext():
+                self._engine.emu_start(start | self._model.code_bit, end, 0, limit)
         except unicorn.UcError as error:
             raise EmulationError(f"{what}: {error} {self._where()}") from error
         finally:

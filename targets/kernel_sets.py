@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 
+from l2mu_compile.targets.kernel_table import functions_in
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.toolchain import macros
 
@@ -27,6 +29,11 @@ def usable_sets(target: Target) -> tuple[str, ...]:
     Raises `ToolchainError` if the compiler does not run.
     """
     return _of_this_machine(target) if target.cpu == "native" else target.kernel_sets
+
+
+def are_portable(sources: Iterable[str]) -> bool:
+    """Whether C files of these names are for every processor: their kernels are all of ``ref``."""
+    return not any(name.rpartition("_")[2] in NEEDED_MACROS for name in functions_in(sources))
 
 
 def with_usable_sets(target: Target) -> Target:

@@ -148,15 +148,17 @@ def call(host: HostCompiler, tmp_path_factory: pytest.TempPathFactory) -> Callab
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """``packages("cell", int8=True)``: `packages.compiled` with these arguments, once a session."""
-    from packages import compiled  # not above: its asserts are rewritten on import
+    from packages import PORTABLE, compiled  # not above: its asserts are rewritten on import
 
-    known: dict[tuple[str, bool, bool], Path] = {}
+    known: dict[tuple[str, bool, bool, str], Path] = {}
 
-    def get(name: str = "cell", int8: bool = True, raw: bool = False) -> Path:
-        key = (name, int8, raw)
+    def get(
+        name: str = "cell", int8: bool = True, raw: bool = False, target: str = PORTABLE
+    ) -> Path:
+        key = (name, int8, raw, target)
         if key not in known:
             folder = tmp_path_factory.mktemp("packages")
-            known[key] = compiled(folder, name, int8=int8, raw=raw)
+            known[key] = compiled(folder, name, int8=int8, raw=raw, target=target)
         return known[key]
 
     return get

@@ -50,6 +50,7 @@ int main(int argc, char **argv)
 CLASSES = ("still", "walk", "läuft \\")
 COUNTS, HOP = 16, 12
 
+PORTABLE = "cortex-m4 --mattr=-dsp"  # a microcontroller's packages with portable kernels
 M4F = ("-mthumb", "-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard")
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Werror")
 
@@ -61,13 +62,14 @@ def compiled(
     int8: bool = True,
     raw: bool = False,
     calibrated: bool = True,
-    target: str = "cortex-m4",
+    target: str = PORTABLE,
     kinds: Sequence[str] = KINDS,
 ) -> Path:
     """An L2MU called ``name`` compiled into ``folder/out``, with packages of these kinds.
 
     With ``raw`` its samples are a sensor's counts, sixteen to a unit, and windows overlap. If it is
-    not ``calibrated``, nothing tells how long a window is.
+    not ``calibrated``, nothing tells how long a window is. What follows the target's name are
+    further options: by default those that make C which this machine can run, too.
     """
     sensors = (1 / COUNTS, 0.0) if raw else None
     network = l2mu(name=name, seed=25, sensors=sensors)  # one that decides for every class
@@ -76,7 +78,7 @@ def compiled(
     x = windows(network)
     y = run(network, x).decisions
     np.savez(folder / "windows.npz", x=x, y=y)
-    arguments: list[str | Path] = ["--target", target]
+    arguments: list[str | Path] = ["--target", *target.split()]
     arguments += ["--calibrate", folder / "windows.npz"] if calibrated else []
     arguments += ["--quantize", "int8"] if int8 else []
     arguments += ["--hop", HOP] if raw else []

@@ -1,11 +1,11 @@
 /* For AArch64: up to 64 float sums in registers; to each, sources are added in their order. */
+#if !defined(__aarch64__) || !defined(__ARM_NEON)
+#error "this file is for AArch64; compile the network for this processor, see --target"
+#endif
+
 #include <arm_neon.h>
 
 #include "l2mu_kernels.h"
-
-#if !defined(__aarch64__) || !defined(__ARM_NEON)
-#error "this file is for AArch64"
-#endif
 
 /* The spikes to follow, at least one, and how far the weights of two sources are apart. */
 typedef struct {
@@ -90,7 +90,7 @@ static inline size_t add_widest_tile(float *v, const float *weights, rows_t rows
 
 void l2mu_accumulate_dense_f32_neon64(const l2mu_dense_f32_t *p, float *v, const uint16_t *spikes)
 {
-    const size_t stride = (p->targets + 7U) / 8U * 8U;
+    const size_t stride = ((size_t)p->targets + 7U) / 8U * 8U;
     const rows_t rows = {&spikes[1], &spikes[1U + spikes[0]], stride};
     size_t done = (rows.spike == rows.end) ? p->targets : 0U;
     while (done != p->targets) {

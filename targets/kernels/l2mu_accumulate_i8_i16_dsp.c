@@ -1,18 +1,21 @@
 /* For processors with the DSP extension (Armv7E-M, Armv8-M): two int16 sums in a register. */
+#ifndef __ARM_FEATURE_DSP
+#error "this file is for processors with the DSP extension; compile the network for this processor, see --target"
+#endif
+
 #include <arm_acle.h>
 #include <string.h>
 
 #include "l2mu_kernels.h"
 
-#ifndef __ARM_FEATURE_DSP
-#error "this file is for processors with the DSP extension"
-#endif
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* assembly uses them */
 
 /* Add four weights, stored 0, 2, 1, 3, to two pairs of sums. */
 static inline void add_four(uint32_t *sums, uint32_t weights)
 {
+    const uint32_t odd = (weights >> 8U) | (weights << 24U);
     sums[0] = (uint32_t)__sxtab16((int16x2_t)sums[0], (int8x4_t)weights);
-    sums[1] = (uint32_t)__sxtab16((int16x2_t)sums[1], (int8x4_t)__ror(weights, 8U));
+    sums[1] = (uint32_t)__sxtab16((int16x2_t)sums[1], (int8x4_t)odd);
 }
 
 #define TILE 16U

@@ -10,11 +10,11 @@
  * That holds for any number of rows, and also when both start with minus 128 for every byte of every
  * row, which makes B0 to B3 the sums of the weights with their signs. Two int16 in a word w are
  * (w ^ 2^15) - 2^15 in this sense; bytes 0, 2, 1 and 3 are those of neighbouring targets. */
-#include "l2mu_kernels.h"
-
-#if defined(__ARM_ARCH) && !defined(__thumb__)
-#error "this file is in Thumb assembly"
+#ifndef __thumb__
+#error "this file is for Thumb; compile the network for this processor, see --target"
 #endif
+
+#include "l2mu_kernels.h"
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* assembly uses them */
 
@@ -175,8 +175,10 @@ void l2mu_accumulate_dense_i8_i16_m0(const l2mu_dense_i8_t *p, int16_t *v, const
     const uint32_t start = (uint32_t)0U - (0x80808080U * (uint32_t)count);
     const size_t skipped = (0U - count) & 7U;
     const size_t tiles = (p->targets + 7U) / TILE;
-    tiles_t all = {v,   v + (tiles * TILE), p->weights, (size_t)TILE * p->sources, spike - skipped,
-                   end, start,              skipped};
+    const size_t tile_bytes = (size_t)TILE * p->sources;
+    int16_t *const target = v;
+    tiles_t all = {target,          &v[tiles * TILE], p->weights, tile_bytes,
+                   spike - skipped, end,              start,      skipped};
     if (count == 0U) {
         return;
     }

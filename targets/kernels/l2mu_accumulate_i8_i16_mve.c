@@ -5,13 +5,13 @@
  * are added up modulo 2^16, and the bytes `high` by a multiplication that keeps the upper half, which
  * would saturate if a sum left int16. Then the sum of `low` is the first minus 2^8 times the second, minus
  * 128 for each row. */
+#ifndef __ARM_FEATURE_MVE
+#error "this file is for processors with Helium; compile the network for this processor, see --target"
+#endif
+
 #include <arm_mve.h>
 
 #include "l2mu_kernels.h"
-
-#ifndef __ARM_FEATURE_MVE
-#error "this file is for processors with Helium"
-#endif
 
 #define LANES 8U
 #define TILE_VECTORS 7U
@@ -57,6 +57,7 @@
                                           const uint16_t *first, size_t count)                    \
     {                                                                                             \
         const uint16_t *spike = first;                                                            \
+        int16_t *const sums = v;                                                                  \
         const int8_t *row;                                                                        \
         __asm__ volatile(PARTS_##vectors(START)                                                   \
                          "    lsrs   lr, %[count], #1\n"                                          \
@@ -68,7 +69,7 @@
                          "3:\n"                                                                   \
                          PARTS_##vectors(FINISH)                                                  \
                          : [spike] "+r"(spike), [row] "=&l"(row)                                  \
-                         : [v] "r"(v), [weights] "r"(weights), [count] "r"(count),                \
+                         : [v] "r"(sums), [weights] "r"(weights), [count] "r"(count),             \
                            [row_bytes] "r"(LANES * (size_t)(vectors)),                            \
                            [start] "r"(-128 * (int32_t)count), [upper_byte] "r"(128),             \
                            [plus_256] "r"(256), [minus_256] "r"(-256)                             \

@@ -1,11 +1,11 @@
 /* For Armv7-A with NEON: up to 96 int16 sums in registers. */
+#if defined(__aarch64__) || !defined(__ARM_NEON)
+#error "this file is for Armv7-A with NEON; compile the network for this processor, see --target"
+#endif
+
 #include <stddef.h>
 
 #include "l2mu_kernels.h"
-
-#if defined(__aarch64__) || !defined(__ARM_NEON)
-#error "this file is for Armv7-A with NEON"
-#endif
 
 /* The spikes to follow, at least one, and how far the weights of two sources are apart. */
 typedef struct {
@@ -85,7 +85,7 @@ static inline size_t add_widest_tile(int16_t *v, const int8_t *weights, rows_t r
 void l2mu_accumulate_dense_i8_i16_neon32(const l2mu_dense_i8_t *p, int16_t *v,
                                          const uint16_t *spikes)
 {
-    const size_t stride = (p->targets + 7U) / 8U * 8U;
+    const size_t stride = ((size_t)p->targets + 7U) / 8U * 8U;
     const rows_t rows = {&spikes[1], &spikes[1U + spikes[0]], stride};
     size_t done = (rows.spike == rows.end) ? stride : 0U;
     while (done != stride) {

@@ -1,11 +1,11 @@
 /* For AArch64: up to 160 int16 sums in registers. */
+#if !defined(__aarch64__) || !defined(__ARM_NEON)
+#error "this file is for AArch64; compile the network for this processor, see --target"
+#endif
+
 #include <arm_neon.h>
 
 #include "l2mu_kernels.h"
-
-#if !defined(__aarch64__) || !defined(__ARM_NEON)
-#error "this file is for AArch64"
-#endif
 
 /* A loop that is not worth unrolling. */
 #ifdef __clang__
@@ -117,7 +117,7 @@ static inline size_t add_widest_tile(int16_t *v, const int8_t *weights, rows_t r
 void l2mu_accumulate_dense_i8_i16_neon64(const l2mu_dense_i8_t *p, int16_t *v,
                                          const uint16_t *spikes)
 {
-    const size_t stride = (p->targets + 7U) / 8U * 8U;
+    const size_t stride = ((size_t)p->targets + 7U) / 8U * 8U;
     const rows_t rows = {&spikes[1], &spikes[1U + spikes[0]], stride};
     size_t done = (rows.spike == rows.end) ? stride : 0U;
     while (done != stride) {

@@ -1,13 +1,13 @@
 /* For processors with NEON, 32 and 64 bits: four int16 sums at a time. */
+#ifndef __ARM_NEON
+#error "this file is for processors with NEON; compile the network for this processor, see --target"
+#endif
+
 #include <arm_neon.h>
 #include <stdbool.h>
 #include <string.h>
 
 #include "l2mu_kernels.h"
-
-#ifndef __ARM_NEON
-#error "this file is for processors with NEON"
-#endif
 
 /* A loop that is not worth unrolling. */
 #ifdef __clang__

@@ -1,11 +1,11 @@
 /* For AArch64: 16 neurons at a time. */
+#if !defined(__aarch64__) || !defined(__ARM_NEON)
+#error "this file is for AArch64; compile the network for this processor, see --target"
+#endif
+
 #include <arm_neon.h>
 
 #include "l2mu_kernels.h"
-
-#if !defined(__aarch64__) || !defined(__ARM_NEON)
-#error "this file is for AArch64"
-#endif
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -43,21 +43,21 @@ INLINE uint32_t bits_of(const uint32x4_t spiking[4])
 
 /* 16 neurons from number `first` on: where the next spike goes. */
 INLINE uint16_t *fire_16(const l2mu_neurons_f32_t *p, float *v, size_t first, uint16_t *next,
-                         size_t beta_step, size_t threshold_step, reset_t reset)
+                         size_t beta_stride, size_t threshold_stride, reset_t reset)
 {
-    const float *const threshold = &p->threshold[first * threshold_step];
-    const float *const beta = &p->beta[first * beta_step];
+    const float *const threshold = &p->threshold[first * threshold_stride];
+    const float *const beta = &p->beta[first * beta_stride];
     float32x4_t decayed[4];
     uint32x4_t spiking[4];
     for (size_t i = 0; i < 4U; ++i) {
         const float32x4_t membrane = vld1q_f32(&v[first + (4U * i)]);
-        spiking[i] = vcgtq_f32(membrane, load(&threshold[4U * i * threshold_step], threshold_step));
-        decayed[i] = vmulq_f32(load(&beta[4U * i * beta_step], beta_step), membrane);
+        spiking[i] = vcgtq_f32(membrane, load(&threshold[4U * i * threshold_stride], threshold_stride));
+        decayed[i] = vmulq_f32(load(&beta[4U * i * beta_stride], beta_stride), membrane);
     }
     uint32_t bits = bits_of(spiking);
     if (bits != 0U) {
         for (size_t i = 0; i < 4U; ++i) {
-            const float32x4_t by = load(&threshold[4U * i * threshold_step], threshold_step);
+            const float32x4_t by = load(&threshold[4U * i * threshold_stride], threshold_stride);
             decayed[i] = after_spikes(decayed[i], spiking[i], by, reset);
         }
     }

@@ -1,11 +1,13 @@
 /* For processors with the DSP extension (Armv7E-M, Armv8-M): two neurons in a register. */
+#ifndef __ARM_FEATURE_DSP
+#error "this file is for processors with the DSP extension; compile the network for this processor, see --target"
+#endif
+
 #include <arm_acle.h>
 
 #include "l2mu_kernels.h"
 
-#ifndef __ARM_FEATURE_DSP
-#error "this file is for processors with the DSP extension"
-#endif
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* assembly uses them */
 
 #define TEXT_OF(x) #x
 #define TEXT(x) TEXT_OF(x)

@@ -1,9 +1,9 @@
 /* For Armv6-M: four neurons at a time, of which most neither spike nor saturate. */
-#include "l2mu_kernels.h"
-
-#if defined(__ARM_ARCH) && !defined(__thumb__)
-#error "this file is in Thumb assembly"
+#ifndef __thumb__
+#error "this file is for Thumb; compile the network for this processor, see --target"
 #endif
+
+#include "l2mu_kernels.h"
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* assembly uses them */
 

@@ -1,11 +1,11 @@
 /* For processors with Helium (Armv8.1-M, integer MVE): eight neurons in a vector. */
+#ifndef __ARM_FEATURE_MVE
+#error "this file is for processors with Helium; compile the network for this processor, see --target"
+#endif
+
 #include <arm_mve.h>
 
 #include "l2mu_kernels.h"
-
-#ifndef __ARM_FEATURE_MVE
-#error "this file is for processors with Helium"
-#endif
 
 #define LANES 8U
 #define TEXT_OF(x) #x
@@ -72,7 +72,10 @@
         const int32_t beta = *p->beta;                                                       \
         int16_t *at = v;                                                                     \
         uint16_t *next = spikes;                                                             \
-        uint32_t fired, first, index, lane;                                                  \
+        uint32_t fired;                                                                      \
+        uint32_t first;                                                                      \
+        uint32_t index;                                                                      \
+        uint32_t lane;                                                                       \
         __asm__ volatile(LOOP(ONE_DECAY, reset)                                               \
                          : OUTPUTS                                                           \
                          : INPUTS, [beta] "r"((beta / 2) - 0x8000)                            \
@@ -85,7 +88,10 @@
         const int32_t *beta = p->beta;                                                       \
         int16_t *at = v;                                                                     \
         uint16_t *next = spikes;                                                             \
-        uint32_t fired, first, index, lane;                                                  \
+        uint32_t fired;                                                                      \
+        uint32_t first;                                                                      \
+        uint32_t index;                                                                      \
+        uint32_t lane;                                                                       \
         __asm__ volatile(LOOP(OWN_DECAY, reset)                                              \
                          : OUTPUTS, [beta] "+r"(beta)                                        \
                          : INPUTS                                                            \

@@ -1,12 +1,12 @@
 /* For Armv7-A with NEON: 32 neurons at a time. */
+#if defined(__aarch64__) || !defined(__ARM_NEON)
+#error "this file is for Armv7-A with NEON; compile the network for this processor, see --target"
+#endif
+
 #include <stdbool.h>
 
 #include "l2mu_arith.h"
 #include "l2mu_kernels.h"
-
-#if defined(__aarch64__) || !defined(__ARM_NEON)
-#error "this file is for Armv7-A with NEON"
-#endif
 
 #define HIGH ((1 << (L2MU_NARROW_BITS - 1)) - 1)
 #define LOW (-HIGH - 1)

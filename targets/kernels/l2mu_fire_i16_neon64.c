@@ -1,12 +1,12 @@
 /* For AArch64: 32 int16 neurons at a time. */
+#if !defined(__aarch64__) || !defined(__ARM_NEON)
+#error "this file is for AArch64; compile the network for this processor, see --target"
+#endif
+
 #include <arm_neon.h>
 #include <stdbool.h>
 
 #include "l2mu_kernels.h"
-
-#if !defined(__aarch64__) || !defined(__ARM_NEON)
-#error "this file is for AArch64"
-#endif
 
 /* A loop that is not worth unrolling. */
 #ifdef __clang__

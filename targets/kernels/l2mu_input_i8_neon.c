@@ -1,13 +1,13 @@
 /* For processors with NEON, 32 and 64 bits: eight targets at a time. */
+#ifndef __ARM_NEON
+#error "this file is for processors with NEON; compile the network for this processor, see --target"
+#endif
+
 #include <arm_neon.h>
 #include <stdbool.h>
 
 #include "l2mu_arith.h"
 #include "l2mu_kernels.h"
-
-#ifndef __ARM_NEON
-#error "this file is for processors with NEON"
-#endif
 
 /* A loop that is not worth unrolling. */
 #ifdef __clang__
@@ -61,7 +61,8 @@ static inline void add_one(block_t block, size_t row, uint32_t shift)
     for (size_t column = 0; column < block.columns; ++column) {
         total += block.weights[(column * block.stride) + row] * block.sample[column];
     }
-    block.v[row] = (int16_t)(block.v[row] + l2mu_floor_shift(total, shift));
+    int16_t *const v = &block.v[row];
+    *v = (int16_t)(*v + l2mu_floor_shift(total, shift));
 }
 
 /* Eights of targets; the last eight end with the last target, and begin with weights of zero where they
@@ -85,7 +86,8 @@ static inline void add_block(block_t block, size_t rows, bool own)
 static inline void add_input(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample, bool own)
 {
     const size_t rows = p->rows;
-    block_t block = {v, p->weights, p->shift, sample, p->columns, rows};
+    int16_t *const targets = v;
+    block_t block = {targets, p->weights, p->shift, sample, p->columns, rows};
     if (rows >= 8U) {
         block.stride = (rows + 7U) / 8U * 8U;
     }

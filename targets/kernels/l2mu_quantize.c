@@ -1,3 +1,4 @@
+#include <stdbool.h>
 #include <string.h>
 
 #include "l2mu_arith.h"
@@ -18,15 +19,12 @@ static int16_t rounded(uint32_t bits, int32_t fraction)
     const uint32_t magnitude = mantissa | ONE;
     const int32_t number = ((bits & SIGN) != 0U) ? -(int32_t)magnitude : (int32_t)magnitude;
     const int32_t shift = (BIAS + (int32_t)MANTISSA_BITS) - (int32_t)exponent - fraction;
+    const bool small = (exponent == 0U) || (shift > ((int32_t)MANTISSA_BITS + 2)); /* under a half */
+    const bool not_a_number = (exponent == LARGEST_EXPONENT) && (mantissa != 0U);
     int32_t whole = 0;
-    if ((exponent == 0U) || (shift > ((int32_t)MANTISSA_BITS + 2))) {
-        whole = 0; /* less than a half */
-    } else if ((exponent == LARGEST_EXPONENT) && (mantissa != 0U)) {
-        whole = 0; /* not a number */
-    } else if (shift <= 0) {
-        whole = number; /* beyond int16 */
-    } else {
-        whole = l2mu_floor_shift(number + l2mu_half((uint32_t)shift), (uint32_t)shift);
+    if (!small && !not_a_number) {
+        const uint32_t places = (shift > 0) ? (uint32_t)shift : 0U; /* none: beyond int16 */
+        whole = l2mu_floor_shift(number + l2mu_half(places), places);
     }
     return (int16_t)l2mu_clip(whole, INT16_MIN, INT16_MAX);
 }

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from l2mu_compile.errors import UsageError
 from l2mu_compile.targets.emit_c import render
-from l2mu_compile.targets.packaging.common import Files, c_files, view, with_notes, write_zip
+from l2mu_compile.targets.packaging.common import (
+    Files,
+    c_files,
+    processors,
+    view,
+    with_notes,
+    write_zip,
+)
 from l2mu_compile.targets.product import Product
 
 # A sketch's folder name has at most 63 characters.
@@ -34,6 +41,6 @@ def arduino_files(product: Product) -> Files:
     }
     use = (
         f"Sketch > Include Library > Add .ZIP Library, then `#include <{name}.h>`; "
-        f"start from File > Examples > {name} > {sketch}. Any board with a C99 compiler will do."
+        f"start from File > Examples > {name} > {sketch}. {processors(product)}"
     )
     return with_notes(product, files, "Arduino library", use)

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from l2mu_compile.targets.emit_c import render
-from l2mu_compile.targets.packaging.common import Files, c_files, view, with_notes, write_tree
+from l2mu_compile.targets.packaging.common import (
+    Files,
+    c_files,
+    processors,
+    view,
+    with_notes,
+    write_tree,
+)
 from l2mu_compile.targets.product import Product
 
 
@@ -22,6 +29,7 @@ def cmake_files(product: Product) -> Files:
     }
     use = (
         f"`add_subdirectory({name})`, or install it and `find_package({name} CONFIG REQUIRED)`; "
-        f"then `target_link_libraries(app PRIVATE {name}::{name})`."
+        f"then `target_link_libraries(app PRIVATE {name}::{name})`. "
+        f"{processors(product)}"
     )
     return with_notes(product, files, "CMake package", use)

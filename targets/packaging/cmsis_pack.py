@@ -10,6 +10,7 @@ from l2mu_compile.targets.packaging.common import (
     DATE,
     Files,
     c_files,
+    processors,
     release_version,
     view,
     with_notes,
@@ -45,6 +46,6 @@ def cmsis_pack_files(product: Product) -> Files:
     component = f"{VENDOR}::Machine Learning:L2MU:{values['sub']}"
     use = (
         f"`cpackget add {VENDOR}.{name}.{values['version']}.pack`, then `component: {component}` "
-        f"and `pack: {VENDOR}::{name}` in the solution."
+        f"and `pack: {VENDOR}::{name}` in the solution. {processors(product)}"
     )
     return with_notes(product, files, "CMSIS-Pack", use)

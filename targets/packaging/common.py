@@ -18,6 +18,7 @@ from l2mu_compile import __version__
 from l2mu_compile.output import files_below
 from l2mu_compile.report import Artifact, Report
 from l2mu_compile.targets.emit_c import render
+from l2mu_compile.targets.kernel_sets import are_portable
 from l2mu_compile.targets.product import Product, model_names
 
 Files = dict[str, str | bytes]
@@ -53,6 +54,7 @@ def view(product: Product) -> dict[str, Any]:
         "summary": summary(product),
         "target": product.target.name,
         "sources": sources,
+        "portable": are_portable(sources),
         "classes": product.program.classes,
         "report": checked_report(product),
     }
@@ -64,6 +66,17 @@ def summary(product: Product) -> str:
     return (
         f"Spiking network with {program.inputs} inputs and {program.classes} classes, {numbers}, "
         f"compiled for {product.target.name}."
+    )
+
+
+def processors(product: Product) -> str:
+    """One sentence that says where a package's sources can be compiled."""
+    if view(product)["portable"]:
+        return "Any processor with a C99 compiler will do."
+    return (
+        f"Its kernels are for processors like the {product.target.name} and compile for no others; "
+        "for those, compile the network with another `--target`, or with portable kernels "
+        "(`--target cortex-m4 --mattr=-dsp`)."
     )
 
 

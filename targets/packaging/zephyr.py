@@ -8,6 +8,7 @@ from l2mu_compile.targets.packaging.common import (
     Files,
     c_files,
     checked_report,
+    processors,
     view,
     with_notes,
     write_tree,
@@ -46,6 +47,6 @@ def zephyr_files(product: Product) -> Files:
     use = (
         "add this folder to `EXTRA_ZEPHYR_MODULES`, or its repository to `west.yml`, and set "
         f"`CONFIG_L2MU_MODEL_{product.name.upper()}=y`; `west build -b BOARD samples/classify` "
-        "builds the sample."
+        f"builds the sample. {processors(product)}"
     )
     return with_notes(product, files, "Zephyr module", use)

@@ -293,6 +293,11 @@ def test_the_sketch_compiles_for_a_microcontroller(
 ) -> None:
     need("arm-none-eabi-g++")
     write_core(packages(), tmp_path / "core")
+    archive = packages(target="cortex-m4") / "arduino/cell.zip"
+    tuned = unzipped(archive, tmp_path / "tuned") / "cell"
+    assert list((tuned / "src/l2mu").glob("l2mu_*_dsp.c"))
+    gcc = ("arm-none-eabi-gcc", *M4F, "-std=gnu11", "-Os", *WARNINGS, f"-I{tuned / 'src'}")
+    assert compile_c(gcc, sources(tuned), tmp_path / "objects")
     flags = (*M4F, "-std=gnu++11", "-Os", "-Wall", "-Wextra", "-Werror", "-x", "c++")
     paths = (f"-I{library / 'src'}", f"-I{tmp_path / 'core'}", "-include", "Arduino.h")
     tool("arm-none-eabi-g++", *flags, *paths, "-c", sketch_of(library), "-o", tmp_path / "s.o")

@@ -104,7 +104,8 @@ def test_another_version_is_not_found(packages: Packages, tmp_path: Path, versio
 
 def test_a_cross_build_compiles_from_source(packages: Packages, tmp_path: Path) -> None:
     need("arm-none-eabi-gcc")
-    package = packages() / "cmake/cell"
+    package = packages(target="cortex-m4") / "cmake/cell"
+    assert list((package / "src").glob("l2mu_*_dsp.c"))
     (tmp_path / "arm.cmake").write_text(ARM_TOOLCHAIN)
     toolchain = f"-DCMAKE_TOOLCHAIN_FILE={tmp_path / 'arm.cmake'}"
     tool("cmake", "-S", package, "-B", tmp_path / "build", toolchain)
@@ -114,6 +115,21 @@ def test_a_cross_build_compiles_from_source(packages: Packages, tmp_path: Path) 
     objects = list(tmp_path.rglob("cell.c.o*"))
     with objects[0].open("rb") as file:
         assert ELFFile(file)["e_machine"] == "EM_ARM"
+
+
+def test_kernels_for_another_processor_say_that_they_are(
+    packages: Packages, tmp_path: Path
+) -> None:
+    package = packages(target="cortex-m4") / "cmake/cell"
+    tool("cmake", "-S", package, "-B", tmp_path)
+    done = subprocess.run(["cmake", "--build", tmp_path], capture_output=True, text=True)
+    assert done.returncode != 0
+    said = done.stderr.partition("error")[2]
+    assert "compile the network for this processor, see --target" in said.splitlines()[0]
+    for output, known in ((packages(), True), (packages(target="cortex-m4"), False)):
+        readme = (output / "cmake/cell/README.md").read_text()
+        assert ("Any processor with a C99 compiler will do." in readme) is known
+        assert ("processors like the cortex-m4" in readme) is not known
 
 
 def test_names_of_cmake_and_of_system_libraries_do_no_harm(

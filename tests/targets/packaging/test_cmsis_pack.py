@@ -12,6 +12,7 @@ import pytest
 from packages import (
     HOSTILE_NAMES,
     M4F,
+    PORTABLE,
     WARNINGS,
     Packages,
     compile_c,
@@ -240,8 +241,16 @@ def test_the_template_decides_as_the_interpreter(
     assert tool(tmp_path / "classify").splitlines() == expected_names(output)
 
 
-def test_everything_compiles_for_a_microcontroller(pack: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", [PORTABLE, "cortex-m4"])
+def test_everything_compiles_for_a_microcontroller(
+    packages: Packages, tmp_path: Path, target: str
+) -> None:
     need("arm-none-eabi-gcc")
+    (archive,) = (packages(target=target) / "cmsis-pack").iterdir()
+    pack = unzipped(archive, tmp_path / "pack")
+    assert bool(list((pack / "src").glob("l2mu_*_dsp.c"))) is (target != PORTABLE)
+    compilers = {e.attrib["Tcompiler"] for e in description(pack).iter("accept")}
+    assert ("IAR" in compilers) is (target == PORTABLE)
     command = ("arm-none-eabi-gcc", *M4F)
     assert objects_of(pack, command, tmp_path / "objects")
     (template,) = component_files(pack, "source", "template")
