@@ -10,6 +10,8 @@ from l2mu_compile.targets.record import Target
 
 _ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 
+_KERNEL_SETS = {"x86_64": ("avx512", "avx2", "ref"), "aarch64": ("neon64", "neon", "ref")}
+
 
 def host_target(machine: str, system: str, pointer_bytes: int) -> Target:
     """The record of a machine whose ``platform.machine()`` and ``sys.platform`` are these."""
@@ -26,7 +28,7 @@ def host_target(machine: str, system: str, pointer_bytes: int) -> Target:
         artifacts=("lib", *(("executable",) if static else ()), "cmake", "java"),
         cpu="native" if native else "baseline",
         pointer_bytes=pointer_bytes,
-        kernel_sets=("avx512", "avx2", "ref") if native else ("ref",),
+        kernel_sets=_KERNEL_SETS.get(arch, ("ref",)),
         shared=True,
         shared_suffix=".dylib" if system == "darwin" else ".so",
     )

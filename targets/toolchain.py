@@ -256,13 +256,10 @@ def write_linker_script(target: Target, path: Path) -> Path:
 
 def macros(target: Target) -> frozenset[str]:
     """Names of the macros that the compiler defines for ``target``; raises `ToolchainError`."""
-    with temporary_directory() as directory:
-        source, output = directory / "empty.c", directory / "macros.h"
-        source.touch()
-        flags = ["-dM", "-E", *target.cflags, str(source), "-o", str(output)]
-        run_command([*_cc(target), *flags], CommandLog())
-        lines = output.read_text(encoding="utf-8").splitlines()
-    return frozenset(line.split()[1].partition("(")[0] for line in lines if line)
+    command = [*_cc(target), *target.cflags, "-dM", "-E", "-x", "c", os.devnull]
+    lines = run_command(command, CommandLog()).splitlines()
+    defined = (line.split() for line in lines if line.startswith("#define "))
+    return frozenset(words[1].partition("(")[0] for words in defined)
 
 
 def compile_flags(target: Target, directories: Iterable[Path] = ()) -> list[str]:
@@ -309,18 +306,21 @@ def _make_directory(path: Path) -> None:
         raise ToolchainError(f"cannot create directory {path}: {error.strerror}") from error
 
 
-def run_command(command: Sequence[str], log: CommandLog) -> None:
-    """Run a tool; raises ToolchainError, with what it said, if it is missing or fails."""
-    _run_all([command], log)
+def run_command(command: Sequence[str], log: CommandLog) -> str:
+    """Run a tool; what it said. Raises ToolchainError, with that, if it is missing or fails."""
+    (output,) = _run_all([command], log)
+    return output
 
 
-def _run_all(commands: Sequence[Sequence[str]], log: CommandLog) -> None:
-    """Run tools, as many at a time as there are cores."""
+def _run_all(commands: Sequence[Sequence[str]], log: CommandLog) -> list[str]:
+    """Run tools, as many at a time as there are cores; what each said."""
+    outputs = []
     try:
         for done in processes.run_all(
             _logged(commands, log), at_once=_cores(), environment=zig_environment()
         ):
             output = (done.stderr + done.stdout).strip()
+            outputs.append(output)
             log.say(output)
             if done.returncode != 0:
                 raise CommandFailed(done.args, done.returncode, output)
@@ -331,6 +331,7 @@ def _run_all(commands: Sequence[Sequence[str]], log: CommandLog) -> None:
             f"the compiler did not end in {expired.timeout:.0f} seconds\n"
             f"  command: {shlex.join(expired.cmd)}"
         ) from None
+    return outputs
 
 
 def _logged(commands: Sequence[Sequence[str]], log: CommandLog) -> Iterator[Sequence[str]]:

@@ -137,7 +137,7 @@ def test_narrow_parameters_are_as_their_kernels_read_them() -> None:
     beta, threshold = data(program, "h_beta"), data(program, "h_threshold")
     assert beta.tolist() == [*(2 * hidden.neuron.beta).tolist(), *7 * [0]]
     assert hidden.neuron.threshold.tolist()[::7] == [25_000, 25_000]
-    reachable = np.minimum(hidden.neuron.threshold, 2**13)  # greater ones are the same
+    reachable = np.minimum(hidden.neuron.threshold, 2**13 - 1)  # no membrane is above
     assert threshold.tolist() == [*reachable.tolist(), *7 * [2**15 - 1]]
     assert data(program, "h_bias").tolist() == [*hidden.bias.tolist(), *7 * [0]]
     assert (beta.dtype, threshold.dtype) == (np.int32, np.int16)

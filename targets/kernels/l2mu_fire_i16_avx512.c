@@ -1,6 +1,6 @@
 /* For x86-64 processors with AVX-512: 32 neurons in a register. */
 #ifndef __x86_64__
-#error "this file is for x86-64 processors"
+#error "for x86-64 processors; compile the network for this processor, see --target"
 #endif
 
 /* Whatever processor the compiler is told of. */
