@@ -18,8 +18,8 @@ NEEDED_MACROS = {
     "neon64": ("__ARM_NEON", "__aarch64__"),
     "m0": ("__thumb__",),
     "mve": ("__ARM_FEATURE_MVE",),
-    "avx2": ("__AVX2__",),
-    "avx512": ("__AVX512BW__",),
+    "avx2": ("__AVX2__", "__x86_64__"),
+    "avx512": ("__AVX512BW__", "__x86_64__"),
 }
 
 

@@ -15,8 +15,8 @@
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw"))), apply_to = function)
 #endif
 
-#define LANES 16U
-#define MOST 16U    /* registers of sums */
+#define LANES ((size_t)16)
+#define MOST ((size_t)16)    /* registers of sums */
 #define MULTIPLE 32U /* rows are filled up to one of these */
 
 /* The sums of `count` registers, the last with so many lanes, stay there while all rows pass by. */

@@ -16,7 +16,7 @@
 #pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
 #endif
 
-#define LANES 16U
+#define LANES ((size_t)16)
 #define EIGHTS 16U /* of sums, at most, in registers */
 
 static inline __m128i eight_weights(const int8_t *weights)
@@ -74,7 +74,7 @@ void l2mu_accumulate_dense_i8_i16_avx2(const l2mu_dense_i8_t *p, int16_t *v, con
     if (spikes[0] == 0U) {
         return;
     }
-    for (size_t j = 0; j < stride; j += EIGHTS * 8U) {
+    for (size_t j = 0; j < stride; j += (size_t)EIGHTS * 8U) {
         const size_t left = (stride - j) / 8U;
         switch ((left < EIGHTS) ? left : EIGHTS) {
             TILE(1U)
@@ -135,8 +135,8 @@ void l2mu_accumulate_shared_i8_i16_avx2(int16_t *v, uint16_t rows, uint16_t colu
     const uint64_t factor = reciprocal(columns);
     const uint16_t *const end = &spikes[1U + spikes[0]];
     for (const uint16_t *spike = &spikes[1]; spike != end; ++spike) {
-        const uint32_t block = quotient(*spike, factor);
-        const uint32_t column = *spike - (block * columns);
+        const size_t block = quotient(*spike, factor);
+        const size_t column = *spike - (block * columns);
         add_block_row(&v[block * rows], &weights[column * rows], rows);
     }
 }
@@ -147,7 +147,7 @@ void l2mu_accumulate_distinct_i8_i16_avx2(int16_t *v, uint16_t rows, uint16_t co
     const uint64_t factor = reciprocal(columns);
     const uint16_t *const end = &spikes[1U + spikes[0]];
     for (const uint16_t *spike = &spikes[1]; spike != end; ++spike) {
-        const uint32_t block = quotient(*spike, factor);
+        const size_t block = quotient(*spike, factor);
         add_block_row(&v[block * rows], &weights[(size_t)*spike * rows], rows);
     }
 }

@@ -15,8 +15,8 @@
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw"))), apply_to = function)
 #endif
 
-#define LANES 32U
-#define MOST 8U /* registers of sums */
+#define LANES ((size_t)32)
+#define MOST ((size_t)8) /* registers of sums */
 
 static inline __m512i weights_of(const int8_t *weights)
 {

@@ -15,7 +15,7 @@
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw"))), apply_to = function)
 #endif
 
-#define LANES 16U
+#define LANES ((size_t)16)
 
 enum reset { SUBTRACT, ZERO, NONE };
 

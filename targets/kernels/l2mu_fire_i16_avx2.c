@@ -15,7 +15,7 @@
 #pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
 #endif
 
-#define LANES 16U
+#define LANES ((size_t)16)
 #define WORD 64U
 #define HIGH ((1 << (L2MU_NARROW_BITS - 1)) - 1)
 #define LOW (-HIGH - 1)

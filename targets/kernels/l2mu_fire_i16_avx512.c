@@ -15,7 +15,7 @@
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw"))), apply_to = function)
 #endif
 
-#define LANES 32U
+#define LANES ((size_t)32)
 #define HIGH ((1 << (L2MU_NARROW_BITS - 1)) - 1)
 #define LOW (-HIGH - 1)
 
