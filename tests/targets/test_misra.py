@@ -58,9 +58,7 @@ def write_models(folder: Path, kinds: Iterable[tuple[str, str, bool]]) -> list[P
         network = load_model(place / "net.pt", name="model").network
         rule = READOUT_RULES[i % len(READOUT_RULES)]
         network = network.replace(readout=Readout(network.readout.population, rule))
-        program = lower(
-            planned(network, quantized, target=PORTABLE), Stream(10, 4) if i % 3 else None
-        )
+        program = lower(planned(network, quantized), Stream(10, 4) if i % 3 else None)
         write_sources(program, ["test"], place)
         (place / CALLER).write_text(cpp_caller(program))
         folders.append(place)
