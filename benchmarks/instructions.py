@@ -3,14 +3,15 @@
 Counts are an emulator's: exact, and the same on every machine. Samples are raw counts, so that no
 core spends instructions on floats.
 
-    python benchmarks/instructions.py [--page FILE] [--json FILE] [--target NAME]...
+    python benchmarks/instructions.py [--target NAME]... [--network NAME]... [--page FILE]
+                                       [--json FILE]
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -29,12 +30,9 @@ from l2mu_compile.frontend import Model, load_model
 from l2mu_compile.interpreter import Progress, run
 from l2mu_compile.output import write_together
 from l2mu_compile.pipeline import default_pipeline
-from l2mu_compile.targets.build import open_device
-from l2mu_compile.targets.devices import EmulatedModel
-from l2mu_compile.targets.elf import source_files
-from l2mu_compile.targets.kernel_table import kernel_table
-from l2mu_compile.targets.product import image_path
+from l2mu_compile.report import PopulationReport, ProjectionReport
 from l2mu_compile.targets.registry import get_target
+from l2mu_compile.targets.step_costs import STEPS as COUNTED_STEPS
 from l2mu_compile.text import save_network
 from l2mu_compile.windows import Windows, load_windows
 
@@ -72,7 +70,8 @@ class Measurement:
     """A network on a core: instructions per step, mean and largest, and synaptic operations.
 
     ``per_accumulate`` and ``per_neuron`` are the instructions of accumulate kernels for each weight
-    added, and of neuron kernels for each neuron; None where the emulator counts whole steps alone.
+    added, and of neuron kernels for each neuron, counted on a calibration window; None where the
+    emulator counts whole steps alone.
     ``code_bytes`` is flash without weights.
     """
 
@@ -127,16 +126,10 @@ def measure(subject: Subject, name: str, folder: Path, progress: Bars) -> Measur
     job = Job(target, pipeline, subject.calibration, progress_of=progress_of)
     compile_model(subject.model, job, folder)
     report = verify_output(folder, subject.measured, progress_of=progress_of)
-    network, program = read_program(folder)
-    accumulates = neurons = None
-    image = image_path(program, target, folder)
-    device = open_device(program, target, image)
-    if isinstance(device, EmulatedModel):
-        steps = sum(len(trace.states) for trace in device.trace(subject.measured.x[:1]))
-        operations = run(network, subject.measured.x[:1]).operations
-        counts = _by_source(device.profile(), image)
-        accumulates = _sum(counts, "l2mu_accumulate") / max(operations, 1)
-        neurons = _sum(counts, "l2mu_fire") / steps / sum(p.size for p in network.populations)
+    network, _ = read_program(folder)
+    operations = run(network, subject.calibration.x[:1, :COUNTED_STEPS]).operations_per_step
+    accumulating = [p for p in report.projections if p.kernel.startswith("accumulate")]
+    neurons = sum(p.neurons for p in report.populations)
     assert report.instructions_per_step_mean is not None, f"{name}: nothing counts instructions"
     return Measurement(
         target=name,
@@ -144,25 +137,19 @@ def measure(subject: Subject, name: str, folder: Path, progress: Bars) -> Measur
         per_step=report.instructions_per_step_mean,
         at_most=int(report.instructions_per_step_max or 0),
         accumulates=report.synaptic_operations_per_step,
-        per_accumulate=accumulates,
-        per_neuron=neurons,
+        per_accumulate=_over(accumulating, operations),
+        per_neuron=_over(report.populations, neurons),
         ram_bytes=report.ram_bytes,
         code_bytes=report.flash_bytes - report.weights_bytes,
     )
 
 
-def _by_source(profile: Mapping[str, int], image: Path) -> dict[str, int]:
-    """Instructions by the source file of the functions that took them, where it is known."""
-    static, kernels = source_files(image), kernel_table()
-    counts: dict[str, int] = {}
-    for name, count in profile.items():
-        source = kernels[name].source if name in kernels else static.get(name, "")
-        counts[source] = counts.get(source, 0) + count
-    return counts
-
-
-def _sum(counts: Mapping[str, int], start: str) -> int:
-    return sum(count for source, count in counts.items() if source.startswith(start))
+def _over(
+    counted: Sequence[PopulationReport] | Sequence[ProjectionReport], amount: float
+) -> float | None:
+    """Instructions of all of these for each of ``amount``; None if they were not counted."""
+    counts = [part.instructions_per_step for part in counted]
+    return None if None in counts else sum(filter(None, counts)) / amount
 
 
 def _phase(progress: Bars, label: str, what: str) -> Progress | None:
@@ -204,6 +191,9 @@ def main(
     target: Annotated[
         Optional[list[str]], typer.Option(help="Only this core; may be given several times.")
     ] = None,
+    network: Annotated[
+        Optional[list[str]], typer.Option(help="Only this network; may be given several times.")
+    ] = None,
 ) -> None:
     """Count the instructions of a step and write them into a page."""
     before = page.read_text(encoding="utf-8")
@@ -212,7 +202,7 @@ def main(
     with tempfile.TemporaryDirectory() as name, bars(False) as progress:
         folder = Path(name)
         progress.say("drawing networks")
-        found = subjects(folder)
+        found = [s for s in subjects(folder) if network is None or s.name in network]
         for core in target or CORES:
             for subject in found:
                 result = measure(subject, core, folder / f"{core}-{subject.name}", progress)

@@ -190,10 +190,6 @@ class EmulatedModel(SteppedDevice):
     def classify(self) -> int:
         return self._emulator.call(f"{self._name}_classify", self._state)
 
-    def profile(self) -> dict[str, int]:
-        """Instructions of every function so far, most first (`Emulator.profile`)."""
-        return self._emulator.profile()
-
     def stack_bytes(self) -> int:
         stack = self._emulator.stack
         painted = self._emulator.read(stack.origin, stack.size)

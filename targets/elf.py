@@ -139,21 +139,6 @@ def functions(path: Path) -> list[tuple[int, int, str]]:
 
 
 @_of_elf_files
-def source_files(path: Path) -> dict[str, str]:
-    """The source file of every static function of an ELF image; raises ToolchainError."""
-    found: dict[str, str] = {}
-    for elf in _elf_files(path):
-        file = ""
-        for symbol in _static_symbols(elf):
-            kind = symbol["st_info"]["type"]
-            if kind == "STT_FILE":
-                file = str(symbol.name)
-            elif kind == "STT_FUNC" and symbol["st_info"]["bind"] == "STB_LOCAL":
-                found[str(symbol.name)] = file
-    return found
-
-
-@_of_elf_files
 def code(path: Path) -> list[Code]:
     """The code of an Arm or AArch64 ELF image in order of address, as its mapping symbols tell what
     is what; ToolchainError."""
