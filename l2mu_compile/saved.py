@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from l2mu_compile.bounds import largest_start, narrow
+from l2mu_compile.bounds import largest_start, narrow, start_range
 from l2mu_compile.network import CTYPE_BYTES, Buffer, Network, Population
 from l2mu_compile.neurons import CuBaLIF
 
@@ -73,7 +73,8 @@ def _limits(network: Network, population: Population, quantity: str) -> tuple[in
     if quantity == "membrane" and isinstance(population.neuron, CuBaLIF):
         return _membrane_limits(population)
     if narrow(network, population):
-        return -(2**15), 2**15 - 1  # their sums may wrap around
+        low, high = start_range(network, population)
+        return int(low.min()), int(high.max())
     largest = largest_start(network, population)
     return -largest, largest
 

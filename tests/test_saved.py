@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from exactness import kernels_and_memory
@@ -19,7 +21,7 @@ from networks import (
     windows_for,
 )
 
-from l2mu_compile.bounds import largest_start
+from l2mu_compile.bounds import largest_start, start_range
 from l2mu_compile.differential import recorded_state
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import READOUT_RULES
@@ -74,16 +76,20 @@ def test_limits_of_scores(rule: str) -> None:
 
 
 def test_limits_of_accumulators() -> None:
-    """A narrow one may be anything, for its sums may wrap around; others stay where sums fit."""
+    """A narrow one goes as far as it can between two steps; others stay where sums fit."""
     toy = kernels_and_memory(integer_toy())
     found = {m.buffer.name: m for m in saved_members(toy)}
     # A membrane, a threshold, a bias and the spike that h hears late.
     largest = 2**15 + 20 + 1 + 5
     assert largest == largest_start(toy, toy.population("h"))
     assert limits(found["h_membrane"]) == (-largest, largest)
-    members = saved_members(kernels_and_memory(narrow(9, "subtract", scalar=True)))
-    for m in members[1:]:
-        assert limits(m) == (-(2**15), 2**15 - 1)
+    small = kernels_and_memory(narrow(9, "subtract", scalar=True))
+    for population in small.populations:
+        member = {m.buffer.name: m for m in saved_members(small)}[f"{population.name}_membrane"]
+        low, high = start_range(small, population)
+        assert limits(member) == (low.min(), high.max())
+        assert -(2**15) < member.low <= -(2**13)
+        assert 2**13 <= member.high < 2**15
 
 
 def test_limits_of_what_a_current_based_neuron_keeps() -> None:
@@ -114,5 +120,5 @@ def test_what_a_network_reaches_is_within_its_limits(data: st.DataObject) -> Non
 
 def test_the_program_shows_them() -> None:
     text = str(lower(planned(l2mu(), quantized=True)))
-    assert "\n  saved   integers u_membrane [-32768, 32767]\n" in text
+    assert re.search(r"\n  saved   integers u_membrane \[-8\d\d\d, 8\d\d\d\]\n", text)
     assert "spikes" not in text[text.index("  saved ") :]

@@ -66,8 +66,8 @@ typedef struct {
 } l2mu_neurons_i32_t;
 
 /* Accumulators of int16: whichever of a step's currents are added to one, the sum is not beyond int16;
- * membranes saturate to L2MU_NARROW_BITS. All arrays are aligned to 4 bytes and filled up to a multiple of 8: membranes,
- * decays and biases with 0, thresholds with 32767. */
+ * membranes saturate to L2MU_NARROW_BITS. All arrays are aligned to 4 bytes and filled up to a multiple
+ * of 8: membranes, decays and biases with 0, thresholds with 32767. */
 #define L2MU_NARROW_BITS 14
 
 typedef struct {
