@@ -17,7 +17,7 @@ from l2mu_compile.program import Argument, Call, Constant, Data, Place, Program,
 from l2mu_compile.saved import Member, saved_bytes
 from l2mu_compile.targets.c_names import refuse_taken_names
 from l2mu_compile.targets.c_text import array_body, number, string, string_body
-from l2mu_compile.targets.kernel_table import HEADERS, KERNEL_DIR, kernel_table
+from l2mu_compile.targets.kernel_table import HEADERS, KERNEL_DIR, kernel_table, sources_of
 
 TEMPLATE_DIR = Path(__file__).parent / "templates"
 SCORE_MEANINGS = {
@@ -44,8 +44,7 @@ def emit_c(program: Program, stamp: Sequence[str]) -> dict[str, str]:
         f"{program.name}.c": render("model.c.jinja", view),
         f"{program.name}_weights.h": render("weights.h.jinja", view),
     }
-    used = {kernel_table()[kernel].source for kernel in program.kernels}
-    for name in (*HEADERS, *sorted(used)):
+    for name in (*HEADERS, *sources_of(program.kernels)):
         sources[name] = (KERNEL_DIR / name).read_text(encoding="utf-8")
     return sources
 

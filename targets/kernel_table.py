@@ -13,6 +13,7 @@ HEADERS = ("l2mu_arith.h", "l2mu_kernels.h")
 
 _FUNCTION = r"^(?P<result>void|int) (?P<name>l2mu_\w+)\((?P<parameters>[^)]*)\)"
 _DECLARATION = re.compile(_FUNCTION + ";", re.MULTILINE)
+_WORD = re.compile(r"\bl2mu_\w+")
 _DEFINITION = re.compile(_FUNCTION + r"\n\{", re.MULTILINE)
 
 
@@ -38,6 +39,19 @@ def kernel_table() -> dict[str, Kernel]:
         match["name"]: Kernel(match["name"], sources[match["name"]], _types(match["parameters"]))
         for match in _DECLARATION.finditer(header)
     }
+
+
+def sources_of(kernels: Iterable[str]) -> list[str]:
+    """The source files that these kernels need, sorted: their own, and those of kernels called."""
+    table = kernel_table()
+    needed: set[str] = set()
+    waiting = {table[name].source for name in kernels}
+    while waiting:
+        source = waiting.pop()
+        needed.add(source)
+        words = set(_WORD.findall((KERNEL_DIR / source).read_text(encoding="utf-8")))
+        waiting |= {table[word].source for word in words & table.keys()} - needed
+    return sorted(needed)
 
 
 def functions_in(sources: Iterable[str]) -> list[str]:

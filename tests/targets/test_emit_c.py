@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import HostCompiler
+from exactness import product_of
 from kernel_machines import sources
 from networks import (
     PORTABLE,
@@ -37,6 +38,7 @@ from l2mu_compile.program import Call, Program, lower
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.emit_c import emit_c, render, state_bytes, state_layout
 from l2mu_compile.targets.kernel_table import KERNEL_DIR
+from l2mu_compile.targets.registry import get_target
 from l2mu_compile.targets.toolchain import RUNTIME_DIR
 from l2mu_compile.targets.zig import zig_command, zig_environment
 
@@ -86,6 +88,19 @@ def test_sources_are_the_models_own_files_and_the_kernels_it_calls() -> None:
         "toy.h",
         "toy_weights.h",
     ]
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_kernels_that_kernels_call_come_with_them(tmp_path: Path, quantized: bool) -> None:
+    """Those of current-based neurons call one in the file of the others."""
+    network, number = feed_forward(cuba()), "i32" if quantized else "f32"
+    program = lower(planned(network, quantized))
+    assert not any("fire_subtract" in kernel for kernel in program.kernels)
+    assert {f"l2mu_synaptic_{number}.c", f"l2mu_fire_{number}.c"} <= set(emit_c(program, ["test"]))
+    target = get_target("cortex-m4")
+    window = samples(network)[0]
+    product = product_of(planned(network, quantized, target=target.name), target, window, tmp_path)
+    assert product.image.is_file()
 
 
 def test_the_same_program_prints_the_same_bytes() -> None:
