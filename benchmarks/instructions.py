@@ -127,7 +127,8 @@ def measure(subject: Subject, name: str, folder: Path, progress: Bars) -> Measur
     compile_model(subject.model, job, folder)
     report = verify_output(folder, subject.measured, progress_of=progress_of)
     network, _ = read_program(folder)
-    operations = run(network, subject.calibration.x[:1, :COUNTED_STEPS]).operations_per_step
+    counted = subject.calibration.x[:1, :COUNTED_STEPS]
+    operations = run(network.replace(window=None), counted).operations_per_step
     accumulating = [p for p in report.projections if p.kernel.startswith("accumulate")]
     neurons = sum(p.neurons for p in report.populations)
     assert report.instructions_per_step_mean is not None, f"{name}: nothing counts instructions"

@@ -68,7 +68,7 @@
                          "    le     lr, 2b\n"                                                    \
                          "3:\n"                                                                   \
                          PARTS_##vectors(FINISH)                                                  \
-                         : [spike] "+r"(spike), [row] "=&l"(row)                                  \
+                         : [spike] "+&r"(spike), [row] "=&l"(row)                                  \
                          : [v] "r"(sums), [weights] "r"(weights), [count] "r"(count),             \
                            [row_bytes] "r"(LANES * (size_t)(vectors)),                            \
                            [start] "r"(-128 * (int32_t)count), [upper_byte] "r"(128),             \

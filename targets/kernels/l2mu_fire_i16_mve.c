@@ -59,7 +59,7 @@
     "5:\n"
 
 #define OUTPUTS                                                                        \
-    [at] "+r"(at), [threshold] "+r"(threshold), [next] "+r"(next), [fired] "=&l"(fired), \
+    [at] "+&r"(at), [threshold] "+&r"(threshold), [next] "+&r"(next), [fired] "=&l"(fired), \
         [first] "=&r"(first), [index] "=&r"(index), [lane] "=&r"(lane)
 #define INPUTS [vectors] "r"((p->size + (LANES - 1U)) / LANES), [v] "r"(v), [both] "r"(3)
 #define CHANGED "q0", "q1", "q2", "q4", "q5", "lr", "cc", "memory"
@@ -93,7 +93,7 @@
         uint32_t index;                                                                      \
         uint32_t lane;                                                                       \
         __asm__ volatile(LOOP(OWN_DECAY, reset)                                              \
-                         : OUTPUTS, [beta] "+r"(beta)                                        \
+                         : OUTPUTS, [beta] "+&r"(beta)                                        \
                          : INPUTS                                                            \
                          : CHANGED);                                                         \
         return next;                                                                         \

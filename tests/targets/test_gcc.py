@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import ok
-from exactness import assert_same_memory, random_cases, unbuilt
+from exactness import assert_same_memory, kernels_and_memory, random_cases, unbuilt
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import cuba, l2mu, lif, planned, samples
+from networks import cuba, l2mu, lif, narrow, planned, samples
 from numpy.typing import NDArray
 
 from l2mu_compile.errors import NoEmulatorError
@@ -137,6 +137,16 @@ def test_an_l2mu_compiled_by_gcc_runs_as_interpreted(tmp_path: Path, name: str) 
             x = samples(network, windows=2, steps=20)
             folder = tmp_path / f"{kind.kind}_{quantized}"
             check(planned(network, quantized, x, name), x, target, folder)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_narrow_populations_compiled_by_gcc_run_as_interpreted(tmp_path: Path, name: str) -> None:
+    """More neurons than are in one register, some of which spike."""
+    target = get_target(name)
+    need(target)
+    for scalar in (True, False):
+        network = kernels_and_memory(narrow(37, "subtract", scalar=scalar), name)
+        check(network, samples(network, windows=2, steps=20), target, tmp_path / str(scalar))
 
 
 @pytest.mark.slow
