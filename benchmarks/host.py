@@ -10,7 +10,6 @@ not timed. Times are processor time.
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import platform
 import tempfile
@@ -28,7 +27,7 @@ import typer
 from networks import SHAPES, Shape, network_of, windows_of
 from numpy.typing import NDArray
 from onnx_peers import with_onnx_scan, with_onnx_steps
-from page import table, with_text
+from page import table, with_text, write_results
 from peers import (
     Classify,
     with_dense_c,
@@ -45,7 +44,6 @@ from l2mu_compile.errors import MismatchError
 from l2mu_compile.frontend import load_model
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import Network
-from l2mu_compile.output import write_together
 from l2mu_compile.pipeline import default_pipeline
 from l2mu_compile.targets.emit_c import state_bytes
 from l2mu_compile.targets.product import image_path
@@ -327,19 +325,15 @@ def main(
             missing |= not_here
     for side, reason in missing.items():
         err.print(f"not measured: {side} ({reason})", markup=False, highlight=False)
-    contents: dict[Path, str | bytes] = {
-        page: with_text(before, PLACE, as_text(timings, missing, quick))
+    figures = {
+        "processor": processor(),
+        "load": os.getloadavg(),
+        "versions": versions(),
+        "timings": [asdict(timing) for timing in timings],
+        "missing": missing,
     }
-    if json_file is not None:
-        figures = {
-            "processor": processor(),
-            "load": os.getloadavg(),
-            "versions": versions(),
-            "timings": [asdict(timing) for timing in timings],
-            "missing": missing,
-        }
-        contents[json_file] = json.dumps(figures, indent=2) + "\n"
-    write_together(contents)
+    written = with_text(before, PLACE, as_text(timings, missing, quick))
+    write_results(page, written, json_file, figures)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ core spends instructions on floats.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,14 +20,13 @@ from typing import Annotated, Optional
 import numpy as np
 import typer
 from networks import SHAPES, Shape, network_of, windows_of
-from page import table, with_text
+from page import table, with_text, write_results
 
 from l2mu_compile.compiled import read_program, verify_output
 from l2mu_compile.compiler import Job, compile_model
 from l2mu_compile.display import Bars, bars, err
 from l2mu_compile.frontend import Model, load_model
 from l2mu_compile.interpreter import Progress, run
-from l2mu_compile.output import write_together
 from l2mu_compile.pipeline import default_pipeline
 from l2mu_compile.report import PopulationReport, ProjectionReport
 from l2mu_compile.targets.registry import get_target
@@ -209,14 +207,11 @@ def main(
                 result = measure(subject, core, folder / f"{core}-{subject.name}", progress)
                 err.print(f"{core} {subject.name}: {result.per_step:,.0f} instructions per step")
                 measurements.append(result)
-    contents: dict[Path, str | bytes] = {page: with_text(before, PLACE, as_table(measurements))}
-    if json_file is not None:
-        figures = {
-            "versions": {name: version(name) for name in ("l2mu-compile", "ziglang", "unicorn")},
-            "measurements": [asdict(m) for m in measurements],
-        }
-        contents[json_file] = json.dumps(figures, indent=2) + "\n"
-    write_together(contents)
+    figures = {
+        "versions": {name: version(name) for name in ("l2mu-compile", "ziglang", "unicorn")},
+        "measurements": [asdict(m) for m in measurements],
+    }
+    write_results(page, with_text(before, PLACE, as_table(measurements)), json_file, figures)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from l2mu_compile.errors import UsageError
+from l2mu_compile.output import write_together
 
 
 def with_text(page: str, name: str, text: str) -> str:
@@ -16,6 +21,16 @@ def with_text(page: str, name: str, text: str) -> str:
     return place.sub(lambda _: f"{begin}\n{text}\n{end}", page)
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def write_results(
+    page: Path, written: str, json_file: Path | None, figures: Mapping[str, Any]
+) -> None:
+    """Replace ``page`` by ``written``, and a file by ``figures``, if one is given: both or none."""
+    contents: dict[Path, str | bytes] = {page: written}
+    if json_file is not None:
+        contents[json_file] = json.dumps(figures, indent=2) + "\n"
+    write_together(contents)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *rows))

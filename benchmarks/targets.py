@@ -7,8 +7,6 @@ Every number in the table was measured by this command: nothing in it is typed b
 
 from __future__ import annotations
 
-import json
-import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,14 +16,14 @@ from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
+from page import table, with_text, write_results
 
 from l2mu_compile.compiled import ProgressOf, no_progress, verify_output
 from l2mu_compile.compiler import Job, compile_model
 from l2mu_compile.display import Bars, bars, err
-from l2mu_compile.errors import L2MUError, MismatchError, UsageError
+from l2mu_compile.errors import L2MUError, MismatchError
 from l2mu_compile.frontend import Model, load_model
 from l2mu_compile.interpreter import Progress
-from l2mu_compile.output import write_together
 from l2mu_compile.pipeline import default_pipeline
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import TARGETS
@@ -38,7 +36,7 @@ EXAMPLE = ROOT / "examples" / "har_smartwatch"
 PAGE = ROOT / "README.md"
 WINDOWS = 8  # float32 on a core without an FPU takes a second for each
 NUMBERS = ("int8", "float32")
-BEGIN, END = "<!-- targets -->", "<!-- /targets -->"
+PLACE = "targets"
 HEAD = (
     *("target", "built", "run by", "int8", "float32", "flash", "RAM"),
     *("instructions per step", "whole image in QEMU"),
@@ -137,15 +135,14 @@ def whole_image(target: Target) -> str | None:
     return target.qemu.options[-1] if target.qemu.options else target.qemu.program
 
 
-def table(builds: Sequence[Build], windows: Windows) -> str:
+def as_text(builds: Sequence[Build], windows: Windows) -> str:
     """The builds as a Markdown table with a caption; a row for every target, in their order."""
     count, steps, _ = windows.x.shape
     caption = CAPTION.format(zig=version("ziglang"), windows=count, steps=steps, gap=GAP)
     targets = dict.fromkeys(build.target for build in builds)
     rows = [row([build for build in builds if build.target == target]) for target in targets]
-    lines = [f"| {' | '.join(cells)} |" for cells in (HEAD, ("---",) * len(HEAD), *rows)]
     troubles = dict.fromkeys(f"- `{b.target}`: {b.trouble}" for b in builds if b.trouble)
-    parts = [caption, "\n".join(lines), "\n".join(troubles), REMARKS]
+    parts = [caption, table(HEAD, rows), "\n".join(troubles), REMARKS]
     return "\n\n".join(filter(None, parts))
 
 
@@ -184,14 +181,6 @@ def _same(cells: Sequence[str]) -> str:
     return " / ".join(dict.fromkeys(cells))
 
 
-def with_table(page: str, text: str) -> str:
-    """``page`` with ``text`` between its markers; UsageError if it has no such place."""
-    place = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
-    if len(place.findall(page)) != 1:
-        raise UsageError(f"the page has no place between {BEGIN} and {END}, or several")
-    return place.sub(lambda _: f"{BEGIN}\n{text}\n{END}", page)
-
-
 def main(
     windows: Annotated[
         int, typer.Option(min=1, help="Held-out windows that each build is verified on.")
@@ -203,19 +192,17 @@ def main(
 ) -> None:
     """Compile the example for every target, run it, and write the table into a page."""
     before = page.read_text(encoding="utf-8")
-    with_table(before, "")  # or there is no need to begin
+    with_text(before, PLACE, "")  # or there is no need to begin
     example = load_example(windows)
     builds = measure_all(example)
-    contents: dict[Path, str | bytes] = {page: with_table(before, table(builds, example.held_out))}
-    if json_file is not None:
-        figures = {
-            "versions": {name: version(name) for name in ("l2mu-compile", "ziglang", "unicorn")},
-            "windows": len(example.held_out.x),
-            "steps": example.held_out.x.shape[1],
-            "builds": [asdict(build) for build in builds],
-        }
-        contents[json_file] = json.dumps(figures, indent=2) + "\n"
-    write_together(contents)
+    figures = {
+        "versions": {name: version(name) for name in ("l2mu-compile", "ziglang", "unicorn")},
+        "windows": len(example.held_out.x),
+        "steps": example.held_out.x.shape[1],
+        "builds": [asdict(build) for build in builds],
+    }
+    written = with_text(before, PLACE, as_text(builds, example.held_out))
+    write_results(page, written, json_file, figures)
     if any(False in (build.bit_exact, build.whole_image_exact) for build in builds):
         raise typer.Exit(MismatchError.exit_code)
 

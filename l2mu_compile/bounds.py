@@ -14,6 +14,11 @@ from l2mu_compile.schedule import arriving, delayed
 SAMPLE_LOW, SAMPLE_HIGH = -(2**15), 2**15 - 1
 
 
+def membrane_limit(population: Population) -> int:
+    """Membranes of an integer population are from minus this to one below it."""
+    return 2 ** ((population.membrane_bits or 1) - 1)
+
+
 def can_be_narrow(network: Network, population: Population) -> bool:
     """Whether there are kernels with int16 accumulators for such a population."""
     read = network.readout.population == population.name
@@ -40,7 +45,7 @@ def accumulator_range(network: Network, population: Population) -> tuple[int, in
 
 def start_range(network: Network, population: Population) -> tuple[NDArray, NDArray]:
     """Least and greatest, int64 ``[n]``, that an accumulator can be between two steps."""
-    limit = 2 ** ((population.membrane_bits or 1) - 1)
+    limit = membrane_limit(population)
     low, high = _current_range(network, delayed(network, population))
     bias = np.int64(0) if population.bias is None else population.bias.astype(np.int64)
     # A membrane above its threshold does not fall below minus the threshold when it is reset.
@@ -53,7 +58,7 @@ def largest_sum(network: Network, population: Population) -> int:
     in any order and from any state between two steps."""
     early = _magnitudes(network, delayed(network, population)).max()
     late = _magnitudes(network, arriving(network, population)).max()
-    return int(early + late) + _start(population) + 2 ** ((population.membrane_bits or 1) - 1)
+    return int(early + late) + _start(population) + membrane_limit(population)
 
 
 def largest_start(network: Network, population: Population) -> int:
@@ -65,7 +70,7 @@ def largest_start(network: Network, population: Population) -> int:
 def _start(population: Population) -> int:
     bias = 0 if population.bias is None else int(np.abs(population.bias.astype(np.int64)).max())
     reset = int(np.max(population.neuron.threshold)) if spiking(population) else 0
-    return 2 ** ((population.membrane_bits or 1) - 1) + reset + bias
+    return membrane_limit(population) + reset + bias
 
 
 def _current_range(network: Network, projections: Sequence[Projection]) -> tuple[NDArray, NDArray]:

@@ -64,6 +64,11 @@ def sample_form(network: Network) -> tuple[str, int]:
     return ("int16_t" if network.quantized else "float"), entry.size
 
 
+def filled_up(count: int) -> int:
+    """Elements of an int16 array for ``count`` neurons."""
+    return -(-count // NARROW_MULTIPLE) * NARROW_MULTIPLE
+
+
 def state_ctype(network: Network, population: Population) -> str:
     """The C type of a population's accumulator, membranes and synapses."""
     if not network.quantized:
@@ -75,7 +80,7 @@ def _state_needs(network: Network, population: Population, end: int) -> list[Nee
     """A LIF's accumulator is its membrane; that of a CuBaLIF its synapse, and v the membrane."""
     ctype, count = state_ctype(network, population), population.size
     if ctype == "int16_t":
-        count = -(-count // NARROW_MULTIPLE) * NARROW_MULTIPLE
+        count = filled_up(count)
     quantities = ["membrane"] + ["synapse"] * isinstance(population.neuron, CuBaLIF)
     return [Need(f"{population.name}_{q}", ctype, count, "state", 0, end) for q in quantities]
 

@@ -10,14 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.interpreter import Progress, Run, as_samples, run
-from l2mu_compile.network import Buffer, Network
+from l2mu_compile.network import DTYPES, Buffer, Network
 from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.program import Program
 from l2mu_compile.report import Difference
 from l2mu_compile.targets.devices import Device
 from l2mu_compile.workers import cores, in_parts
-
-DTYPES = {"float": "<f4", "int32_t": "<i4", "int64_t": "<i8", "int16_t": "<i2"}
 
 # Windows of a part are interpreted together: few enough that several parts keep every core busy and
 # that what is recorded of them (one value per neuron and step) stays within bounds.

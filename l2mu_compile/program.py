@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l2mu_compile.bounds import narrow
-from l2mu_compile.buffers import NARROW_MULTIPLE, sample_form
+from l2mu_compile.bounds import membrane_limit, narrow
+from l2mu_compile.buffers import filled_up, sample_form
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import LOWEST_F32
 from l2mu_compile.network import (
@@ -340,7 +340,7 @@ class _Lowering:
                 fields.append((f"{name}_step", array.ndim))
         fields.append(("size", population.size))
         if numbers == "i32":
-            limit = 2 ** ((population.membrane_bits or 1) - 1)
+            limit = membrane_limit(population)
             fields += [("low", -limit), ("high", limit - 1)]
         return self._record(f"{population.name}_neurons", f"l2mu_neurons_{numbers}_t", fields)
 
@@ -439,12 +439,11 @@ _STEPPED["i32"] = _STEPPED["f32"]
 
 def _narrow_parameters(values: dict[str, Any], size: int) -> dict[str, Any]:
     """Those of a population with int16 accumulators: Q16 decays, and arrays filled up."""
-    filled = -(-size // NARROW_MULTIPLE) * NARROW_MULTIPLE
 
     def fill(array: NDArray | None, dtype: type, value: int) -> NDArray | None:
         if array is None or array.ndim == 0:
             return None if array is None else array.astype(dtype)
-        padding: NDArray = np.full(filled - size, value, dtype)
+        padding: NDArray = np.full(filled_up(size) - size, value, dtype)
         return np.concatenate([array.astype(dtype), padding])
 
     # No membrane is beyond this threshold, so greater ones are the same.

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from l2mu_compile.bounds import largest_start, narrow, start_range
+from l2mu_compile.bounds import largest_start, membrane_limit, narrow, start_range
 from l2mu_compile.network import CTYPE_BYTES, Buffer, Network, Population
 from l2mu_compile.neurons import CuBaLIF
 
@@ -80,7 +80,7 @@ def _limits(network: Network, population: Population, quantity: str) -> tuple[in
 
 
 def _membrane_limits(population: Population) -> tuple[int, int]:
-    limit = 2 ** ((population.membrane_bits or 1) - 1)
+    limit = membrane_limit(population)
     return -limit, limit - 1
 
 

@@ -66,11 +66,6 @@ def _dsp_blocks(rows: NDArray) -> NDArray:
     return np.concatenate([_swapped(rows[:, :whole]), rows[:, whole:]], axis=1).ravel()
 
 
-def _neon(weights: NDArray) -> NDArray:
-    """Every source's weights filled up with zeros to a multiple of 8."""
-    return np.pad(weights, ((0, 0), (0, -weights.shape[1] % 8))).ravel()
-
-
 def _neon_blocks(rows: NDArray) -> NDArray:
     """Fours in each row; see `_ending_full`."""
     return _ending_full(rows, 4).ravel()
@@ -94,10 +89,7 @@ def _ending_full(rows: NDArray, many: int) -> NDArray:
 
 def _filled(weights: NDArray, multiple: int) -> NDArray:
     """Zeros are added to every row up to a multiple of so many targets."""
-    sources, targets = weights.shape
-    filled = np.zeros((sources, -(-targets // multiple) * multiple), weights.dtype)
-    filled[:, :targets] = weights
-    return filled
+    return np.pad(weights, ((0, 0), (0, -weights.shape[1] % multiple)))
 
 
 def _swapped(rows: NDArray) -> NDArray:
@@ -114,7 +106,7 @@ def _tiles(weights: NDArray, widths: tuple[int, ...]) -> list[NDArray]:
     return found
 
 
-def _avx2(weights: NDArray) -> NDArray:
+def _eights(weights: NDArray) -> NDArray:
     """Rows filled up with zeros to a multiple of 8."""
     return _filled(weights, 8).ravel()
 
@@ -125,13 +117,13 @@ def _avx512(weights: NDArray) -> NDArray:
 
 
 LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
-    "avx2": _avx2,
+    "avx2": _eights,
     "avx512": _avx512,
     "dsp": _dsp,
     "m0": _m0,
     "mve": _mve,
-    "neon32": _neon,
-    "neon64": _neon,
+    "neon32": _eights,
+    "neon64": _eights,
 }
 BLOCK_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "dsp": _dsp_blocks,

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from l2mu_compile.network import DTYPES
 from l2mu_compile.program import Call, Place, Program
 from l2mu_compile.targets.emit_c import state_bytes, state_layout
 from l2mu_compile.targets.emulator import Emulator
 from l2mu_compile.targets.record import Target
 
 STEPS = 100  # of a window, at most
-DTYPES = {"int16_t": "<i2", "int32_t": "<i4"}
 SAMPLE = 100  # in the network's own integers: neither clipped nor zero
 
 
@@ -25,7 +25,7 @@ def instructions_if_all_spike(program: Program, target: Target, image: Path) -> 
     Every kernel of an integer network takes longest then: no instruction's number depends on
     anything but on which neurons spike. ``image`` must have its symbols. Raises EmulationError.
     """
-    if target.emulator is None or program.from_floats is None or not _is_integer(program):
+    if target.emulator is None or not _is_integer(program):
         return None
     emulator = Emulator(target, image, count_instructions=True)
     state = emulator.alloc(state_bytes(program))

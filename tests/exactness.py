@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from networks import PORTABLE, float_networks, integer_networks, planned, windows_for
 from numpy.typing import NDArray
 
-from l2mu_compile.differential import DTYPES, recorded_state
+from l2mu_compile.differential import recorded_state
 from l2mu_compile.interpreter import Run, run
-from l2mu_compile.network import Buffer, Network
+from l2mu_compile.network import DTYPES, Buffer, Network
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import parse_pipeline, run_passes
 from l2mu_compile.program import Program, lower

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from l2mu_compile.differential import DTYPES
+from l2mu_compile.network import DTYPES
 from l2mu_compile.program import Program
 from l2mu_compile.targets.build import write_sources
 from l2mu_compile.targets.devices import HostModel

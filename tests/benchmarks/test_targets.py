@@ -23,6 +23,7 @@ def load_script() -> ModuleType:
         "benchmark_targets", ROOT / "benchmarks/targets.py"
     )
     assert spec is not None and spec.loader is not None
+    sys.path.append(str(ROOT / "benchmarks"))  # as for a script, but after the tests' own modules
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
@@ -30,6 +31,7 @@ def load_script() -> ModuleType:
 
 
 bench = load_script()
+BEGIN, END = f"<!-- {bench.PLACE} -->", f"<!-- /{bench.PLACE} -->"
 WINDOWS = Windows(np.zeros((8, 100, 6), np.float32))
 M4 = bench.Build("cortex-m4", "int8", "mps2-an386", True, 1000, 200, "unicorn", True, 54.6)
 A76 = bench.Build("cortex-a76", "int8", "qemu-aarch64", True, 9, 8, "unicorn", True, 7.4)
@@ -37,7 +39,7 @@ A76 = bench.Build("cortex-a76", "int8", "qemu-aarch64", True, 9, 8, "unicorn", T
 
 def rows(page: str) -> list[list[str]]:
     """Cells of the table's rows, below its head."""
-    text = page.split(bench.BEGIN)[1].split(bench.END)[0]
+    text = page.split(BEGIN)[1].split(END)[0]
     lines = [line for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
@@ -71,9 +73,9 @@ def test_published_figures_are_those_of_today(tmp_path: Path, name: str) -> None
 
 def test_a_table_has_a_row_for_each_target() -> None:
     builds = [M4, replace(M4, numbers="float32", flash_bytes=3000, instructions_per_step=99.5), A76]
-    text = bench.table([*builds, replace(A76, numbers="float32")], WINDOWS)
+    text = bench.as_text([*builds, replace(A76, numbers="float32")], WINDOWS)
     assert "on 8 of its\nheld-out windows of 100 steps" in text
-    assert rows(bench.BEGIN + text + bench.END) == [
+    assert rows(BEGIN + text + END) == [
         "`cortex-m4`|yes|unicorn|exact|exact|1000 / 3000|200 / 200|55 / 100|mps2-an386".split("|"),
         "`cortex-a76`|yes|unicorn|exact|exact|9 / 9|8 / 8|7 / 7|qemu-aarch64".split("|"),
     ]
@@ -96,8 +98,8 @@ def test_a_table_has_a_row_for_each_target() -> None:
 def test_gaps_and_faults_are_shown(change: dict, cells: dict) -> None:
     good = replace(M4, whole_image="b")
     bad = replace(good, trouble="no such luck", **change)
-    text = bench.table([bad, replace(good, numbers="float32")], WINDOWS)
-    (row,) = rows(bench.BEGIN + text + bench.END)
+    text = bench.as_text([bad, replace(good, numbers="float32")], WINDOWS)
+    (row,) = rows(BEGIN + text + END)
     assert dict(zip(bench.HEAD, row, strict=True)).items() >= cells.items()
     assert "\n- `cortex-m4`: no such luck\n" in text
 
@@ -121,8 +123,8 @@ def test_whole_images_have_a_machine() -> None:
 
 
 def test_a_table_goes_between_the_markers_and_nowhere_else() -> None:
-    page = f"a\n{bench.BEGIN}\nold\n{bench.END}\nb\n"
-    assert bench.with_table(page, r"\1 new") == f"a\n{bench.BEGIN}\n\\1 new\n{bench.END}\nb\n"
+    page = f"a\n{BEGIN}\nold\n{END}\nb\n"
+    assert bench.with_text(page, bench.PLACE, r"\1 new") == f"a\n{BEGIN}\n\\1 new\n{END}\nb\n"
     for wrong in ("a", page + page):
         with pytest.raises(UsageError, match="no place between"):
-            bench.with_table(wrong, "new")
+            bench.with_text(wrong, bench.PLACE, "new")
