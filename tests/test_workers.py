@@ -32,8 +32,14 @@ def two(monkeypatch) -> None:
     monkeypatch.setattr(workers, "cores", lambda: 2)
 
 
-def children() -> list[str]:
-    return Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
+@pytest.fixture
+def others() -> set[str]:
+    """Processes that were here before the test: those of libraries, such as torch's compilers."""
+    return children()
+
+
+def children() -> set[str]:
+    return set(Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split())
 
 
 def squares(part: range) -> Iterator[tuple[int, int]]:
@@ -41,7 +47,7 @@ def squares(part: range) -> Iterator[tuple[int, int]]:
         yield number**2, os.getpid()
 
 
-def test_results_and_their_order(cores):
+def test_results_and_their_order(cores, others):
     parts = [range(start, start + 3) for start in range(0, 21, 3)]
     found: list[list[int]] = [[] for _ in parts]
     processes = set()
@@ -50,7 +56,7 @@ def test_results_and_their_order(cores):
         processes.add(process)
     assert found == [[n**2 for n in part] for part in parts]
     assert processes == {os.getpid()} if cores == 1 else len(processes) == len(parts)
-    assert children() == []
+    assert children() <= others
 
 
 @pytest.mark.parametrize("parts", [[], [range(2)]])
@@ -66,7 +72,7 @@ def test_what_is_large_arrives(two):
     assert [int(found[i].sum()) >> 20 for i in range(3)] == [3, 4, 5]
 
 
-def test_errors_are_raised_here(cores):
+def test_errors_are_raised_here(cores, others):
     def work(part: int) -> Iterator[int]:
         yield part
         if part == 2:
@@ -74,7 +80,7 @@ def test_errors_are_raised_here(cores):
 
     with pytest.raises(ModelError, match="part 2 is wrong"):
         list(in_parts(work, [0, 1, 2, 3, 4]))
-    assert children() == []
+    assert children() <= others
 
 
 def test_an_error_that_cannot_travel_is_told(two):
@@ -98,25 +104,25 @@ def test_an_error_that_cannot_travel_is_told(two):
         (sys.exit, "exit code 1"),
     ],
 )
-def test_a_process_that_dies_is_a_mismatch(two, end, text):
+def test_a_process_that_dies_is_a_mismatch(two, others, end, text):
     def work(part: int) -> Iterator[int]:
         yield part
         end()
 
     with pytest.raises(MismatchError, match=rf"died \({text}\)"):
         list(in_parts(work, [0, 1]))
-    assert children() == []
+    assert children() <= others
 
 
-def test_stopping_early_ends_the_processes(two):
+def test_stopping_early_ends_the_processes(two, others):
     def work(part: int) -> Iterator[int]:
         yield part
         time.sleep(600)
 
     with closing(in_parts(work, [0, 1, 2])) as results:
         next(results)
-        assert len(children()) == 2
-    assert children() == []
+        assert len(children() - others) == 2
+    assert children() <= others
 
 
 def test_processes_end_with_a_killed_parent(tmp_path):
