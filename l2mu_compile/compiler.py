@@ -175,6 +175,7 @@ class _Compilation:
             return self.product(made, lower(made, self.stream), other, folder / "output", folder)
 
         return Product(
+            network=network,
             program=program,
             target=target,
             window=Window(check_samples(network, self.windows.x)[0], _ORIGINS[self.origin]),

@@ -290,7 +290,7 @@ class _Lowering:
         read = self.network.readout.population == population.name
         for projection in turn.arriving:
             self._add(projection)
-        if read and score.arguments[-1] == _accumulator(population):
+        if read and score.arguments[-1] == accumulator(population):
             self._show_membranes(population)
             self.calls.append(score)
             self._fire(population)
@@ -310,7 +310,7 @@ class _Lowering:
 
     def _show_membranes(self, population: Population) -> None:
         if self.network.quantized:
-            arguments = (self.records_of[population.name], _accumulator(population))
+            arguments = (self.records_of[population.name], accumulator(population))
             self._call("saturate_i32", population.name, *arguments)
 
     def _biases(self) -> list[Call]:
@@ -318,7 +318,7 @@ class _Lowering:
         return [
             Call(
                 f"l2mu_add_bias_{number(self.network, p)}",
-                (self.records_of[p.name], _accumulator(p)),
+                (self.records_of[p.name], accumulator(p)),
                 p.name,
             )
             for p in self.network.order()
@@ -348,10 +348,10 @@ class _Lowering:
         return None if values is None else self._constant(f"{owner}_{name}", values).name
 
     def _add(self, projection: Projection) -> None:
-        accumulator = _accumulator(self.network.population(projection.target))
+        target = accumulator(self.network.population(projection.target))
         for prefix, lowering in PROJECTION_KERNELS.items():
             if projection.kernel and projection.kernel.startswith(prefix):
-                lowering(self, projection, accumulator)
+                lowering(self, projection, target)
                 return
         raise ModelError(f"{projection.name}: no such kernel: {projection.kernel!r}")
 
@@ -455,7 +455,7 @@ def _narrow_parameters(values: dict[str, Any], size: int) -> dict[str, Any]:
     }
 
 
-def _accumulator(population: Population) -> Place:
+def accumulator(population: Population) -> Place:
     """What gathers a population's currents."""
     synaptic = isinstance(population.neuron, CuBaLIF)
     return Place(f"{population.name}_{'synapse' if synaptic else 'membrane'}")

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from l2mu_compile.errors import NoEmulatorError, UsageError
+from l2mu_compile.errors import BudgetError, NoEmulatorError, UsageError
 from l2mu_compile.program import Program
 from l2mu_compile.targets.costs import Costs, measured_costs
 from l2mu_compile.targets.devices import Device, EmulatedModel, HostModel
 from l2mu_compile.targets.emit_c import emit_c, state_bytes
-from l2mu_compile.targets.firmware import make_firmware
+from l2mu_compile.targets.firmware import link_checked, make_firmware
 from l2mu_compile.targets.host import HOST
 from l2mu_compile.targets.product import Product
 from l2mu_compile.targets.qemu import QemuExecutable, QemuFirmware
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.toolchain import compile_objects, shared_library, static_library
+from l2mu_compile.targets.worst_case import where_all_spike, window_where_all_spike
 
 EMULATORS = ("unicorn", "qemu")
 
@@ -37,11 +39,45 @@ def build(product: Product) -> Costs:
     sources = write_sources(product.program, product.stamp, product.sources)
     objects = compile_objects(target, sources, [product.sources], product.scratch / "lib", log)
     static_library(target, objects, product.library, log)
+    around: list[Path] = []
     if target.shared:
         shared_library(target, objects, product.image, log, exports=product.api())
     if "firmware" in target.artifacts:
-        make_firmware(product, objects)
-    return measured_costs(product, objects)
+        around = make_firmware(product, objects)
+    costs = measured_costs(product, objects)
+    return replace(costs, all_spike=instructions_if_all_spike(product, [*around, *objects]))
+
+
+def instructions_if_all_spike(product: Product, objects: Sequence[Path]) -> int | None:
+    """Instructions of a step with a float sample in which every channel and every neuron spikes,
+    and every one just has; None for float networks and where nothing here counts.
+
+    ``objects`` are those of the image that is run; the driver's is made anew (`worst_case`). None
+    as well where memory is so full that the few more constants of that find no room.
+    """
+    target, folder = product.target, product.scratch / "worst"
+    if not (product.network.quantized and _has_counter(target)):
+        return None
+    program = where_all_spike(product.network)
+    others = [path for path in objects if path.stem != product.name]
+    there = {path.stem for path in others}
+    sources = [
+        source
+        for source in write_sources(program, product.stamp, folder)
+        if source.stem not in there
+    ]
+    linked = compile_objects(target, sources, [folder], folder, product.log) + others
+    image = folder / "image"
+    try:
+        if target.shared:
+            shared_library(target, linked, image, product.log, exports=program.functions)
+        else:
+            link_checked(product, linked, image)
+        device = open_device(program, target, image)
+    except (BudgetError, NoEmulatorError):
+        return None
+    (trace,) = device.trace(window_where_all_spike(program))
+    return max(trace.instructions, default=None)
 
 
 def runs_here(target: Target) -> bool:
@@ -77,3 +113,9 @@ def open_device(
 def _is_native(target: Target) -> bool:
     same_files = target.shared and target.shared_suffix == HOST.shared_suffix
     return target.arch == HOST.arch and same_files
+
+
+def _has_counter(target: Target) -> bool:
+    """Whether there is an emulator that counts the instructions of code for ``target``."""
+    clock = target.qemu is not None and target.qemu.clock_hz is not None
+    return target.emulator is not None or ("firmware" in target.artifacts and clock)

@@ -11,25 +11,25 @@ from l2mu_compile.targets.emit_c import render, state_bytes
 from l2mu_compile.targets.product import Product
 from l2mu_compile.targets.stack import stack_bounds
 from l2mu_compile.targets.stack_code import UnboundedStackError
-from l2mu_compile.targets.step_costs import instructions_if_all_spike, instructions_per_call
+from l2mu_compile.targets.step_costs import instructions_per_call
 from l2mu_compile.targets.toolchain import compile_objects, link_firmware, shared_library
 
 
 @dataclass(frozen=True)
 class Costs:
     """``flash`` and ``ram`` bytes of what a user links, the most ``stack`` that each function of
-    the API takes, the instructions of a step when ``all_spike``, and those of each of its ``calls``
-    on the product's window; None where that cannot be told."""
+    the API takes, the instructions of each of a step's ``calls`` on the product's window, and those
+    of a step when ``all_spike``; None where that cannot be told."""
 
     flash: int
     ram: int
     stack: dict[str, int] | None
-    all_spike: int | None
     calls: tuple[float, ...] | None
+    all_spike: int | None = None
 
 
 def measured_costs(product: Product, objects: Sequence[Path]) -> Costs:
-    """Costs of a product that was built from ``objects``.
+    """Costs of a product that was built from ``objects``, but for the worst case.
 
     A microcontroller's are those of start-up code and a main that takes samples and decides, with
     one state; functions it does not call are left out. A shared library's are those of the library,
@@ -57,14 +57,11 @@ def measured_costs(product: Product, objects: Sequence[Path]) -> Costs:
 
 def _of_code(
     product: Product, image: Path
-) -> tuple[dict[str, int] | None, int | None, tuple[float, ...] | None]:
-    """``stack``, ``all_spike`` and ``calls``, of an image that has its symbols."""
+) -> tuple[dict[str, int] | None, tuple[float, ...] | None]:
+    """``stack`` and ``calls``, of an image that has its symbols."""
     program, target = product.program, product.target
-    return (
-        _stack(product, image),
-        instructions_if_all_spike(program, target, image),
-        instructions_per_call(program, target, image, product.window.samples),
-    )
+    calls = instructions_per_call(program, target, image, product.window.samples)
+    return _stack(product, image), calls
 
 
 def _stack(product: Product, image: Path) -> dict[str, int] | None:

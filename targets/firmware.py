@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +18,34 @@ PROGRAM = ("firmware_main.c", "semihosting.c")
 HEADERS = ("semihosting.h",)
 
 
-def make_firmware(product: Product, objects: list[Path]) -> None:
+def make_firmware(product: Product, objects: Sequence[Path]) -> list[Path]:
     """Write ``firmware/``: images as ELF, ``.bin`` and ``.hex``, their own sources, and a
-    ``board_main.c`` for a board without a host.
+    ``board_main.c`` for a board without a host. Returns the objects around the model's.
 
     Raises `ToolchainError` if a tool is missing or fails.
     """
     target, folder = product.target, product.output / "firmware"
     assert target.memory is not None, "a record with firmware has memory"
     _write_sources(product, folder)
-    linked = compile_objects(
+    around = compile_objects(
         target,
         [folder / name for name in PROGRAM],
         [product.sources],
         product.scratch / "firmware",
         product.log,
     )
-    # Inlined into one another, the API's functions would leave nothing to call by name.
-    keep = [f"{product.name}_{word}" for word in CHECKED_FUNCTIONS]
-    link_firmware(target, [*linked, *objects], product.image, log=product.log, keep=keep)
+    link_checked(product, [*around, *objects], product.image)
     write_flash_images(product.image, target.memory.flash)
+    return around
+
+
+def link_checked(product: Product, objects: Sequence[Path], image: Path) -> None:
+    """Link firmware that has all the functions which are called by name when it is checked.
+
+    Inlined into one another, they would leave nothing to call.
+    """
+    keep = [f"{product.name}_{word}" for word in CHECKED_FUNCTIONS]
+    link_firmware(product.target, objects, image, log=product.log, keep=keep)
 
 
 def firmware_use(product: Product) -> str:

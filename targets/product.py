@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from l2mu_compile.network import Network
 from l2mu_compile.program import Program
 from l2mu_compile.report import PackagedLibrary, Report
 from l2mu_compile.targets.record import Target
@@ -28,7 +29,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Product:
-    """What is built, for which target, and where it goes.
+    """What is built, for which target, and where it goes: ``program`` is that of ``network``.
 
     ``output`` is the directory the user gets, ``scratch`` one that is removed afterwards. ``stamp``
     lines open every generated file. ``raw`` says that samples are a sensor's counts. ``report`` is
@@ -40,6 +41,7 @@ class Product:
     nothing reaches the user; ``note(text)`` tells the user something.
     """
 
+    network: Network
     program: Program
     target: Target
     window: Window

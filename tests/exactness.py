@@ -118,6 +118,7 @@ def unbuilt(
 ) -> Product:
     """The same before anything is written."""
     return Product(
+        network=network,
         program=lower(network, stream),
         target=target,
         window=Window(window, "A test's window."),

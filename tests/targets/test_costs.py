@@ -4,52 +4,35 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
+from exactness import unbuilt
 from networks import l2mu, planned, samples
 
-from l2mu_compile.program import Program, lower
+from l2mu_compile.network import Network
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.build import build
 from l2mu_compile.targets.costs import Costs
 from l2mu_compile.targets.elf import footprint, symbols
 from l2mu_compile.targets.emit_c import state_bytes
-from l2mu_compile.targets.product import Product, Window
+from l2mu_compile.targets.product import Product
 from l2mu_compile.targets.registry import get_target
-from l2mu_compile.targets.toolchain import CommandLog
 
 
-def built(target: str, program: Program, folder: Path) -> tuple[Product, Costs]:
-    window = Window(samples(planned(l2mu()), 1, 4)[0], "A test.")
-    output, scratch = folder / "output", folder / "scratch"
-    output.mkdir(parents=True)
-    scratch.mkdir()
-    product = Product(
-        program=program,
-        target=get_target(target),
-        window=window,
-        stamp=("test",),
-        output=output,
-        scratch=scratch,
-        log=CommandLog(),
-        check=unused,
-        for_target=unused,
-        note=unused,
-    )
+def built(
+    target: str, network: Network, folder: Path, stream: Stream | None = None
+) -> tuple[Product, Costs]:
+    window = samples(planned(l2mu()), 1, 4)[0]
+    product = unbuilt(network, get_target(target), window, folder, stream)
     return product, build(product)
-
-
-def unused(*_arguments: object) -> NoReturn:
-    raise AssertionError("a build makes no packages")
 
 
 @pytest.mark.parametrize("quantized", [False, True])
 def test_functions_that_are_not_called_cost_nothing(tmp_path: Path, quantized: bool) -> None:
     network = planned(l2mu(), quantized)
     labelled = network.replace(readout=replace(network.readout, labels=("a" * 60, "b", "c")))
-    _, small = built("cortex-m4", lower(network), tmp_path / "small")
-    product, large = built("cortex-m4", lower(labelled, Stream(90, 10)), tmp_path / "large")
+    _, small = built("cortex-m4", network, tmp_path / "small")
+    product, large = built("cortex-m4", labelled, tmp_path / "large", Stream(90, 10))
     assert (small.flash, small.ram) == (large.flash, large.ram)
     assert small.ram == state_bytes(product.program)
     used = set(symbols(product.scratch / "user"))
@@ -60,7 +43,7 @@ def test_functions_that_are_not_called_cost_nothing(tmp_path: Path, quantized: b
 
 
 def test_the_firmware_has_what_checks_call(tmp_path: Path) -> None:
-    product, _ = built("cortex-m4", lower(planned(l2mu())), tmp_path)
+    product, _ = built("cortex-m4", planned(l2mu()), tmp_path)
     kept = set(symbols(product.image)) & set(product.api())
     assert kept >= {"cell_reset", "cell_step", "cell_step_raw", "cell_classify"}
     assert not kept & {"cell_run", "cell_save", "cell_digest"}
@@ -68,20 +51,20 @@ def test_the_firmware_has_what_checks_call(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["cortex-m4", "cortex-a53"])
 def test_every_function_has_a_bound(tmp_path: Path, target: str) -> None:
-    product, costs = built(target, lower(planned(l2mu(), True), Stream(9, 3)), tmp_path)
+    product, costs = built(target, planned(l2mu(), True), tmp_path, Stream(9, 3))
     assert costs.stack is not None
     assert tuple(costs.stack) == product.program.functions
     assert costs.stack["cell_push"] > costs.stack["cell_step"] > costs.stack["cell_classify"]
 
 
 def test_a_library_has_all_functions_and_the_user_one_state(tmp_path: Path) -> None:
-    product, costs = built("cortex-a53", lower(planned(l2mu())), tmp_path)
+    product, costs = built("cortex-a53", planned(l2mu()), tmp_path)
     library = footprint(product.image)
     assert costs.flash == library.flash
     assert costs.ram == library.ram + state_bytes(product.program)
 
 
 def test_code_for_x86_has_no_bound(tmp_path: Path) -> None:
-    _, costs = built("android-x86_64", lower(planned(l2mu())), tmp_path)
+    _, costs = built("android-x86_64", planned(l2mu()), tmp_path)
     assert costs.stack is None
     assert costs.flash > 0
