@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXAMPLE := examples/har_smartwatch
 
-.PHONY: demo test test-all lint types schema targets-table bench bench-instructions bench-host clean
+.PHONY: demo test test-all lint types schema kernel-costs targets-table bench bench-instructions \
+        bench-host clean
 
 demo: $(VENV)/.ready
 	@echo '$$ l2mu-compile compile $(EXAMPLE)/har.ckpt --target cortex-m4 --quantize int8 \'
@@ -33,6 +34,10 @@ types: $(VENV)/.ready
 
 schema: $(VENV)/.ready
 	$(BIN)/python -m l2mu_compile.report > l2mu_compile/report.schema.json
+
+# Minutes: every kernel on every target that an emulator counts for; what select-kernels decides by.
+kernel-costs: $(VENV)/.ready
+	$(BIN)/python benchmarks/measure_kernels.py
 
 # Minutes: the example for every target, run; the table of README.md.
 targets-table: $(VENV)/.ready

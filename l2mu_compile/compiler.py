@@ -41,6 +41,7 @@ from l2mu_compile.targets.artifacts import chosen_packages
 from l2mu_compile.targets.build import build, runs_here
 from l2mu_compile.targets.costs import Costs
 from l2mu_compile.targets.emit_c import TOOL, state_bytes, stream_bytes
+from l2mu_compile.targets.kernel_costs import in_all, predicted
 from l2mu_compile.targets.product import Product, Window
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.room import require_room
@@ -274,6 +275,7 @@ def _describe(
     taken: dict[str, float] = {}
     for call, instructions in zip(program.step, costs.calls or (), strict=False):
         taken[call.owner] = taken.get(call.owner, 0.0) + instructions
+    foreseen = predicted(network, program, job.target)
     return Report(
         tool=TOOL,
         command=list(job.command),
@@ -290,6 +292,7 @@ def _describe(
         flash_bytes=costs.flash,
         ram_bytes=costs.ram,
         stack_bounds=costs.stack,
+        predicted_instructions_per_step=in_all(foreseen),
         instructions_if_all_spike=costs.all_spike,
         weights_bytes=program.data_bytes,
         state_bytes=state_bytes(program),
@@ -304,6 +307,7 @@ def _describe(
                 membranes=state_ctype(network, p),
                 kernel=str(p.kernel),
                 instructions_per_step=taken.get(p.name),
+                predicted_instructions_per_step=foreseen.get(p.name),
             )
             for p in network.populations
         ],
@@ -315,6 +319,7 @@ def _describe(
                 bytes=p.weight.nbytes,
                 kernel=str(p.kernel),
                 instructions_per_step=taken.get(p.name),
+                predicted_instructions_per_step=foreseen.get(p.name),
             )
             for p in network.projections
         ],

@@ -185,6 +185,9 @@ def show_report(report: Report, where: str) -> None:
             f"{report.instructions_per_step_max} at most, "
             f"{report.instructions_per_window_mean:.0f} per window",
         )
+    if report.predicted_instructions_per_step is not None:
+        predicted = f"{report.predicted_instructions_per_step:.0f} per step"
+        table.add_row("predicted", f"{predicted}, by kernels and spike rates")
     if report.instructions_if_all_spike is not None:
         table.add_row("worst case", f"{report.instructions_if_all_spike} per step, if all spike")
     table.add_row("synaptic ops", f"{report.synaptic_operations_per_step:.0f} per step")

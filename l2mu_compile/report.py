@@ -18,6 +18,11 @@ from l2mu_compile.paths import StrPath, file_bytes
 MAX_FILE_BYTES = 16 << 20
 
 
+PREDICTED = (
+    "by what its kernel was measured to take, at the spike rates of calibration, or at 10 % where "
+    "there was none; None for kernels that were not measured on this target"
+)
+
 WindowsFrom = Literal["random", "calibration", "given"]
 
 
@@ -44,6 +49,7 @@ class PopulationReport(_Strict):
     instructions_per_step: float | None = Field(
         None, description="of its neurons, on the first calibration window; None if not counted"
     )
+    predicted_instructions_per_step: float | None = Field(None, description=PREDICTED)
 
 
 class ProjectionReport(_Strict):
@@ -57,6 +63,7 @@ class ProjectionReport(_Strict):
     instructions_per_step: float | None = Field(
         None, description="on the first calibration window, None if not counted"
     )
+    predicted_instructions_per_step: float | None = Field(None, description=PREDICTED)
 
 
 class Artifact(_Strict):
@@ -155,6 +162,11 @@ class Report(_Strict):
         "which counts alike; None if not counted",
     )
     instructions_per_step_max: int | None = Field(None, description="largest seen")
+    predicted_instructions_per_step: float | None = Field(
+        None,
+        description="all that is predicted for populations and projections, with the conversion "
+        "of a float sample and the readout; None if not all of it is known",
+    )
     instructions_if_all_spike: int | None = Field(
         None,
         description="of a step in which every neuron spikes, conversion of a float sample "

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar, TypeVar
 
 from l2mu_compile.errors import UsageError
-from l2mu_compile.network import Network, Population, Projection
+from l2mu_compile.network import Network, Population, Projection, spiking
 from l2mu_compile.passbase import Context, Pass
 from l2mu_compile.program import number, update
+from l2mu_compile.targets.kernel_costs import (
+    KernelCost,
+    Sizes,
+    costs_for,
+    population_sizes,
+    projection_sizes,
+)
 from l2mu_compile.targets.kernel_sets import usable_sets
 from l2mu_compile.targets.kernel_table import kernel_table
+from l2mu_compile.targets.record import Target
 
 Node = TypeVar("Node", Population, Projection)
 
@@ -19,8 +29,12 @@ Node = TypeVar("Node", Population, Projection)
 class SelectKernels(Pass):
     """Requires a target and a folded or quantized network; names a kernel everywhere; exact.
 
-    Spikes are followed one by one (event-driven), samples are multiplied densely. Of the target's
-    kernel sets the first that has the kernel serves; ``ref`` is the portable C that has them all.
+    Of the kernels in the target's sets that can serve, the one takes part that is predicted to take
+    the fewest instructions at the calibrated spike rates (`targets/kernel_costs.py`). Among equals,
+    and where one was not measured on this target, the first serves, in the order of the target's
+    sets; ``ref`` is the portable C that has them all. Samples are multiplied densely. Spikes are
+    followed one by one, but by many a dense projection all weights may be multiplied with flags for
+    spikes, which are made once for all projections of a population.
     """
 
     name: ClassVar[str] = "select-kernels"
@@ -30,32 +44,92 @@ class SelectKernels(Pass):
             return network
         if context.target is None:
             raise UsageError("select-kernels needs a target: give --target")
-        sets = usable_sets(context.target)
-        numbers = {p.name: number(network, p) for p in network.populations}
-
-        def of_projection(p: Projection) -> str:
-            weights = f"i8_{numbers[p.target]}" if network.quantized else "f32"
-            if network.multiplies(p):
-                return _first("input", weights, sets)
-            structure = "dense" if not p.blocks else "shared" if p.shared else "distinct"
-            return _first(f"accumulate_{structure}", weights, sets)
-
-        def of_population(p: Population) -> str:
-            operation = update(p)
-            return _first(operation, numbers[p.name], sets).removeprefix(f"{operation}_")
-
-        return network.map_projections(lambda p: _with_kernel(p, of_projection(p))).map_populations(
-            lambda p: _with_kernel(p, of_population(p))
+        selection = _Selection(network, context.target)
+        chosen = {p.name: selection.of_projection(p) for p in network.projections}
+        for population in filter(spiking, network.populations):
+            chosen |= selection.multiplied(population, chosen)
+        return network.map_projections(lambda p: _with_kernel(p, chosen[p.name])).map_populations(
+            lambda p: _with_kernel(p, selection.of_population(p))
         )
+
+
+@dataclass(frozen=True)
+class _Selection:
+    """Kernels are called as in the network: without ``l2mu_``."""
+
+    network: Network
+    target: Target
+
+    @cached_property
+    def sets(self) -> tuple[str, ...]:
+        return usable_sets(self.target)
+
+    @cached_property
+    def costs(self) -> dict[str, KernelCost]:
+        return costs_for(self.target)
+
+    def of_projection(self, p: Projection) -> str:
+        """The kernel that follows spikes, or multiplies samples."""
+        operation = "input" if self.network.multiplies(p) else f"accumulate_{_structure(p)}"
+        return self._required(operation, self._weights(p), projection_sizes(self.network, p))
+
+    def of_population(self, p: Population) -> str:
+        operation = update(p)
+        kernel = self._required(operation, number(self.network, p), population_sizes(p))
+        return kernel.removeprefix(f"{operation}_")
+
+    def multiplied(self, source: Population, chosen: dict[str, str]) -> dict[str, str]:
+        """Projections of ``source`` that had better multiply than what was ``chosen``, each with
+        its kernel; none if flags cost more than that saves, or costs are not known."""
+        sizes = population_sizes(source)
+        flags = self._cheapest(self._candidates("flag_spikes", ""), sizes)
+        saved, found = 0.0, {}
+        for p in self.network.out_of(source.name):
+            kernels = self._candidates(f"multiply_{_structure(p)}", self._weights(p))
+            known = [*kernels, chosen[p.name]]
+            if not kernels or not self._are_known(known):
+                continue
+            each = projection_sizes(self.network, p)
+            best = self._cheapest(kernels, each)
+            gain = self._cost(chosen[p.name], each) - self._cost(best, each)
+            if gain > 0:
+                saved, found[p.name] = saved + gain, best
+        worth = bool(found) and self._are_known([flags]) and saved > self._cost(flags, sizes)
+        return found if worth else {}
+
+    def _weights(self, p: Projection) -> str:
+        numbers = number(self.network, self.network.population(p.target))
+        return f"i8_{numbers}" if self.network.quantized else "f32"
+
+    def _required(self, operation: str, numbers: str, sizes: Sizes) -> str:
+        kernels = self._candidates(operation, numbers)
+        if not kernels:
+            sets = ", ".join(self.sets)
+            raise UsageError(f"no kernel {operation}_{numbers} in the sets {sets}")
+        return self._cheapest(kernels, sizes)
+
+    def _candidates(self, operation: str, numbers: str) -> list[str]:
+        """The kernels there are, in the order of the sets."""
+        parts = [operation, numbers] if numbers else [operation]
+        names = ["_".join([*parts, *([] if s == "ref" else [s])]) for s in self.sets]
+        return [name for name in names if f"l2mu_{name}" in kernel_table()]
+
+    def _cheapest(self, kernels: Sequence[str], sizes: Sizes) -> str:
+        """The first if costs are not known; '' if there are none."""
+        if not self._are_known(kernels):
+            return next(iter(kernels), "")
+        return min(kernels, key=lambda kernel: self._cost(kernel, sizes))
+
+    def _are_known(self, kernels: Sequence[str]) -> bool:
+        return bool(kernels) and all(f"l2mu_{kernel}" in self.costs for kernel in kernels)
+
+    def _cost(self, kernel: str, sizes: Sizes) -> float:
+        return self.costs[f"l2mu_{kernel}"].of(sizes)
+
+
+def _structure(p: Projection) -> str:
+    return "dense" if not p.blocks else "shared" if p.shared else "distinct"
 
 
 def _with_kernel(node: Node, kernel: str) -> Node:
     return node if node.kernel == kernel else replace(node, kernel=kernel)
-
-
-def _first(operation: str, numbers: str, sets: tuple[str, ...]) -> str:
-    for name in sets:
-        kernel = f"{operation}_{numbers}" + ("" if name == "ref" else f"_{name}")
-        if f"l2mu_{kernel}" in kernel_table():
-            return kernel
-    raise UsageError(f"no kernel {operation}_{numbers} in the sets {', '.join(sets)}")

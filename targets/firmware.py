@@ -15,7 +15,7 @@ from l2mu_compile.targets.product import Product, model_names
 from l2mu_compile.targets.toolchain import RUNTIME_DIR, compile_objects, link_firmware
 
 PROGRAM = ("firmware_main.c", "semihosting.c")
-HEADERS = ("semihosting.h",)
+HEADERS = ("semihosting.h", "systick.h")
 
 
 def make_firmware(product: Product, objects: Sequence[Path]) -> list[Path]:

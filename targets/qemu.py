@@ -125,12 +125,7 @@ class QemuFirmware(_BatchDevice):
         return self._board("image", arguments + [TICKS_FILE] * self._count)
 
     def _board(self, image: str, arguments: list[str]) -> list[str]:
-        words = "".join(f",arg={word}" for word in ["image", *arguments])
-        icount = ["-icount", f"shift={ICOUNT_SHIFT}"] if self._count else []
-        return [
-            *(self._program, *self._qemu.options, *_BOARD_OPTIONS, *icount),
-            *("-semihosting-config", _SEMIHOSTING + words, "-kernel", image),
-        ]
+        return board_command(self._qemu, image, arguments, count=self._count)
 
     def _instructions(self, folder: Path, count: int, steps: int) -> NDArray:
         if not self._count or self._qemu.clock_hz is None:
@@ -156,6 +151,19 @@ class QemuExecutable(_BatchDevice):
         np.save(folder / f"{WINDOWS_FILE}.npy", windows)
         arguments = ["--states", STATES_FILE, f"{WINDOWS_FILE}.npy"]
         return [self._program, *self._qemu.options, "./image", *arguments]
+
+
+def board_command(
+    qemu: Qemu, image: str, arguments: Sequence[str], *, count: bool = False
+) -> list[str]:
+    """What runs firmware with a command line in the directory it is in; to ``count``, time passes
+    by instructions. Raises `NoEmulatorError`."""
+    words = "".join(f",arg={word}" for word in ["image", *arguments])
+    icount = ["-icount", f"shift={ICOUNT_SHIFT}"] if count else []
+    return [
+        *(find_program(qemu.program), *qemu.options, *_BOARD_OPTIONS, *icount),
+        *("-semihosting-config", _SEMIHOSTING + words, "-kernel", image),
+    ]
 
 
 def find_program(program: str) -> str:

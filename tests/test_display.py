@@ -45,6 +45,13 @@ def test_firmware_has_flash_and_ram():
     assert not any(line.startswith(("library", "state")) for line in lines)
 
 
+def test_what_is_predicted_is_shown_where_it_is_known():
+    lines, _ = shown(predicted_instructions_per_step=1234.6)
+    assert "predicted     1235 per step, by kernels and spike rates" in lines
+    lines, _ = shown()
+    assert not any(line.startswith("predicted") for line in lines)
+
+
 @pytest.mark.parametrize(
     ("origin", "words"),
     [

@@ -13,15 +13,10 @@
 
 #include "l2mu_model.h"
 #include "semihosting.h"
+#include "systick.h"
 
 #define LINE_BYTES 256
 #define MAX_WORDS 6
-
-/* SysTick, which every Cortex-M has at this place: control, reload value, current value. */
-#define SYSTICK ((volatile uint32_t *)0xE000E010u)
-#define SYSTICK_RUN 0x5u /* on, at the processor's clock */
-#define SYSTICK_RAN_OUT (1u << 16)
-#define SYSTICK_LONGEST 0xFFFFFFu
 
 #define NO_FILE (-1)
 
@@ -70,15 +65,11 @@ __attribute__((noinline)) static uint32_t timed(step_t step) {
     uint32_t before;
     uint32_t after;
     __asm volatile("" : "+r"(step)); /* no version of this for a step that is known */
-    SYSTICK[1] = SYSTICK_LONGEST;
-    SYSTICK[2] = 0; /* any value: the timer starts again */
-    SYSTICK[0] = SYSTICK_RUN;
-    while (SYSTICK[2] == 0u) { /* not yet started */
-    }
-    before = SYSTICK[2];
+    systick_start();
+    before = systick_now();
     step(&state, sample);
-    after = SYSTICK[2];
-    return (SYSTICK[0] & SYSTICK_RAN_OUT) != 0u ? 0u : before - after;
+    after = systick_now();
+    return systick_passed(before, after);
 }
 
 /* Whether the bytes went to the file, if there is one. */

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from networks import PORTABLE, applied, assert_becomes, integer_toy, l2mu, narrow, planned
+from networks import PORTABLE, applied, assert_becomes, i8, integer_toy, l2mu, narrow, planned
 
 from l2mu_compile.errors import UsageError
-from l2mu_compile.network import Network
+from l2mu_compile.network import Input, Network, Population, Projection, Readout
+from l2mu_compile.neurons import LIF
 from l2mu_compile.passbase import Context
 from l2mu_compile.passes.select_kernels import SelectKernels
 from l2mu_compile.targets import kernel_table as table
 from l2mu_compile.targets.host import HOST
+from l2mu_compile.targets.kernel_costs import KernelCost
 from l2mu_compile.targets.kernel_sets import usable_sets
 from l2mu_compile.targets.kernel_table import Kernel, kernel_table
 from l2mu_compile.targets.registry import get_target
@@ -72,10 +75,11 @@ def test_integers_get_integer_kernels() -> None:
 def test_narrow_populations_get_narrow_kernels_of_the_targets_sets(
     target: str, ending: str, input_ending: str
 ) -> None:
-    """As far as there are any: the others are portable ones."""
-    network = narrow(9, "zero", scalar=True)
+    """As far as there are any, and where neurons are not too few for them."""
+    network = narrow(37, "zero", scalar=True)
     after = applied(SelectKernels(), network, Context(target=get_target(target)))
-    assert {p.kernel for p in after.populations} == {f"i16{ending}"}
+    assert {p.kernel for p in after.populations if p.size > 3} == {f"i16{ending}"}
+    assert {p.kernel for p in after.populations if p.size == 3} == {"i16"}
     assert [p.kernel for p in after.projections] == [
         f"input_i8_i16{input_ending}",
         f"accumulate_dense_i8_i16{ending}",
@@ -111,7 +115,125 @@ def test_nothing_but_kernels_is_set(network: Network) -> None:
     assert bare.map_projections(lambda p: replace(p, kernel=None)) == network
 
 
-def test_the_first_set_that_has_a_kernel_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+MANY = 100  # neurons
+
+
+def priced(monkeypatch: pytest.MonkeyPatch, **kernels: dict[str, float]) -> None:
+    """A table of costs that has these kernels alone, without ``l2mu_``."""
+    costs = {f"l2mu_{name}": KernelCost(terms, 0.0) for name, terms in kernels.items()}
+    monkeypatch.setattr(f"{SelectKernels.__module__}.costs_for", lambda _: costs)
+
+
+def declared(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """A header that has these kernels too."""
+    more = {f"l2mu_{name}": Kernel(f"l2mu_{name}", "more.c", ()) for name in names}
+    both = {**kernel_table(), **more}
+    monkeypatch.setattr(f"{SelectKernels.__module__}.kernel_table", lambda: both)
+
+
+def loop(rate: float | None) -> Network:
+    """A population that hears of itself in two ways, one of them among fewer neurons."""
+    neuron = LIF(np.int32(20_000), np.int32(100), "zero")
+    populations = (
+        Population("a", (MANY,), neuron, membrane_bits=14, rate=rate),
+        Population("b", (7,), neuron, membrane_bits=14, rate=rate),
+    )
+    projections = (
+        Projection("x", "a", i8(np.ones((MANY, 1))), shift=np.int32(8)),
+        Projection("a", "a", i8(np.ones((MANY, MANY))), delay=1),
+        Projection("a", "b", i8(np.ones((7, MANY)))),
+    )
+    entry = Input("x", 1, fraction=0)
+    return Network("loop", entry, populations, projections, Readout("b"), stage="quantized")
+
+
+def kernels_of(network: Network, kernel_sets: tuple[str, ...] = ("dsp", "ref")) -> dict[str, str]:
+    target = replace(get_target("cortex-m4"), kernel_sets=kernel_sets)
+    after = SelectKernels().apply(network, Context(target=target))
+    return {p.name: str(p.kernel) for p in (*after.populations, *after.projections)}
+
+
+@pytest.mark.parametrize(("rate", "ending"), [(0.02, ""), (0.9, "_dsp"), (None, "_dsp")])
+def test_the_rate_decides(monkeypatch: pytest.MonkeyPatch, rate: float, ending: str) -> None:
+    """That of a projection's source; where it is not known, 10 % are assumed."""
+    priced(
+        monkeypatch,
+        accumulate_dense_i8_i16={"spikes*targets": 2.0},
+        accumulate_dense_i8_i16_dsp={"1": 1000.0, "spikes*targets": 0.5},
+    )
+    found = kernels_of(loop(rate))
+    assert found["a.a.last"] == f"accumulate_dense_i8_i16{ending}"
+    assert found["b.a"] == "accumulate_dense_i8_i16"  # so few targets are never worth it
+
+
+def test_the_size_of_a_population_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    priced(
+        monkeypatch,
+        fire_zero_i16={"1": 5.0, "neurons": 20.0},
+        fire_zero_i16_dsp={"1": 500.0, "neurons": 2.0},
+    )
+    found = kernels_of(loop(0.1))
+    assert (found["a"], found["b"]) == ("i16_dsp", "i16")
+
+
+def test_among_equals_and_unknown_kernels_the_first_serves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    same = {"1": 5.0}
+    priced(monkeypatch, fire_zero_i16=same, fire_zero_i16_dsp=same, accumulate_dense_i8_i16=same)
+    found = kernels_of(loop(0.1))
+    assert found["a"] == "i16_dsp"
+    assert found["b.a"] == "accumulate_dense_i8_i16_dsp"
+
+
+FLAGS = "flag_spikes_dsp"
+MULTIPLY = "multiply_dense_i8_i16_dsp"
+
+
+@pytest.mark.parametrize(
+    ("rate", "flags", "multiplied"),
+    [
+        (0.01, 0.0, set()),  # following spikes is cheaper
+        (0.5, 0.0, {"a.a.last"}),  # but not among many neurons
+        (0.9, 0.0, {"a.a.last", "b.a"}),
+        (0.9, 4000.0, {"a.a.last", "b.a"}),
+        (0.9, 9000.0, set()),  # flags cost more than is saved
+    ],
+)
+def test_many_spikes_are_multiplied(
+    monkeypatch: pytest.MonkeyPatch, rate: float, flags: float, multiplied: set[str]
+) -> None:
+    declared(monkeypatch, MULTIPLY, FLAGS)
+    priced(
+        monkeypatch,
+        accumulate_dense_i8_i16_dsp={"spikes*targets": 1.0},
+        multiply_dense_i8_i16_dsp={"1": 200.0, "sources*targets": 0.3},
+        flag_spikes_dsp={"1": flags},
+    )
+    found = kernels_of(loop(rate), ("dsp", "ref"))
+    assert {name for name, kernel in found.items() if kernel == MULTIPLY} == multiplied
+
+
+@pytest.mark.parametrize("missing", ["accumulate_dense_i8_i16_dsp", MULTIPLY, FLAGS])
+def test_nothing_is_multiplied_unless_all_costs_are_known(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    declared(monkeypatch, MULTIPLY, FLAGS)
+    known = {
+        "accumulate_dense_i8_i16": {"spikes*targets": 50.0},
+        "accumulate_dense_i8_i16_dsp": {"spikes*targets": 50.0},
+        MULTIPLY: {"1": 1.0},
+        FLAGS: {"1": 1.0},
+    }
+    priced(monkeypatch, **known)
+    assert MULTIPLY in kernels_of(loop(0.9)).values()
+    priced(monkeypatch, **{name: terms for name, terms in known.items() if name != missing})
+    assert MULTIPLY not in kernels_of(loop(0.9)).values()
+
+
+def test_without_costs_the_first_set_that_has_a_kernel_serves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     fast = Kernel("l2mu_accumulate_dense_i8_i32_fast", "fast.c", ())
     both = {**kernel_table(), fast.name: fast}
     module = SelectKernels.__module__

@@ -1,0 +1,46 @@
+/* A case: one call of a kernel. `n` are its targets, rows, neurons, channels or classes. */
+#ifndef KERNEL_CALLS_H
+#define KERNEL_CALLS_H
+
+#include "l2mu_kernels.h"
+
+typedef struct {
+    uint16_t kernel;
+    uint16_t numbers;
+    uint16_t n;
+    uint16_t columns;
+    uint16_t blocks;
+    uint16_t sources;
+    uint16_t spikes;
+    uint16_t biased;
+    uint16_t own;
+    uint16_t synaptic;
+    uint16_t targets; /* of all blocks */
+} case_t;
+
+extern const void *const weights;
+extern void *const first;
+extern void *const second;
+extern const float *const sample;
+extern const float *const spiking_sample;
+extern uint8_t *const flags;
+extern const uint16_t *const spikes;
+extern uint16_t *const listed;
+extern uint16_t rows;
+extern uint16_t columns;
+extern uint16_t flag_count;
+extern l2mu_neurons_f32_t neurons_f32;
+extern l2mu_neurons_i32_t neurons_i32;
+extern l2mu_neurons_i16_t neurons_i16;
+extern l2mu_dense_f32_t dense_f32;
+extern l2mu_dense_i8_t dense_i8;
+extern l2mu_input_f32_t input_f32;
+extern l2mu_input_i8_t input_i8;
+
+void start(void);
+void prepare(const case_t *c);
+
+/* Generated: functions that call one kernel each. */
+extern void (*const calls[])(void);
+
+#endif

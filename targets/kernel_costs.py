@@ -1,0 +1,166 @@
+"""How many instructions a kernel is going to take: by a table of what was measured.
+
+``kernel_costs.json`` holds, for every target that an emulator counts for and every kernel it can
+run, a sum of terms, each a number of instructions for every unit of something: a product of sizes.
+``spikes*targets+3%16/4`` is the spikes times (targets + 3) % 16 / 4, rounded down: the fours, begun
+or whole, that sixteens leave; with a ``?`` behind, 1 if there are any. ``1`` is the call. Sizes
+are, by operation,
+
+    targets, sources    of a dense projection
+    rows, columns       of a block; and ``blocks``
+    neurons             or channels, or classes
+    biased, own         1 for neurons with a bias, with a decay each; else 0
+    spikes              that a call reads or finds, on average
+    any                 how often there is one at all
+    full8               how many eights of neurons have one (2, 4, 16, 32 likewise)
+
+``off`` is the worst error among the calls that a row was fitted to. `benchmarks/measure_kernels.py`
+measures and writes the table.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from l2mu_compile.network import Network, Population, Projection, spiking
+from l2mu_compile.program import Call, Program
+from l2mu_compile.targets.record import Target
+
+TABLE = Path(__file__).parent / "kernel_costs.json"
+# Spikes per neuron and step of what was not calibrated.
+ASSUMED_RATE = 0.1
+
+Sizes = Mapping[str, float]
+
+GROUPS = (2, 4, 8, 16, 32)  # of neurons
+
+_FACTOR = re.compile(
+    r"(?P<size>\w+)(\+(?P<more>\d+))?(?P<left>(%\d+)*)(/(?P<many>\d+))?(?P<some>\?)?\Z"
+)
+
+
+@dataclass(frozen=True)
+class KernelCost:
+    """Instructions of one kernel on one target: ``terms`` by what they are for, and how far ``off``
+    they were at most (0.05 is 5 %)."""
+
+    terms: Mapping[str, float]
+    off: float
+
+    def of(self, sizes: Sizes) -> float:
+        """Instructions of a call of these sizes."""
+        return sum(value * unit(term, sizes) for term, value in self.terms.items())
+
+
+def unit(term: str, sizes: Sizes) -> float:
+    """How much of what a term is for there is: ``unit("spikes*targets/4", sizes)``."""
+    product = 1.0
+    for factor in term.split("*"):
+        if factor != "1":
+            product *= _factor(factor, sizes)
+    return product
+
+
+def costs_for(target: Target) -> dict[str, KernelCost]:
+    """The costs of kernels on ``target``, by their C names; none for what was never measured, such
+    as another processor than that of the target's own record."""
+    entry = _table().get(target.name)
+    if entry is None or [entry["triple"], entry["cpu"]] != [target.triple, target.cpu]:
+        return {}
+    return {
+        kernel: KernelCost({k: v for k, v in row.items() if k != "off"}, row["off"])
+        for kernel, row in entry["kernels"].items()
+    }
+
+
+def projection_sizes(network: Network, projection: Projection) -> dict[str, float]:
+    """The sizes of a projection, at the rate of its source."""
+    rows, columns = projection.weight.shape[-2:]
+    targets, sources = projection.shape
+    found = {"targets": targets, "sources": sources, "rows": rows, "columns": columns}
+    found["blocks"] = max(projection.blocks, 1)
+    if network.multiplies(projection):
+        return found
+    return found | activity(sources, sources * _rate(network, projection.source))
+
+
+def population_sizes(population: Population) -> dict[str, float]:
+    """The sizes of a population, at its own rate."""
+    found = {
+        "neurons": population.size,
+        "biased": float(population.bias is not None),
+        "own": float(population.neuron.beta.ndim > 0),
+    }
+    if not spiking(population):
+        return found
+    return found | activity(population.size, population.size * _rate_of(population))
+
+
+def activity(neurons: int, spikes: float) -> dict[str, float]:
+    """``spikes``, ``any`` and ``full8`` … of neurons that spike so often on average, each whenever
+    it likes."""
+    silent = 1 - spikes / neurons
+    full = {f"full{n}": -(-neurons // n) * (1 - silent**n) for n in GROUPS}
+    return {"spikes": spikes, "any": 1 - silent**neurons, **full}
+
+
+def predicted(network: Network, program: Program, target: Target) -> dict[str, float | None]:
+    """Instructions of a step by what they are for, as calls name their owners; None where not all
+    are known. The conversion of a float sample is the input's; what the driver does between its
+    calls is left out."""
+    costs = costs_for(target)
+    found: dict[str, float | None] = {}
+    for call in (*([program.from_floats] if program.from_floats else []), *program.step):
+        so_far = found.get(call.owner, 0.0)
+        cost = costs.get(call.kernel)
+        known = cost is not None and so_far is not None
+        found[call.owner] = so_far + cost.of(_sizes(network, call)) if known else None
+    return found
+
+
+def in_all(parts: Mapping[str, float | None]) -> float | None:
+    """All of what was `predicted`; None if some of it is not known."""
+    known = [value for value in parts.values() if value is not None]
+    return sum(known) if len(known) == len(parts) else None
+
+
+def _sizes(network: Network, call: Call) -> dict[str, float]:
+    """Of a call of a step of ``network``."""
+    for projection in network.projections:
+        if projection.name == call.owner:
+            return projection_sizes(network, projection)
+    if call.owner == network.input.name:
+        channels = network.input.size
+        return {"neurons": channels} | activity(channels, channels * ASSUMED_RATE)
+    named = {p.name: p for p in network.populations}
+    return population_sizes(named.get(call.owner) or named[network.readout.population])
+
+
+def _rate(network: Network, source: str) -> float:
+    return ASSUMED_RATE if source == network.input.name else _rate_of(network.population(source))
+
+
+def _rate_of(population: Population) -> float:
+    return ASSUMED_RATE if population.rate is None else min(population.rate, 1.0)
+
+
+def _factor(text: str, sizes: Sizes) -> float:
+    match = _FACTOR.match(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no size with +number, %number, /number and ?")
+    value = sizes[match["size"]] + int(match["more"] or 0)
+    for width in match["left"].split("%")[1:]:
+        value %= int(width)
+    value = value // int(match["many"]) if match["many"] else value
+    return float(value > 0) if match["some"] else value
+
+
+@cache
+def _table() -> dict[str, Any]:
+    return dict(json.loads(TABLE.read_text(encoding="utf-8")))
