@@ -117,10 +117,11 @@ def predicted(network: Network, program: Program, target: Target) -> dict[str, f
     costs = costs_for(target)
     found: dict[str, float | None] = {}
     for call in (*([program.from_floats] if program.from_floats else []), *program.step):
-        so_far = found.get(call.owner, 0.0)
-        cost = costs.get(call.kernel)
-        known = cost is not None and so_far is not None
-        found[call.owner] = so_far + cost.of(_sizes(network, call)) if known else None
+        so_far, cost = found.get(call.owner, 0.0), costs.get(call.kernel)
+        if so_far is None or cost is None:
+            found[call.owner] = None
+        else:
+            found[call.owner] = so_far + cost.of(_sizes(network, call))
     return found
 
 

@@ -79,7 +79,8 @@ def _started_high(program: Program, network: Network, population: Population) ->
     which takes longer. Other resets do without the decay then.
     """
     numbers = number(network, population)
-    taken = {one.name for one in (*program.buffers, *program.data, *program.records)}
+    taken = {b.name for b in program.buffers} | {d.name for d in program.data}
+    taken |= {r.name for r in program.records}
     values, start = (identifier(f"{population.name}_{word}", taken) for word in ("high", "start"))
     high = np.full(population.size, membrane_limit(population))
     fields = (("bias", values), ("size", population.size))
