@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 BATCH = """
 import numpy as np
@@ -23,6 +25,7 @@ print(int((found == expected).all(axis=1).sum()))
 """
 
 
+@pytest.mark.slow
 def test_a_quick_run(tmp_path: Path) -> None:
     page, figures = tmp_path / "page.md", tmp_path / "figures.json"
     page.write_text("a\n<!-- size -->\nold\n<!-- /size -->\nb\n", encoding="utf-8")
