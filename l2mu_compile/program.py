@@ -385,14 +385,13 @@ class _Lowering:
     def _input(self, projection: Projection, accumulator: Place) -> None:
         rows, columns = projection.weight.shape[-2:]
         name = _weights(projection)
-        weights = input_weights_for(str(projection.kernel), projection.weight)
-        blocks = max(projection.blocks, 1)
+        weights = input_weights_for(str(projection.kernel), projection.weight, projection.shift)
         fields: list[Field] = [
             ("weights", self._constant(name, weights).name),
-            ("blocks", blocks),
+            ("blocks", max(projection.blocks, 1)),
             ("rows", rows),
             ("columns", columns),
-            ("block_step", 0 if projection.weight.ndim == 2 else weights.size // blocks),
+            ("block_step", weights.shape[1] if len(weights) > 1 else 0),
         ]
         if self.network.quantized:
             shift = np.asarray(0, np.int32) if projection.shift is None else projection.shift

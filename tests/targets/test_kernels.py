@@ -373,12 +373,12 @@ INPUT_SHAPES += [(1, 64, 6), (1, 257, 3), (1, 3, 257), (2, 16, 16), (129, 1, 1)]
 
 def input_record(kernel: Variant, weight: NDArray, blocks: int, shift: Any = None) -> Struct:
     rows, columns = weight.shape[-2:]
-    stored = input_weights_for(kernel.name, weight)
+    stored = input_weights_for(kernel.name, weight, shift)
     fields: dict[str, Any] = {"weights": Array(stored, align=4), "blocks": blocks}
     if shift is not None:
         fields["shift"] = Array(np.atleast_1d(shift).astype(np.int32))
         fields["shift_step"] = np.ndim(shift)
-    step = stored.size // blocks if weight.shape[0] > 1 else 0
+    step = stored.shape[1] if len(stored) > 1 else 0
     ctype = f"l2mu_input_{of_weights(kernel)}_t"
     return Struct(ctype, rows=rows, columns=columns, block_step=step, **fields)
 
