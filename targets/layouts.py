@@ -34,10 +34,9 @@ def input_weights_for(kernel: str, weights: NDArray, shift: NDArray | None = Non
 
 
 def _dsp(weights: NDArray) -> NDArray:
-    """Tiles of 16, 8 and 4 targets, each ``[sources, targets]``, filled up with zeros; in every
-    four the middle two are swapped, so that pairs of every other byte are neighbours."""
-    tiles = _tiles(_swapped(_filled(weights, 4)), (16, 8, 4))
-    return np.concatenate([tile.ravel() for tile in tiles])
+    """Rows filled up with zeros to a multiple of 8; in every four the middle two are swapped, so
+    that pairs of every other byte are neighbours."""
+    return _swapped(_filled(weights, 8)).ravel()
 
 
 def _m0(weights: NDArray) -> NDArray:
@@ -67,9 +66,9 @@ def _mve_tile(tile: NDArray) -> NDArray:
 
 
 def _dsp_blocks(rows: NDArray) -> NDArray:
-    """In every complete four of a row the middle two are swapped."""
-    whole = rows.shape[1] // 4 * 4
-    return np.concatenate([_swapped(rows[:, :whole]), rows[:, whole:]], axis=1).ravel()
+    """Fours in each row (see `_ending_full`), in each of which the middle two are swapped."""
+    fours = _ending_full(rows, 4)
+    return (_swapped(fours) if fours.shape[1] >= 4 else fours).ravel()
 
 
 def _neon_blocks(rows: NDArray) -> NDArray:

@@ -102,15 +102,18 @@ def test_portable_kernels_read_weights_by_source() -> None:
     assert input_weights_for("input_i8_i16", weights).tolist() == [weights.ravel().tolist()]
 
 
-def test_dsp_tiles_of_sixteen_eight_and_four() -> None:
+def test_dsp_rows_of_eights() -> None:
     """In every four the middle two are swapped."""
-    stored = weights_for("accumulate_dense_i8_i16_dsp", numbered(2, 25))
-    first = [1, 3, 2, 4, 5, 7, 6, 8, 9, 11, 10, 12, 13, 15, 14, 16]
-    assert stored[:16].tolist() == first
-    assert stored[16:32].tolist() == [25 + x for x in first]
-    assert stored[32:40].tolist() == [17, 19, 18, 20, 21, 23, 22, 24]
-    assert stored[40:48].tolist() == [25 + x for x in (17, 19, 18, 20, 21, 23, 22, 24)]
-    assert stored[48:].tolist() == [25, 0, 0, 0, 50, 0, 0, 0]
+    stored = weights_for("accumulate_dense_i8_i16_dsp", numbered(2, 10))
+    assert stored[:16].tolist() == [1, 3, 2, 4, 5, 7, 6, 8, 9, 0, 10, 0, 0, 0, 0, 0]
+    assert stored[16:].tolist() == [11, 13, 12, 14, 15, 17, 16, 18, 19, 0, 20, 0, 0, 0, 0, 0]
+
+
+def test_dsp_blocks_end_with_the_last_four() -> None:
+    stored = block_weights_for("accumulate_shared_i8_i16_dsp", numbered(2, 6))
+    assert stored.tolist() == [1, 3, 2, 4, 0, 5, 0, 6, 7, 9, 8, 10, 0, 11, 0, 12]
+    stored = block_weights_for("accumulate_shared_i8_i16_dsp", numbered(2, 3))
+    assert stored.tolist() == [1, 2, 3, 4, 5, 6]
 
 
 def test_m0_tiles_of_sixteen_and_four() -> None:
