@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l2mu_compile.bounds import membrane_limit, narrow
+from l2mu_compile.bounds import membrane_limit, narrow, unsaturated_range
 from l2mu_compile.buffers import filled_up, sample_form
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import LOWEST_F32
@@ -342,6 +342,9 @@ class _Lowering:
         if numbers == "i32":
             limit = membrane_limit(population)
             fields += [("low", -limit), ("high", limit - 1)]
+        if numbers == "i16":
+            bounded = unsaturated_range(self.network, population) is not None
+            fields.append(("bounded", int(bounded)))
         return self._record(f"{population.name}_neurons", f"l2mu_neurons_{numbers}_t", fields)
 
     def _array(self, owner: str, name: str, values: NDArray | None) -> str | None:

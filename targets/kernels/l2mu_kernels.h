@@ -76,6 +76,7 @@ typedef struct {
     const int16_t *bias;
     uint16_t size;
     uint8_t beta_step;
+    uint8_t bounded; /* 1 if no sum is ever beyond a membrane, else 0 */
 } l2mu_neurons_i16_t;
 
 /* Synapses from every one of `sources` neurons to every one of `targets`: weights [source][target], or

@@ -123,7 +123,7 @@ class Population:
         decays = np.where(self.rng.random(count) < 0.2, 2**15, drawn)
         return np.int32(decays * 2 if self.numbers == "i16" else decays)
 
-    def record(self) -> Struct:
+    def record(self, bounded: bool = False) -> Struct:
         """These parameters as a kernel takes them."""
         wide = self.numbers != "i16"
         threshold = self.threshold if wide else np.broadcast_to(self.threshold, self.size)
@@ -141,6 +141,8 @@ class Population:
                 fields[f"{name}_step"] = np.ndim(values)
         if self.numbers == "i32":
             fields["low"], fields["high"] = RANGES["i32"]
+        if self.numbers == "i16":
+            fields["bounded"] = int(bounded)
         return Struct(f"l2mu_neurons_{self.numbers}_t", **fields)
 
     def saturated(self, v: NDArray) -> NDArray:
@@ -198,6 +200,18 @@ def test_fire(call: Call, kernel: Variant) -> None:
         membranes = neurons.saturated(start)
         v, spikes = array(kernel.numbers, start), unwritten_list(neurons.size)
         call(kernel, neurons.record(), v, spikes, changes=(v, spikes))
+        same(spikes.values, spike_list(membranes > neurons.threshold))
+        wanted = neurons.biased(neurons.reset(reset, membranes))
+        same(v.values, filled(kernel.numbers, wanted))
+
+
+@kernels(*FIRE, numbers="i16")
+def test_fire_where_no_sum_is_beyond_a_membrane(call: Call, kernel: Variant) -> None:
+    reset = kernel.operation.removeprefix("fire_")
+    for neurons, fired in cases(kernel.numbers):
+        membranes = neurons.saturated(neurons.around(fired))
+        v, spikes = array(kernel.numbers, membranes), unwritten_list(neurons.size)
+        call(kernel, neurons.record(bounded=True), v, spikes, changes=(v, spikes))
         same(spikes.values, spike_list(membranes > neurons.threshold))
         wanted = neurons.biased(neurons.reset(reset, membranes))
         same(v.values, filled(kernel.numbers, wanted))
