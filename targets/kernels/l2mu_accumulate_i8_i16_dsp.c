@@ -19,113 +19,130 @@ static inline void add_four(uint32_t *sums, uint32_t weights)
     sums[1] = (uint32_t)__sxtab16((int16x2_t)sums[1], (int8x4_t)odd);
 }
 
-#define TILE 16U
-#define ROWS 16U /* that are added to a tile while its sums are in registers */
-
-/* What the assembly works on. */
-typedef struct {
-    int16_t *v;
-    const int16_t *end; /* of the last tile */
-    const uint16_t *spikes;
-    size_t count; /* of spikes: from 1 to ROWS */
-    const int8_t *weights;
-    size_t stride; /* from one row of weights to the next */
-} tiles_t;
-
 /* 16 weights of the row at `address`, which is moved on to the next tile. */
-#define ROW(address)                                    \
-    "    ldm    " address "!, {r2, r3, r12, lr}\n"      \
-    "    sxtab16 r4, r4, r2\n"                          \
-    "    sxtab16 r5, r5, r2, ror #8\n"                  \
-    "    sxtab16 r6, r6, r3\n"                          \
-    "    sxtab16 r7, r7, r3, ror #8\n"                  \
-    "    sxtab16 r8, r8, r12\n"                         \
-    "    sxtab16 r9, r9, r12, ror #8\n"                 \
-    "    sxtab16 r10, r10, lr\n"                        \
+#define ROW(address)                               \
+    "    ldm    " address "!, {r2, r3, r12, lr}\n" \
+    "    sxtab16 r4, r4, r2\n"                     \
+    "    sxtab16 r5, r5, r2, ror #8\n"             \
+    "    sxtab16 r6, r6, r3\n"                     \
+    "    sxtab16 r7, r7, r3, ror #8\n"             \
+    "    sxtab16 r8, r8, r12\n"                    \
+    "    sxtab16 r9, r9, r12, ror #8\n"            \
+    "    sxtab16 r10, r10, lr\n"                   \
     "    sxtab16 r11, r11, lr, ror #8\n"
 
-/* Two rows, whose addresses are at such an offset on the stack: 80 bytes of code. */
-#define PAIR(offset)                                                                            \
-    "    ldrd   r0, r1, [sp, #" offset "]\n" ROW("r0") ROW("r1") "    strd   r0, r1, [sp, #" offset "]\n"
+/* Two rows, whose addresses are on the stack: 80 bytes of code. */
+#define PAIR(offset)                           \
+    "    ldrd   r0, r1, [sp, #" offset "]\n"   \
+    ROW("r0") ROW("r1")                        \
+    "    strd   r0, r1, [sp, #" offset "]\n"
 
-/* The sums of 16 targets stay in r4 to r11 while all rows pass by. On the stack: where the next tile and
- * the last one end, where the first row is added and where the first pair of rows is; the address of the
- * first row if their number is odd; and at the end those of the pairs, as many as there are. */
-__attribute__((naked)) static void add_tiles(const tiles_t *p)
+/* The last 8 weights of a row. */
+#define HALF_ROW(address)                \
+    "    ldm    " address ", {r2, r3}\n" \
+    "    sxtab16 r4, r4, r2\n"           \
+    "    sxtab16 r5, r5, r2, ror #8\n"   \
+    "    sxtab16 r6, r6, r3\n"           \
+    "    sxtab16 r7, r7, r3, ror #8\n"
+
+/* Up to 16 rows are added to a tile of 16 targets while its sums are in r4 to r11. On the stack:
+ *   0 where the next tile is and the last one ends
+ *   8 where rows begin to be added: at 5, or at some pair; and at which pair
+ *   16 the address of the first row, if their number is odd
+ *   20 where the addresses of the others begin, which end at 104
+ *   24 the targets, the number of spikes left, and where they are
+ *   36 the weights, and bytes in a row of them. */
+__attribute__((naked))
+void l2mu_accumulate_dense_i8_i16_dsp(const l2mu_dense_i8_t *p, int16_t *v, const uint16_t *spikes)
 {
-    __asm__ volatile("    push   {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
-                     "    sub    sp, sp, #84\n"
-                     "    ldm    r0, {r0, r1, r2, r3, r4, r5}\n"
-                     "    add    r6, sp, #84\n"
-                     "    lsrs   r7, r3, #1\n"
-                     "    mov    r9, #80\n"
-                     "    adr.w  r8, 4f\n"
-                     "    mls    r9, r7, r9, r8\n"
+    __asm__ volatile("    ldrh   r3, [r2], #2\n"
+                     "    cbnz   r3, 1f\n"
+                     "    bx     lr\n"
+                     "1:  push   {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
+                     "    sub    sp, sp, #108\n"
+                     "    ldrh   r5, [r0, #4]\n"
+                     "    ldr    r4, [r0]\n"
+                     "    add    r5, r5, #7\n"
+                     "    bic    r5, r5, #7\n"
+                     "    strd   r4, r5, [sp, #36]\n"
+                     "    lsr    r0, r5, #4\n"
+                     "    add    r0, r1, r0, lsl #5\n"
+                     "    str    r0, [sp, #4]\n"
+                     "    str    r1, [sp, #24]\n"
+                     /* The addresses of rows. */
+                     "2:  mov    r7, r3\n"
+                     "    cmp    r7, #16\n"
+                     "    it     hi\n"
+                     "    movhi  r7, #16\n"
+                     "    sub    r3, r3, r7\n"
+                     "    add    r6, sp, #108\n"
+                     "    adr.w  r9, 7f\n"
+                     "    lsrs   r7, r7, #1\n"
+                     "    mov    r8, #80\n"
+                     "    mls    r9, r7, r8, r9\n"
                      "    add    r9, r9, #1\n"
                      "    mov    r8, r9\n"
-                     "    bcc    1f\n"
+                     "    bcc    3f\n"
                      "    ldrh   r10, [r2], #2\n"
                      "    mla    r10, r10, r5, r4\n"
                      "    str    r10, [sp, #16]\n"
-                     "    adr.w  r8, 3f\n"
+                     "    adr.w  r8, 6f\n"
                      "    add    r8, r8, #1\n"
-                     "1:  strd   r0, r1, [sp]\n"
-                     "    strd   r8, r9, [sp, #8]\n"
-                     "    cbz    r7, 2f\n"
-                     "1:  ldrh   r8, [r2], #2\n"
+                     "3:  strd   r8, r9, [sp, #8]\n"
+                     "    cbz    r7, 4f\n"
+                     "3:  ldrh   r8, [r2], #2\n"
                      "    ldrh   r9, [r2], #2\n"
                      "    mla    r8, r8, r5, r4\n"
                      "    mla    r9, r9, r5, r4\n"
                      "    stmdb  r6!, {r8, r9}\n"
                      "    subs   r7, r7, #1\n"
-                     "    bne    1b\n"
-                     "2:  ldm    r0, {r4, r5, r6, r7, r8, r9, r10, r11}\n"
+                     "    bne    3b\n"
+                     "4:  str    r6, [sp, #20]\n"
+                     "    strd   r3, r2, [sp, #28]\n"
+                     "    mov    r0, r1\n"
+                     "    ldr    r1, [sp, #4]\n"
+                     "    cmp    r0, r1\n"
+                     "    beq    8f\n"
+                     /* Tiles. */
+                     "5:  ldm    r0, {r4, r5, r6, r7, r8, r9, r10, r11}\n"
+                     "    str    r0, [sp]\n"
                      "    ldr    pc, [sp, #8]\n"
-                     "3:  ldr    r0, [sp, #16]\n" ROW("r0")
+                     "6:  ldr    r0, [sp, #16]\n"
+                     ROW("r0")
                      "    str    r0, [sp, #16]\n"
                      "    ldr    pc, [sp, #12]\n"
-                     PAIR("20") PAIR("28") PAIR("36") PAIR("44")
-                     PAIR("52") PAIR("60") PAIR("68") PAIR("76")
-                     "4:  ldrd   r0, r1, [sp]\n"
+                     PAIR("44") PAIR("52") PAIR("60") PAIR("68")
+                     PAIR("76") PAIR("84") PAIR("92") PAIR("100")
+                     "7:  ldrd   r0, r1, [sp]\n"
                      "    stm    r0!, {r4, r5, r6, r7, r8, r9, r10, r11}\n"
-                     "    str    r0, [sp]\n"
                      "    cmp    r0, r1\n"
-                     "    bne    2b\n"
-                     "    add    sp, sp, #84\n"
+                     "    bne    5b\n"
+                     /* Eight targets that are left. */
+                     "8:  ldr    r5, [sp, #40]\n"
+                     "    tst    r5, #8\n"
+                     "    beq    3f\n"
+                     "    ldr    r8, [sp, #20]\n"
+                     "    add    r9, sp, #108\n"
+                     "    ldm    r0, {r4, r5, r6, r7}\n"
+                     "    ldrd   r2, r3, [sp, #8]\n"
+                     "    cmp    r2, r3\n"
+                     "    beq    1f\n"
+                     "    ldr    r1, [sp, #16]\n"
+                     HALF_ROW("r1")
+                     "1:  cmp    r8, r9\n"
+                     "    beq    9f\n"
+                     "    ldm    r8!, {r1, r12}\n"
+                     HALF_ROW("r1") HALF_ROW("r12")
+                     "    b      1b\n"
+                     "9:  stm    r0, {r4, r5, r6, r7}\n"
+                     "3:  ldrd   r1, r3, [sp, #24]\n"
+                     "    cmp    r3, #0\n"
+                     "    beq    4f\n"
+                     "    ldrd   r2, r4, [sp, #32]\n"
+                     "    ldr    r5, [sp, #40]\n"
+                     "    b      2b\n"
+                     "4:  add    sp, sp, #108\n"
                      "    pop    {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n");
-}
-
-static void add_tile_of_8(int16_t *v, const int8_t *weights, size_t stride, const uint16_t *spikes)
-{
-    const uint16_t *const end = &spikes[1U + spikes[0]];
-    uint32_t *const pairs = (uint32_t *)(void *)v;
-    uint32_t sums[4] = {pairs[0], pairs[1], pairs[2], pairs[3]};
-    for (const uint16_t *spike = &spikes[1]; spike != end; ++spike) {
-        const uint32_t *const row = (const uint32_t *)(const void *)&weights[*spike * stride];
-        add_four(&sums[0], row[0]);
-        add_four(&sums[2], row[1]);
-    }
-    pairs[0] = sums[0];
-    pairs[1] = sums[1];
-    pairs[2] = sums[2];
-    pairs[3] = sums[3];
-}
-
-void l2mu_accumulate_dense_i8_i16_dsp(const l2mu_dense_i8_t *p, int16_t *v, const uint16_t *spikes)
-{
-    const size_t stride = (p->targets + 7U) / 8U * 8U;
-    const size_t tiled = stride / TILE * TILE;
-    size_t left = (tiled == 0U) ? 0U : spikes[0];
-    tiles_t tiles = {v, &v[tiled], &spikes[1], ROWS, p->weights, stride};
-    while (left > 0U) {
-        tiles.count = (left < ROWS) ? left : ROWS;
-        add_tiles(&tiles);
-        tiles.spikes += tiles.count;
-        left -= tiles.count;
-    }
-    if ((stride != tiled) && (spikes[0] != 0U)) {
-        add_tile_of_8(&v[tiled], &p->weights[tiled], stride, spikes);
-    }
 }
 
 /* Four weights to four neighbours, wherever they lie. */
