@@ -45,11 +45,11 @@ static inline void add_four(uint32_t *sums, uint32_t weights)
     "    sxtab16 r6, r6, r3\n"           \
     "    sxtab16 r7, r7, r3, ror #8\n"
 
-/* Up to 16 rows are added to a tile of 16 targets while its sums are in r4 to r11. On the stack:
+/* Up to 32 rows are added to a tile of 16 targets while its sums are in r4 to r11. On the stack:
  *   0 where the next tile is and the last one ends
  *   8 where rows begin to be added: at 5, or at some pair; and at which pair
  *   16 the address of the first row, if their number is odd
- *   20 where the addresses of the others begin, which end at 104
+ *   20 where the addresses of the others begin, which end at 172
  *   24 the targets, the number of spikes left, and where they are
  *   36 the weights, and bytes in a row of them. */
 __attribute__((naked))
@@ -59,7 +59,7 @@ void l2mu_accumulate_dense_i8_i16_dsp(const l2mu_dense_i8_t *p, int16_t *v, cons
                      "    cbnz   r3, 1f\n"
                      "    bx     lr\n"
                      "1:  push   {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
-                     "    sub    sp, sp, #108\n"
+                     "    sub    sp, sp, #172\n"
                      "    ldrh   r5, [r0, #4]\n"
                      "    ldr    r4, [r0]\n"
                      "    add    r5, r5, #7\n"
@@ -71,11 +71,11 @@ void l2mu_accumulate_dense_i8_i16_dsp(const l2mu_dense_i8_t *p, int16_t *v, cons
                      "    str    r1, [sp, #24]\n"
                      /* The addresses of rows. */
                      "2:  mov    r7, r3\n"
-                     "    cmp    r7, #16\n"
+                     "    cmp    r7, #32\n"
                      "    it     hi\n"
-                     "    movhi  r7, #16\n"
+                     "    movhi  r7, #32\n"
                      "    sub    r3, r3, r7\n"
-                     "    add    r6, sp, #108\n"
+                     "    add    r6, sp, #172\n"
                      "    adr.w  r9, 7f\n"
                      "    lsrs   r7, r7, #1\n"
                      "    mov    r8, #80\n"
@@ -113,6 +113,8 @@ void l2mu_accumulate_dense_i8_i16_dsp(const l2mu_dense_i8_t *p, int16_t *v, cons
                      "    ldr    pc, [sp, #12]\n"
                      PAIR("44") PAIR("52") PAIR("60") PAIR("68")
                      PAIR("76") PAIR("84") PAIR("92") PAIR("100")
+                     PAIR("108") PAIR("116") PAIR("124") PAIR("132")
+                     PAIR("140") PAIR("148") PAIR("156") PAIR("164")
                      "7:  ldrd   r0, r1, [sp]\n"
                      "    stm    r0!, {r4, r5, r6, r7, r8, r9, r10, r11}\n"
                      "    cmp    r0, r1\n"
@@ -122,7 +124,7 @@ void l2mu_accumulate_dense_i8_i16_dsp(const l2mu_dense_i8_t *p, int16_t *v, cons
                      "    tst    r5, #8\n"
                      "    beq    3f\n"
                      "    ldr    r8, [sp, #20]\n"
-                     "    add    r9, sp, #108\n"
+                     "    add    r9, sp, #172\n"
                      "    ldm    r0, {r4, r5, r6, r7}\n"
                      "    ldrd   r2, r3, [sp, #8]\n"
                      "    cmp    r2, r3\n"
@@ -141,7 +143,7 @@ void l2mu_accumulate_dense_i8_i16_dsp(const l2mu_dense_i8_t *p, int16_t *v, cons
                      "    ldrd   r2, r4, [sp, #32]\n"
                      "    ldr    r5, [sp, #40]\n"
                      "    b      2b\n"
-                     "4:  add    sp, sp, #108\n"
+                     "4:  add    sp, sp, #172\n"
                      "    pop    {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n");
 }
 
