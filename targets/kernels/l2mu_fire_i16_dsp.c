@@ -10,112 +10,133 @@
 #define TEXT_OF(x) #x
 #define TEXT(x) TEXT_OF(x)
 
-/* Assembly of one loop, eight neurons at a time. Registers: r0 membranes, r1 thresholds, r2 the decay of
- * all or where those of each are, r3 the number of the first of the eight and, in its high half, of those
+/* Assembly of loops, eight neurons at a time. Registers: r0 membranes, r1 thresholds, r2 the decay of all
+ * or where those of each are, r3 the number of the first of the eight and, in its high half, of those
  * left, less than 0; r4 to r7 eight membranes; r8 to r11 what they are below their thresholds; lr where the
- * next spike goes. Most groups have no spike. */
+ * next spike goes. Most groups have no spike; where others go on is on the stack. */
 
-#define SATURATE                                         \
-    "    ssat16 r4, #" TEXT(L2MU_NARROW_BITS) ", r4\n"   \
-    "    ssat16 r5, #" TEXT(L2MU_NARROW_BITS) ", r5\n"   \
-    "    ssat16 r6, #" TEXT(L2MU_NARROW_BITS) ", r6\n"   \
+#define SATURATE                                       \
+    "    ssat16 r4, #" TEXT(L2MU_NARROW_BITS) ", r4\n" \
+    "    ssat16 r5, #" TEXT(L2MU_NARROW_BITS) ", r5\n" \
+    "    ssat16 r6, #" TEXT(L2MU_NARROW_BITS) ", r6\n" \
     "    ssat16 r7, #" TEXT(L2MU_NARROW_BITS) ", r7\n"
 
+#define COMPARE(saturate, spikes)          \
+    "    ldm    r0, {r4, r5, r6, r7}\n"    \
+    "    ldm    r1!, {r8, r9, r10, r11}\n" \
+    saturate                               \
+    "    ssub16 r8, r8, r4\n"              \
+    "    ssub16 r9, r9, r5\n"              \
+    "    ssub16 r10, r10, r6\n"            \
+    "    ssub16 r11, r11, r7\n"            \
+    "    orr    r12, r8, r9\n"             \
+    "    orr    r12, r12, r10\n"           \
+    "    orr    r12, r12, r11\n"           \
+    "    tst    r12, #0x80008000\n"        \
+    "    bne    " spikes "\n"
+
 /* Each half of v times its decay, rounded down. */
-#define PRODUCTS(v, even, odd)               \
-    "    smulwb r12, " even ", " v "\n"      \
-    "    smulwt " v ", " odd ", " v "\n"     \
+#define DECAY(v, even, odd)                 \
+    "    smulwb r12, " even ", " v "\n"     \
+    "    smulwt " v ", " odd ", " v "\n"    \
     "    pkhbt  " v ", r12, " v ", lsl #16\n"
 
-#define ONE_DECAY \
-    PRODUCTS("r4", "r2", "r2") PRODUCTS("r5", "r2", "r2") PRODUCTS("r6", "r2", "r2") PRODUCTS("r7", "r2", "r2")
+#define STORE "    stm    r0!, {r4, r5, r6, r7}\n"
 
-#define OWN_DECAYS                                             \
-    "    ldm    r2!, {r8, r9, r10, r11}\n"                     \
-    PRODUCTS("r4", "r8", "r9") PRODUCTS("r5", "r10", "r11")    \
-    "    ldm    r2!, {r8, r9, r10, r11}\n"                     \
-    PRODUCTS("r6", "r8", "r9") PRODUCTS("r7", "r10", "r11")
+#define REPEAT                          \
+    "    adds   r3, r3, #0x00080008\n"  \
+    "    bcc    1b\n"                   \
+    "    b      9f\n"
 
-/* List those of two neurons that are below 0. */
-#define LIST(below, even, odd)               \
-    "    tst    " below ", #0x80008000\n"    \
-    "    beq    5f\n"                        \
-    "    lsls   r12, " below ", #16\n"       \
-    "    bpl    4f\n"                        \
-    "    add    r12, r3, #" even "\n"        \
-    "    strh   r12, [lr], #2\n"             \
-    "    cmp    " below ", #0\n"             \
-    "    bpl    5f\n"                        \
-    "4:  add    r12, r3, #" odd "\n"         \
-    "    strh   r12, [lr], #2\n"             \
+#define GO_ON_AT(label)            \
+    "    adr.w  r4, " label "\n"   \
+    "    add    r4, r4, #1\n"      \
+    "    str    r4, [sp, #4]\n"
+
+/* All have one decay. */
+#define LOOP_ONE(saturate)                                                    \
+    GO_ON_AT("2f")                                                            \
+    "1:\n" COMPARE(saturate, "6f")                                            \
+    DECAY("r4", "r2", "r2") DECAY("r5", "r2", "r2") DECAY("r6", "r2", "r2")   \
+    DECAY("r7", "r2", "r2") STORE "2:\n" REPEAT
+
+/* Each has its own. */
+#define LOOP_OWN                                                              \
+    GO_ON_AT("2f")                                                            \
+    "1:\n" COMPARE(SATURATE, "7f")                                            \
+    "2:  ldm    r2!, {r8, r9, r10, r11}\n"                                    \
+    DECAY("r4", "r8", "r9") DECAY("r5", "r10", "r11")                         \
+    "    ldm    r2!, {r8, r9, r10, r11}\n"                                    \
+    DECAY("r6", "r8", "r9") DECAY("r7", "r10", "r11") STORE REPEAT
+
+/* List those of two neurons that are below 0, and do to them what their reset is, in r12. */
+#define SPIKES(below, even, odd, reset_even, reset_odd) \
+    "    tst    " below ", #0x80008000\n"               \
+    "    beq    5f\n"                                   \
+    "    lsls   r12, " below ", #16\n"                  \
+    "    bpl    4f\n"                                   \
+    "    add    r12, r3, #" even "\n"                   \
+    "    strh   r12, [lr], #2\n" reset_even             \
+    "    cmp    " below ", #0\n"                        \
+    "    bpl    5f\n"                                   \
+    "4:  add    r12, r3, #" odd "\n"                    \
+    "    strh   r12, [lr], #2\n" reset_odd              \
     "5:\n"
 
-/* Most groups have no spike and are done with that; where they go on after 6 is on the stack. */
-#define LOOP(saturate, decay)                \
-    "1:  ldm    r0, {r4, r5, r6, r7}\n"      \
-    "    ldm    r1!, {r8, r9, r10, r11}\n"   \
-    saturate                                 \
-    "    ssub16 r8, r8, r4\n"                \
-    "    ssub16 r9, r9, r5\n"                \
-    "    ssub16 r10, r10, r6\n"              \
-    "    ssub16 r11, r11, r7\n"              \
-    "    orr    r12, r8, r9\n"               \
-    "    orr    r12, r12, r10\n"             \
-    "    orr    r12, r12, r11\n"             \
-    "    tst    r12, #0x80008000\n"          \
-    "    bne    6f\n"                        \
-    "2:\n" decay                             \
-    "    stm    r0!, {r4, r5, r6, r7}\n"     \
-    "    adds   r3, r3, #0x00080008\n"       \
-    "    bcc    1b\n"                        \
-    "    b      7f\n"
+/* Resets of half of v, whose threshold is at such an offset from r1. */
+#define SUBTRACT_EVEN(v, offset) \
+    "    ldrh   r12, [r1, #" offset "]\n    ssub16 " v ", " v ", r12\n"
+#define SUBTRACT_ODD(v, offset) \
+    "    ldrh   r12, [r1, #" offset "]\n    sub    " v ", " v ", r12, lsl #16\n"
+#define ZERO_EVEN(v, offset) "    bfc    " v ", #0, #16\n"
+#define ZERO_ODD(v, offset) "    bfc    " v ", #16, #16\n"
+#define NONE(v, offset)
 
-/* List the neurons that are above their thresholds, and let all decay. */
-__attribute__((naked)) static void list_and_decay(const l2mu_neurons_i16_t *p, int16_t *v,
-                                                  uint16_t *spikes)
-{
-    __asm__ volatile("    push   {r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n"
-                     "    add    lr, r2, #2\n"
-                     "    ldrd   r2, r4, [r0]\n"
-                     "    ldrh   r3, [r0, #12]\n"
-                     "    ldrb   r5, [r0, #14]\n"
-                     "    ldrb   r6, [r0, #15]\n"
-                     "    mov    r0, r1\n"
-                     "    mov    r1, r4\n"
-                     "    add    r3, r3, #7\n"
-                     "    bic    r3, r3, #7\n"
-                     "    rsb    r3, r3, #0\n"
-                     "    lsl    r3, r3, #16\n"
-                     "    cmp    r5, #0\n"
-                     "    bne    4f\n"
-                     "    ldr    r2, [r2]\n"
-                     "    cmp    r6, #0\n"
-                     "    bne    3f\n"
-                     "    adr.w  r4, 2f\n"
-                     "    add    r4, r4, #1\n"
-                     "    str    r4, [sp, #4]\n"
-                     LOOP(SATURATE, ONE_DECAY)
-                     "3:  adr.w  r4, 2f\n"
-                     "    add    r4, r4, #1\n"
-                     "    str    r4, [sp, #4]\n"
-                     LOOP("", ONE_DECAY)
-                     "4:  adr.w  r4, 2f\n"
-                     "    add    r4, r4, #1\n"
-                     "    str    r4, [sp, #4]\n"
-                     LOOP(SATURATE, OWN_DECAYS)
-                     "6:\n"
-                     LIST("r8", "0", "1")
-                     LIST("r9", "2", "3")
-                     LIST("r10", "4", "5")
-                     LIST("r11", "6", "7")
-                     "    ldr    pc, [sp, #4]\n"
-                     "7:  ldr    r2, [sp]\n"
-                     "    sub    r3, lr, r2\n"
-                     "    lsr    r3, r3, #1\n"
-                     "    sub    r3, r3, #1\n"
-                     "    strh   r3, [r2]\n"
-                     "    pop    {r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, pc}\n");
-}
+/* List the neurons that are above their thresholds and let all decay; reset those listed if all have one
+ * decay. */
+#define FIRE(name, even, odd)                                                                     \
+    __attribute__((naked)) static void name(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes) \
+    {                                                                                             \
+        __asm__ volatile("    push   {r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n"       \
+                         "    add    lr, r2, #2\n"                                                \
+                         "    ldrd   r2, r4, [r0]\n"                                              \
+                         "    ldrh   r3, [r0, #12]\n"                                             \
+                         "    ldrb   r5, [r0, #14]\n"                                             \
+                         "    ldrb   r6, [r0, #15]\n"                                             \
+                         "    mov    r0, r1\n"                                                    \
+                         "    mov    r1, r4\n"                                                    \
+                         "    add    r3, r3, #7\n"                                                \
+                         "    bic    r3, r3, #7\n"                                                \
+                         "    rsb    r3, r3, #0\n"                                                \
+                         "    lsl    r3, r3, #16\n"                                               \
+                         "    cmp    r5, #0\n"                                                    \
+                         "    bne    4f\n"                                                        \
+                         "    ldr    r2, [r2]\n"                                                  \
+                         "    cmp    r6, #0\n"                                                    \
+                         "    bne    3f\n" LOOP_ONE(SATURATE)                                     \
+                         "3:\n" LOOP_ONE("")                                                      \
+                         "4:\n" LOOP_OWN                                                          \
+                         "6:\n"                                                                   \
+                         DECAY("r4", "r2", "r2") SPIKES("r8", "0", "1", even("r4", "-16"), odd("r4", "-14"))   \
+                         DECAY("r5", "r2", "r2") SPIKES("r9", "2", "3", even("r5", "-12"), odd("r5", "-10"))   \
+                         DECAY("r6", "r2", "r2") SPIKES("r10", "4", "5", even("r6", "-8"), odd("r6", "-6"))    \
+                         DECAY("r7", "r2", "r2") SPIKES("r11", "6", "7", even("r7", "-4"), odd("r7", "-2"))    \
+                         STORE "    ldr    pc, [sp, #4]\n"                                        \
+                         "7:\n"                                                                   \
+                         SPIKES("r8", "0", "1", "", "") SPIKES("r9", "2", "3", "", "")            \
+                         SPIKES("r10", "4", "5", "", "") SPIKES("r11", "6", "7", "", "")          \
+                         "    ldr    pc, [sp, #4]\n"                                              \
+                         "9:  ldr    r2, [sp]\n"                                                  \
+                         "    sub    r3, lr, r2\n"                                                \
+                         "    lsr    r3, r3, #1\n"                                                \
+                         "    sub    r3, r3, #1\n"                                                \
+                         "    strh   r3, [r2]\n"                                                  \
+                         "    pop    {r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, pc}\n");     \
+    }
+
+FIRE(subtract, SUBTRACT_EVEN, SUBTRACT_ODD)
+FIRE(zero, ZERO_EVEN, ZERO_ODD)
+FIRE(none, NONE, NONE)
 
 /* Eight at a time. */
 __attribute__((naked)) static void add_pairs(int16_t *v, const int16_t *bias, const int16_t *end)
@@ -143,27 +164,31 @@ static inline void add_bias(const l2mu_neurons_i16_t *p, int16_t *v)
 
 void l2mu_fire_subtract_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
-    list_and_decay(p, v, spikes);
-    const int16_t *const threshold = p->threshold;
-    const uint16_t *const end = &spikes[1U + spikes[0]];
-    for (const uint16_t *spike = &spikes[1]; spike != end; ++spike) {
-        v[*spike] = (int16_t)(v[*spike] - threshold[*spike]);
+    subtract(p, v, spikes);
+    if (p->beta_step != 0U) {
+        const int16_t *const threshold = p->threshold;
+        const uint16_t *const end = &spikes[1U + spikes[0]];
+        for (const uint16_t *spike = &spikes[1]; spike != end; ++spike) {
+            v[*spike] = (int16_t)(v[*spike] - threshold[*spike]);
+        }
     }
     add_bias(p, v);
 }
 
 void l2mu_fire_zero_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
-    list_and_decay(p, v, spikes);
-    const uint16_t *const end = &spikes[1U + spikes[0]];
-    for (const uint16_t *spike = &spikes[1]; spike != end; ++spike) {
-        v[*spike] = 0;
+    zero(p, v, spikes);
+    if (p->beta_step != 0U) {
+        const uint16_t *const end = &spikes[1U + spikes[0]];
+        for (const uint16_t *spike = &spikes[1]; spike != end; ++spike) {
+            v[*spike] = 0;
+        }
     }
     add_bias(p, v);
 }
 
 void l2mu_fire_none_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
-    list_and_decay(p, v, spikes);
+    none(p, v, spikes);
     add_bias(p, v);
 }
