@@ -11,14 +11,6 @@
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* assembly uses them */
 
-/* Add four weights, stored 0, 2, 1, 3, to two pairs of sums. */
-static inline void add_four(uint32_t *sums, uint32_t weights)
-{
-    const uint32_t odd = (weights >> 8U) | (weights << 24U);
-    sums[0] = (uint32_t)__sxtab16((int16x2_t)sums[0], (int8x4_t)weights);
-    sums[1] = (uint32_t)__sxtab16((int16x2_t)sums[1], (int8x4_t)odd);
-}
-
 /* 16 weights of the row at `address`, which is moved on to the next tile. */
 #define ROW(address)                               \
     "    ldm    " address "!, {r2, r3, r12, lr}\n" \
@@ -147,32 +139,45 @@ void l2mu_accumulate_dense_i8_i16_dsp(const l2mu_dense_i8_t *p, int16_t *v, cons
                      "    pop    {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n");
 }
 
+/* Add four weights, stored 0, 2, 1, 3, to two pairs of sums. */
+static inline void add_four(uint32_t *sums, uint32_t weights)
+{
+    const uint32_t odd = (weights >> 8U) | (weights << 24U);
+    sums[0] = (uint32_t)__sxtab16((int16x2_t)sums[0], (int8x4_t)weights);
+    sums[1] = (uint32_t)__sxtab16((int16x2_t)sums[1], (int8x4_t)odd);
+}
+
 /* Four weights to four neighbours, wherever they lie. */
-static inline void add_quad(int16_t *v, const int8_t *weights)
+static inline void add_quad(int16_t *v, uint32_t weights)
 {
     uint32_t sums[2];
     (void)memcpy(sums, v, sizeof sums);
-    add_four(sums, *(const uint32_t *)(const void *)weights);
+    add_four(sums, weights);
     (void)memcpy(v, sums, sizeof sums);
 }
 
 /* Whole fours; the last is of the last targets, with weights of zero for those that are in another. */
 static inline void add_block_row(int16_t *v, const int8_t *weights, size_t rows)
 {
+    const uint32_t *four = (const uint32_t *)(const void *)weights;
     size_t row = 0;
-    for (; (row + 4U) < rows; row += 4U) {
-        add_quad(&v[row], &weights[row]);
-    }
-    if (rows >= 4U) {
-        add_quad(&v[rows - 4U], &weights[row]);
-    } else {
+    if (rows < 4U) {
         for (; row < rows; ++row) {
             v[row] = (int16_t)(v[row] + weights[row]);
         }
+        return;
     }
+    for (; (row + 4U) < rows; row += 4U) {
+        add_quad(&v[row], *four);
+        ++four;
+    }
+    add_quad(&v[rows - 4U], *four);
 }
 
 #define ALWAYS_INLINE __attribute__((always_inline)) static inline
+
+/* An address is computed once: compilers would do it again for every load. */
+#define IN_REGISTER(pointer) __asm__("" : "+r"(pointer))
 
 /* `fours` is how many fours are in a row, if that is known when this is compiled, or else 0. */
 ALWAYS_INLINE void add_rows(int16_t *v, size_t rows, uint32_t columns, const int8_t *weights,
@@ -180,20 +185,25 @@ ALWAYS_INLINE void add_rows(int16_t *v, size_t rows, uint32_t columns, const int
 {
     const size_t row_bytes = (rows < 4U) ? rows : ((rows + 3U) / 4U * 4U);
     const uint32_t inverse = UINT32_MAX / columns; /* for a quotient without a division */
-    const uint16_t *const end = &spikes[1U + spikes[0]];
-    for (const uint16_t *spike = &spikes[1]; spike != end; ++spike) {
+    const uint16_t *spike = spikes + 1;
+    for (size_t left = spikes[0]; left > 0U; --left) {
         const uint32_t source = *spike;
         const uint32_t block = (uint32_t)(((source + 1U) * (uint64_t)inverse) >> 32U);
         const uint32_t row = shared ? (source - (block * columns)) : source;
-        const int8_t *const first = &weights[row * row_bytes];
-        int16_t *const target = &v[block * rows];
+        const uint32_t *four = (const uint32_t *)(const void *)&weights[row * row_bytes];
+        int16_t *target = &v[block * rows];
+        IN_REGISTER(four);
+        IN_REGISTER(target);
+        ++spike;
+        IN_REGISTER(spike);
         if (fours == 1U) {
-            add_four((uint32_t *)(void *)target, *(const uint32_t *)(const void *)first);
+            add_four((uint32_t *)(void *)target, *four);
         } else if (fours == 2U) {
-            add_quad(target, first);
-            add_quad(&target[rows - 4U], &first[4]);
+            const uint32_t two[2] = {four[0], four[1]};
+            add_quad(target, two[0]);
+            add_quad(&target[rows - 4U], two[1]);
         } else {
-            add_block_row(target, first, rows);
+            add_block_row(target, (const int8_t *)four, rows);
         }
     }
 }
