@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l2mu_compile.bounds import membrane_limit, narrow
+from l2mu_compile.bounds import membrane_limit, narrow, unsaturated_range
 from l2mu_compile.buffers import filled_up, sample_form
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import LOWEST_F32
@@ -342,6 +342,9 @@ class _Lowering:
         if numbers == "i32":
             limit = membrane_limit(population)
             fields += [("low", -limit), ("high", limit - 1)]
+        if numbers == "i16":
+            bounded = unsaturated_range(self.network, population) is not None
+            fields.append(("bounded", int(bounded)))
         return self._record(f"{population.name}_neurons", f"l2mu_neurons_{numbers}_t", fields)
 
     def _array(self, owner: str, name: str, values: NDArray | None) -> str | None:
@@ -385,14 +388,13 @@ class _Lowering:
     def _input(self, projection: Projection, accumulator: Place) -> None:
         rows, columns = projection.weight.shape[-2:]
         name = _weights(projection)
-        weights = input_weights_for(str(projection.kernel), projection.weight)
-        blocks = max(projection.blocks, 1)
+        weights = input_weights_for(str(projection.kernel), projection.weight, projection.shift)
         fields: list[Field] = [
             ("weights", self._constant(name, weights).name),
-            ("blocks", blocks),
+            ("blocks", max(projection.blocks, 1)),
             ("rows", rows),
             ("columns", columns),
-            ("block_step", 0 if projection.weight.ndim == 2 else weights.size // blocks),
+            ("block_step", weights.shape[1] if len(weights) > 1 else 0),
         ]
         if self.network.quantized:
             shift = np.asarray(0, np.int32) if projection.shift is None else projection.shift

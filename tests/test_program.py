@@ -152,7 +152,7 @@ def test_weights_lie_as_their_kernel_reads_them() -> None:
     dense, shared = network.projections[1].weight, network.projections[3].weight
     stored = weights_for("accumulate_dense_i8_i16_dsp", dense.T)
     assert data(program, "h_from_h_last").tolist() == stored.tolist()
-    assert stored.size == 9 * 12
+    assert stored.size == 9 * 16
     blocks = block_weights_for("accumulate_shared_i8_i16_dsp", shared.T)
     assert data(program, "m_from_m_last").tolist() == blocks.tolist()
     assert record(program, "h_from_h_last_synapses") == {

@@ -76,6 +76,7 @@ typedef struct {
     const int16_t *bias;
     uint16_t size;
     uint8_t beta_step;
+    uint8_t bounded; /* 1 if no sum is ever beyond a membrane, else 0 */
 } l2mu_neurons_i16_t;
 
 /* Synapses from every one of `sources` neurons to every one of `targets`: weights [source][target], or
@@ -93,8 +94,8 @@ typedef struct {
 } l2mu_dense_i8_t;
 
 /* Synapses from sample channels: `blocks` blocks of [rows, columns] along the diagonal of the weight
- * matrix, each target's weights contiguous. Consecutive blocks are `block_step` weights apart (0: they
- * are one and the same). */
+ * matrix, each target's weights contiguous, or as the kernel wants them. Consecutive blocks are
+ * `block_step` weights, as many bytes of int8, apart (0: they are one and the same). */
 typedef struct {
     const float *weights;
     uint16_t blocks;
@@ -248,6 +249,7 @@ void l2mu_accumulate_distinct_i8_i16_avx2(int16_t *v, uint16_t rows, uint16_t co
 void l2mu_input_f32(const l2mu_input_f32_t *p, float *v, const float *sample);
 void l2mu_input_i8_i32(const l2mu_input_i8_t *p, int32_t *v, const int16_t *sample);
 void l2mu_input_i8_i16(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);
+void l2mu_input_i8_i16_dsp(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);
 void l2mu_input_i8_i16_neon(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);
 
 /* quantized = floor(sample * 2^fraction + 1/2), clipped to int16; NaN becomes 0. */

@@ -123,7 +123,7 @@ class Population:
         decays = np.where(self.rng.random(count) < 0.2, 2**15, drawn)
         return np.int32(decays * 2 if self.numbers == "i16" else decays)
 
-    def record(self) -> Struct:
+    def record(self, bounded: bool = False) -> Struct:
         """These parameters as a kernel takes them."""
         wide = self.numbers != "i16"
         threshold = self.threshold if wide else np.broadcast_to(self.threshold, self.size)
@@ -141,6 +141,8 @@ class Population:
                 fields[f"{name}_step"] = np.ndim(values)
         if self.numbers == "i32":
             fields["low"], fields["high"] = RANGES["i32"]
+        if self.numbers == "i16":
+            fields["bounded"] = int(bounded)
         return Struct(f"l2mu_neurons_{self.numbers}_t", **fields)
 
     def saturated(self, v: NDArray) -> NDArray:
@@ -198,6 +200,18 @@ def test_fire(call: Call, kernel: Variant) -> None:
         membranes = neurons.saturated(start)
         v, spikes = array(kernel.numbers, start), unwritten_list(neurons.size)
         call(kernel, neurons.record(), v, spikes, changes=(v, spikes))
+        same(spikes.values, spike_list(membranes > neurons.threshold))
+        wanted = neurons.biased(neurons.reset(reset, membranes))
+        same(v.values, filled(kernel.numbers, wanted))
+
+
+@kernels(*FIRE, numbers="i16")
+def test_fire_where_no_sum_is_beyond_a_membrane(call: Call, kernel: Variant) -> None:
+    reset = kernel.operation.removeprefix("fire_")
+    for neurons, fired in cases(kernel.numbers):
+        membranes = neurons.saturated(neurons.around(fired))
+        v, spikes = array(kernel.numbers, membranes), unwritten_list(neurons.size)
+        call(kernel, neurons.record(bounded=True), v, spikes, changes=(v, spikes))
         same(spikes.values, spike_list(membranes > neurons.threshold))
         wanted = neurons.biased(neurons.reset(reset, membranes))
         same(v.values, filled(kernel.numbers, wanted))
@@ -373,12 +387,12 @@ INPUT_SHAPES += [(1, 64, 6), (1, 257, 3), (1, 3, 257), (2, 16, 16), (129, 1, 1)]
 
 def input_record(kernel: Variant, weight: NDArray, blocks: int, shift: Any = None) -> Struct:
     rows, columns = weight.shape[-2:]
-    stored = input_weights_for(kernel.name, weight)
+    stored = input_weights_for(kernel.name, weight, shift)
     fields: dict[str, Any] = {"weights": Array(stored, align=4), "blocks": blocks}
     if shift is not None:
         fields["shift"] = Array(np.atleast_1d(shift).astype(np.int32))
         fields["shift_step"] = np.ndim(shift)
-    step = stored.size // blocks if weight.shape[0] > 1 else 0
+    step = stored.shape[1] if len(stored) > 1 else 0
     ctype = f"l2mu_input_{of_weights(kernel)}_t"
     return Struct(ctype, rows=rows, columns=columns, block_step=step, **fields)
 
