@@ -19,7 +19,7 @@ NEEDED_MACROS = {
     "m0": ("__thumb__",),
     "mve": ("__ARM_FEATURE_MVE",),
     "avx2": ("__AVX2__", "__x86_64__"),
-    "avx512": ("__AVX512BW__", "__x86_64__"),
+    "avx512": ("__AVX512BW__", "__AVX512VL__", "__x86_64__"),
 }
 
 

@@ -23,7 +23,8 @@ def block_weights_for(kernel: str, weights: NDArray) -> NDArray:
 
 def input_weights_for(kernel: str, weights: NDArray) -> NDArray:
     """``weights`` ``[..., rows, columns]`` of samples as ``kernel`` reads them, flat."""
-    layout = INPUT_LAYOUTS.get(kernel.rpartition("_")[2])
+    layouts = FLOAT_INPUT_LAYOUTS if "_f32" in kernel else INPUT_LAYOUTS
+    layout = layouts.get(kernel.rpartition("_")[2])
     return weights.ravel() if layout is None else layout(np.swapaxes(weights, -1, -2))
 
 
@@ -74,6 +75,20 @@ def _neon_blocks(rows: NDArray) -> NDArray:
 def _neon_input(blocks: NDArray) -> NDArray:
     """Eights in each row; see `_ending_full`."""
     return _ending_full(blocks, 8).ravel()
+
+
+def _avx2_input(blocks: NDArray) -> NDArray:
+    """Eights in each column, see `_ending_full`, then pairs."""
+    return _pairs(_ending_full(blocks, 8))
+
+
+def _pairs(blocks: NDArray) -> NDArray:
+    """In every two columns the weights of a row are neighbours; an odd last column is as it is."""
+    blocks = blocks.reshape(-1, *blocks.shape[-2:])
+    paired = blocks.shape[1] // 2 * 2
+    pairs = np.stack([blocks[:, :paired:2], blocks[:, 1:paired:2]], axis=-1)
+    parts = [part.reshape(len(blocks), -1) for part in (pairs, blocks[:, paired:])]
+    return np.concatenate(parts, axis=1).ravel()
 
 
 def _ending_full(rows: NDArray, many: int) -> NDArray:
@@ -129,4 +144,12 @@ BLOCK_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "dsp": _dsp_blocks,
     "neon": _neon_blocks,
 }
-INPUT_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {"neon": _neon_input}
+INPUT_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
+    "avx2": _avx2_input,
+    "avx512": _pairs,
+    "neon": _neon_input,
+}
+FLOAT_INPUT_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
+    "avx512": np.ravel,
+    "neon64": np.ravel,
+}

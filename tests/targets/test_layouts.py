@@ -7,6 +7,7 @@ import pytest
 
 from l2mu_compile.targets.layouts import (
     BLOCK_LAYOUTS,
+    FLOAT_INPUT_LAYOUTS,
     INPUT_LAYOUTS,
     LAYOUTS,
     block_weights_for,
@@ -42,11 +43,18 @@ def test_rows_of_blocks_follow_one_another(name: str, sources: int, rows: int) -
 
 @pytest.mark.parametrize("name", INPUT_LAYOUTS)
 @pytest.mark.parametrize(("columns", "rows"), SHAPES)
-def test_columns_of_samples_follow_one_another(name: str, columns: int, rows: int) -> None:
+def test_blocks_of_samples_follow_one_another(name: str, columns: int, rows: int) -> None:
     weights = numbered(2, rows, columns)
     stored = input_weights_for(f"input_i8_i16_{name}", weights)
-    by_column = np.swapaxes(weights, 1, 2).reshape(2 * columns, rows)
-    assert sorted_rows(stored.reshape(2 * columns, -1)) == by_column.tolist()
+    assert sorted_rows(stored.reshape(2, -1)) == weights.reshape(2, -1).tolist()
+
+
+@pytest.mark.parametrize("name", FLOAT_INPUT_LAYOUTS)
+def test_columns_of_float_samples_follow_one_another(name: str) -> None:
+    weights = numbered(2, 17, 3).astype(np.float32)
+    stored = input_weights_for(f"input_f32_{name}", weights)
+    assert stored.dtype == np.float32
+    assert stored.tolist() == np.swapaxes(weights, 1, 2).ravel().tolist()
 
 
 def sorted_rows(stored: np.ndarray) -> list[list[int]]:
@@ -66,6 +74,21 @@ def test_neon_inputs_end_with_the_last_eight() -> None:
     odd, even = [1, 3, 5, 7, 9, 11, 13, 15], [2, 4, 6, 8, 10, 12, 14, 16]
     last = [0] * 7
     assert stored.tolist() == [*odd, *last, 17, *even, *last, 18]
+
+
+def test_avx_inputs_have_pairs_of_columns() -> None:
+    """An odd column is by itself; for AVX2, eights as for NEON."""
+    stored = input_weights_for("input_i8_i16_avx512", numbered(3, 5))
+    pairs = [1, 2, 6, 7, 11, 12, 3, 4, 8, 9, 13, 14]
+    assert stored.tolist() == [*pairs, 5, 10, 15]
+    stored = input_weights_for("input_i8_i32_avx2", numbered(9, 3))
+    gap = [0] * 7
+    assert stored[:18].tolist() == [x for row in range(8) for x in (3 * row + 1, 3 * row + 2)] + [
+        0,
+        0,
+    ]
+    assert stored[30:32].tolist() == [25, 26]
+    assert stored[32:].tolist() == [3, 6, 9, 12, 15, 18, 21, 24, *gap, 27]
 
 
 def test_neon_rows_of_eights() -> None:
