@@ -77,6 +77,17 @@ def _neon_input(blocks: NDArray) -> NDArray:
     return _ending_full(blocks, 8).ravel()
 
 
+def _m0_input(blocks: NDArray) -> NDArray:
+    """Eights of rows, each ``[columns, 8]``, then rows; every weight is a byte without sign that is
+    128 greater."""
+    blocks = blocks.reshape(-1, *blocks.shape[-2:])
+    whole = blocks.shape[2] // 8 * 8
+    eights = blocks[:, :, :whole].reshape(*blocks.shape[:2], -1, 8).swapaxes(1, 2)
+    rest = blocks[:, :, whole:].swapaxes(1, 2)
+    parts = [part.reshape(len(blocks), -1) for part in (eights, rest)]
+    return np.concatenate(parts, axis=1).ravel() ^ np.int8(-128)
+
+
 def _avx2_input(blocks: NDArray) -> NDArray:
     """Eights in each column, see `_ending_full`, then pairs."""
     return _pairs(_ending_full(blocks, 8))
@@ -147,6 +158,7 @@ BLOCK_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
 INPUT_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "avx2": _avx2_input,
     "avx512": _pairs,
+    "m0": _m0_input,
     "neon": _neon_input,
 }
 FLOAT_INPUT_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {

@@ -70,17 +70,23 @@ static inline void add_products(const block_t *block)
     }
 }
 
-/* The sums of four rows of weights. */
-static inline int32x4_t sums_of(const int8_t *const row[TARGETS], const int16_t *samples, size_t columns)
+/* The sums of the four rows that begin with these weights; the last one that is left stands in for those
+ * that are not there. */
+static inline int32x4_t sums_of(const block_t *block, const int8_t *weights, size_t left)
 {
+    const size_t columns = block->columns;
+    const int16_t *const samples = block->sample;
+    const int8_t *const second = (left > 1U) ? &weights[columns] : weights;
+    const int8_t *const third = (left > 2U) ? &second[columns] : second;
+    const int8_t *const fourth = (left > 3U) ? &third[columns] : third;
     register int32_t sum0 __asm__("r0") = 0;
     register int32_t sum1 __asm__("r2") = 0;
     register int32_t sum2 __asm__("r8") = 0;
     register int32_t sum3 __asm__("r10") = 0;
-    register const int8_t *row0 __asm__("r1") = row[0];
-    register const int8_t *row1 __asm__("r3") = row[1];
-    register const int8_t *row2 __asm__("r4") = row[2];
-    register const int8_t *row3 __asm__("r5") = row[3];
+    register const int8_t *row0 __asm__("r1") = weights;
+    register const int8_t *row1 __asm__("r3") = second;
+    register const int8_t *row2 __asm__("r4") = third;
+    register const int8_t *row3 __asm__("r5") = fourth;
     register const int16_t *sample __asm__("r9") = samples;
     __asm__ volatile("    dlstp.16 lr, %[columns]\n"
                      "1:  vldrh.u16 q0, [%[sample]], #16\n"
@@ -104,23 +110,18 @@ static inline int32x4_t sums_of(const int8_t *const row[TARGETS], const int16_t 
     return vsetq_lane_s32(sum3, sums, 3);
 }
 
-/* Four rows at a time; of the last, the one that is last stands in for those that are not there. */
+/* Four rows at a time. */
 static inline void add_rows(const block_t *block)
 {
-    const size_t columns = block->columns;
     const int8_t *weights = block->weights;
     size_t row = 0;
     for (; (row + TARGETS) <= block->rows; row += TARGETS) {
-        const int8_t *const rows[] = {weights, &weights[columns], &weights[2U * columns], &weights[3U * columns]};
-        add_sums(block, row, sums_of(rows, block->sample, columns));
-        weights += TARGETS * columns;
+        add_sums(block, row, sums_of(block, weights, TARGETS));
+        weights += TARGETS * block->columns;
     }
     if (row != block->rows) {
         const size_t left = block->rows - row;
-        const int8_t *const second = (left > 1U) ? &weights[columns] : weights;
-        const int8_t *const third = (left > 2U) ? &second[columns] : second;
-        const int8_t *const rows[] = {weights, second, third, third};
-        add_last_sums(block, row, sums_of(rows, block->sample, columns), vctp32q((uint32_t)left));
+        add_last_sums(block, row, sums_of(block, weights, left), vctp32q((uint32_t)left));
     }
 }
 
