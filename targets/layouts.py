@@ -14,6 +14,12 @@ def weights_for(kernel: str, weights: NDArray) -> NDArray:
     return weights.ravel() if layout is None else layout(weights)
 
 
+def multiply_weights_for(kernel: str, weights: NDArray) -> NDArray:
+    """``weights`` ``[sources, targets]`` of a dense projection as a multiplying ``kernel`` reads
+    them, flat."""
+    return MULTIPLY_LAYOUTS[kernel.rpartition("_")[2]](weights)
+
+
 def block_weights_for(kernel: str, weights: NDArray) -> NDArray:
     """``weights`` ``[sources, rows]`` of blocks (or many such) as ``kernel`` reads them, flat."""
     layout = BLOCK_LAYOUTS.get(kernel.rpartition("_")[2])
@@ -142,6 +148,37 @@ def _avx512(weights: NDArray) -> NDArray:
     return _filled(weights, 32).ravel()
 
 
+def _dotprod(weights: NDArray) -> NDArray:
+    """Tiles of 64, 16 and 4 targets, filled up with zeros. In a tile come sixteens of sources, in
+    those fours of targets, in those fours of sources: each ``[4 targets, 4 sources]``."""
+    filled = _filled(_filled(weights, 4).T, 16).T
+    tiles = _tiles(filled, (64, 16, 4))
+    return np.concatenate([_dotprod_tile(tile).ravel() for tile in tiles])
+
+
+def _dotprod_tile(tile: NDArray) -> NDArray:
+    sources, targets = tile.shape
+    return tile.reshape(sources // 16, 4, 4, targets // 4, 4).transpose(0, 3, 1, 4, 2)
+
+
+def _mve_multiply(weights: NDArray) -> NDArray:
+    """Tiles of 7 targets, then of 6, as many as make no others needed or can be, then of one: in
+    each sixteens of sources, ``[targets, 16]``, filled up with zeros."""
+    targets = weights.shape[1]
+    sixes = 6 * min(-targets % 7, targets // 6)
+    sevens = (targets - sixes) // 7 * 7
+    filled = _filled(weights.T, 16).T
+    tiles = _tiles(filled[:, :sevens], (7,))
+    tiles += _tiles(filled[:, sevens:], (6, 1))
+    return np.concatenate([t.reshape(-1, 16, t.shape[1]).swapaxes(1, 2).ravel() for t in tiles])
+
+
+def _vnni(weights: NDArray) -> NDArray:
+    """Fours of sources, each ``[targets, 4]``, filled up with zeros to 16 of both."""
+    filled = _filled(_filled(weights, 16).T, 16).T
+    return filled.reshape(-1, 4, filled.shape[1]).swapaxes(1, 2).ravel()
+
+
 LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "avx2": _eights,
     "avx512": _avx512,
@@ -150,6 +187,11 @@ LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "mve": _mve,
     "neon32": _eights,
     "neon64": _eights,
+}
+MULTIPLY_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
+    "dotprod": _dotprod,
+    "mve": _mve_multiply,
+    "vnni": _vnni,
 }
 BLOCK_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "dsp": _dsp_blocks,
