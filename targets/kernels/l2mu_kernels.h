@@ -262,6 +262,7 @@ void l2mu_input_f32_avx512(const l2mu_input_f32_t *p, float *v, const float *sam
 void l2mu_input_i8_i32(const l2mu_input_i8_t *p, int32_t *v, const int16_t *sample);
 void l2mu_input_i8_i16(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);
 void l2mu_input_i8_i16_neon(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);
+void l2mu_input_i8_i32_neon(const l2mu_input_i8_t *p, int32_t *v, const int16_t *sample);
 void l2mu_input_i8_i16_m0(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);
 void l2mu_input_i8_i32_m0(const l2mu_input_i8_t *p, int32_t *v, const int16_t *sample);
 void l2mu_input_i8_i16_mve(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);
