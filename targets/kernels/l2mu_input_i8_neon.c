@@ -80,15 +80,18 @@ INLINE void add_sums(const block_t *block, size_t row, int32x4_t low, int32x4_t 
 INLINE void add_eights(const block_t *block, size_t row, size_t place, size_t count)
 {
     const int8_t *weights = &block->weights[place];
+    const int16x4_t first = vdup_n_s16(*block->sample);
     int32x4_t low[MOST];
     int32x4_t high[MOST];
 #pragma GCC unroll 4
     for (size_t i = 0; i < count; ++i) {
-        low[i] = vdupq_n_s32(0);
-        high[i] = vdupq_n_s32(0);
+        const int16x8_t wide = vmovl_s8(vld1_s8(&weights[i * EIGHT]));
+        low[i] = vmull_s16(vget_low_s16(wide), first);
+        high[i] = vmull_s16(vget_high_s16(wide), first);
     }
     ONE_BY_ONE
-    for (size_t column = 0; column < block->columns; ++column) {
+    for (size_t column = 1; column < block->columns; ++column) {
+        weights += block->stride;
         const int16x8_t sample = everywhere(block->sample[column]);
 #pragma GCC unroll 4
         for (size_t i = 0; i < count; ++i) {
@@ -96,7 +99,6 @@ INLINE void add_eights(const block_t *block, size_t row, size_t place, size_t co
             low[i] = vmlal_s16(low[i], vget_low_s16(wide), vget_low_s16(sample));
             high[i] = with_upper(high[i], wide, sample);
         }
-        weights += block->stride;
     }
 #pragma GCC unroll 4
     for (size_t i = 0; i < count; ++i) {

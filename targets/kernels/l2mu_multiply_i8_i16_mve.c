@@ -23,65 +23,38 @@ void l2mu_flag_spikes_mve(uint8_t *flags, uint16_t sources, const uint16_t *spik
     }
 }
 
-/* Targets' sums stay in registers while all sources, sixteens of them, pass by. */
-#define ADD(sum, place)                         \
-    "    vldrb.u8 q1, [%[weight], #" place "]\n" \
-    "    vmlava.s8 %[" sum "], q0, q1\n"
-#define ADD_FIVE ADD("sum1", "16") ADD("sum2", "32") ADD("sum3", "48") ADD("sum4", "64") ADD("sum5", "80")
-#define TILE(adds, bytes)                                                              \
-    "    dls    lr, %[sixteens]\n"                                                     \
-    "1:  vldrb.u8 q0, [%[flag]], #16\n" adds "    vldrb.u8 q1, [%[weight]], #" bytes "\n" \
-    "    vmlava.s8 %[sum0], q0, q1\n"                                                  \
-    "    le     lr, 1b\n"
+/* Targets' sums, in r0, r2, r4 and so on, stay there while all sources, sixteens of them, pass by. */
+#define LOAD(sum, target) "    ldrsh  " sum ", [%[v], #2*" target "]\n"
+#define STORE(sum, target) "    strh   " sum ", [%[v], #2*" target "]\n"
+#define ADD(sum, target)                                 \
+    "    vldrb.u8 q1, [%[weight], #16*" target "]\n"     \
+    "    vmlava.s8 " sum ", q0, q1\n"
+#define REST_OF_SIX(DO) DO("r2", "1") DO("r4", "2") DO("r6", "3") DO("r8", "4") DO("r10", "5")
+#define REST_OF_SEVEN(DO) REST_OF_SIX(DO) DO("r12", "6")
 
-static inline void add_six(int16_t *v, const int8_t *weights, const uint8_t *flags, size_t sixteens)
-{
-    register const int8_t *weight __asm__("r1") = weights;
-    register const uint8_t *flag __asm__("r3") = flags;
-    register int32_t sum0 __asm__("r0") = v[0];
-    register int32_t sum1 __asm__("r2") = v[1];
-    register int32_t sum2 __asm__("r4") = v[2];
-    register int32_t sum3 __asm__("r6") = v[3];
-    register int32_t sum4 __asm__("r8") = v[4];
-    register int32_t sum5 __asm__("r10") = v[5];
-    __asm__ volatile(TILE(ADD_FIVE, "96")
-                     : [weight] "+r"(weight), [flag] "+r"(flag), [sum0] "+r"(sum0), [sum1] "+r"(sum1),
-                       [sum2] "+r"(sum2), [sum3] "+r"(sum3), [sum4] "+r"(sum4), [sum5] "+r"(sum5)
-                     : [sixteens] "r"(sixteens)
-                     : "q0", "q1", "lr", "cc", "memory");
-    v[0] = (int16_t)sum0;
-    v[1] = (int16_t)sum1;
-    v[2] = (int16_t)sum2;
-    v[3] = (int16_t)sum3;
-    v[4] = (int16_t)sum4;
-    v[5] = (int16_t)sum5;
-}
+#define TILE(name, many, REST)                                                                    \
+    static inline void name(int16_t *v, const int8_t *weights, const uint8_t *flags,              \
+                            size_t sixteens)                                                      \
+    {                                                                                             \
+        register int16_t *const sums __asm__("r1") = v;                                           \
+        register const int8_t *weight __asm__("r3") = weights;                                    \
+        register const uint8_t *flag __asm__("r5") = flags;                                       \
+        register const size_t count __asm__("r9") = sixteens;                                     \
+        __asm__ volatile(LOAD("r0", "0") REST(LOAD)                                               \
+                         "    dls    lr, %[count]\n"                                              \
+                         "1:  vldrb.u8 q0, [%[flag]], #16\n" REST(ADD)                            \
+                         "    vldrb.u8 q1, [%[weight]], #16*" many "\n"                           \
+                         "    vmlava.s8 r0, q0, q1\n"                                             \
+                         "    le     lr, 1b\n"                                                    \
+                         STORE("r0", "0") REST(STORE)                                             \
+                         : [weight] "+r"(weight), [flag] "+r"(flag)                               \
+                         : [v] "r"(sums), [count] "r"(count)                                       \
+                         : "r0", "r2", "r4", "r6", "r8", "r10", "r12", "lr", "q0", "q1", "cc",    \
+                           "memory");                                                             \
+    }
 
-static inline void add_seven(int16_t *v, const int8_t *weights, const uint8_t *flags, size_t sixteens)
-{
-    register const int8_t *weight __asm__("r1") = weights;
-    register const uint8_t *flag __asm__("r3") = flags;
-    register int32_t sum0 __asm__("r0") = v[0];
-    register int32_t sum1 __asm__("r2") = v[1];
-    register int32_t sum2 __asm__("r4") = v[2];
-    register int32_t sum3 __asm__("r6") = v[3];
-    register int32_t sum4 __asm__("r8") = v[4];
-    register int32_t sum5 __asm__("r10") = v[5];
-    register int32_t sum6 __asm__("r12") = v[6];
-    __asm__ volatile(TILE(ADD_FIVE ADD("sum6", "96"), "112")
-                     : [weight] "+r"(weight), [flag] "+r"(flag), [sum0] "+r"(sum0), [sum1] "+r"(sum1),
-                       [sum2] "+r"(sum2), [sum3] "+r"(sum3), [sum4] "+r"(sum4), [sum5] "+r"(sum5),
-                       [sum6] "+r"(sum6)
-                     : [sixteens] "r"(sixteens)
-                     : "q0", "q1", "lr", "cc", "memory");
-    v[0] = (int16_t)sum0;
-    v[1] = (int16_t)sum1;
-    v[2] = (int16_t)sum2;
-    v[3] = (int16_t)sum3;
-    v[4] = (int16_t)sum4;
-    v[5] = (int16_t)sum5;
-    v[6] = (int16_t)sum6;
-}
+TILE(add_six, "6", REST_OF_SIX)
+TILE(add_seven, "7", REST_OF_SEVEN)
 
 static inline void add_one(int16_t *v, const int8_t *weights, const uint8_t *flags, size_t sources)
 {
