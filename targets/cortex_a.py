@@ -40,11 +40,12 @@ AARCH64_EMULATOR = EmulatorModel(
 
 
 def _linux(
-    name: str, description: str, cpu: str, *, bits: int = 64, kernel_sets: tuple[str, ...] = ()
+    name: str, description: str, cpu: str, *, bits: int = 64, dot_products: bool = False
 ) -> Target:
-    """A processor under Linux: zig's name for it, how wide its addresses are, and the kernel sets
-    that not all of these have."""
+    """A processor under Linux: zig's name for it, how wide its addresses are, and whether it has
+    the dot products of ARMv8.2-A."""
     wide = bits == 64
+    kernel_sets = ("neon64" if wide else "neon32", "neon", "ref")
     return Target(
         name=name,
         description=description,
@@ -52,7 +53,8 @@ def _linux(
         triple="aarch64-linux-musl" if wide else "arm-linux-musleabihf",
         cpu=cpu,
         pointer_bytes=bits // 8,
-        kernel_sets=(*kernel_sets, "neon64" if wide else "neon32", "neon", "ref"),
+        kernel_sets=("dotprod", *kernel_sets) if dot_products else kernel_sets,
+        optional_sets=("dotprod",) if wide and not dot_products else (),
         artifacts=("lib", "executable", "cmake", "java"),
         shared=True,
         emulator=AARCH64_EMULATOR if wide else ARM_EMULATOR,
@@ -69,7 +71,7 @@ CORTEX_A76 = _linux(
     "cortex-a76",
     "Arm Cortex-A76 under 64-bit Linux (ARMv8.2-A, dot product)",
     "cortex_a76",
-    kernel_sets=("dotprod",),
+    dot_products=True,
 )
 # What `host` is on such a machine, for those who compile elsewhere.
 LINUX_AARCH64 = _linux(

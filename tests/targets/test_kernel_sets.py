@@ -62,15 +62,17 @@ SOME = ("dsp", "dotprod", "neon", "neon32", "neon64", "ref")
     ],
 )
 def test_sets_that_a_processor_cannot_run_are_left_out(name: str, usable: tuple[str, ...]) -> None:
-    target = replace(get_target(name), kernel_sets=SOME)
+    target = replace(get_target(name), kernel_sets=SOME, optional_sets=())
     assert with_usable_sets(target).kernel_sets == usable
 
 
-def test_dot_products_stay_with_processors_that_have_them() -> None:
-    a76 = get_target("cortex-a76")
-    assert refined(a76, mcpu="cortex-a55").kernel_sets == a76.kernel_sets
-    assert refined(a76, mcpu="cortex-a72").kernel_sets == get_target("cortex-a72").kernel_sets
-    assert refined(a76, mcpu="cortex-a53", mattr="+dotprod").kernel_sets == a76.kernel_sets
+@pytest.mark.parametrize("name", ["cortex-a53", "cortex-a76", "linux-aarch64", "android-arm64-v8a"])
+def test_dot_products_are_for_processors_that_have_them(name: str) -> None:
+    target, sets = get_target(name), ("neon64", "neon", "ref")
+    assert target.kernel_sets in (sets, ("dotprod", *sets))
+    assert refined(target, mcpu="cortex-a72").kernel_sets == sets
+    assert refined(target, mcpu="cortex-a55").kernel_sets == ("dotprod", *sets)
+    assert refined(target, mcpu="cortex-a53", mattr="+dotprod").kernel_sets == ("dotprod", *sets)
 
 
 FOREIGN = {
