@@ -78,6 +78,11 @@ def _neon_blocks(rows: NDArray) -> NDArray:
     return _ending_full(rows, 4).ravel()
 
 
+def _mve_input(blocks: NDArray) -> NDArray:
+    """By columns, but for 16 and more of them by rows."""
+    return (blocks if blocks.shape[-2] < 16 else np.swapaxes(blocks, -1, -2)).ravel()
+
+
 def _neon_input(blocks: NDArray) -> NDArray:
     """Eights in each row; see `_ending_full`."""
     return _ending_full(blocks, 8).ravel()
@@ -201,6 +206,7 @@ INPUT_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "avx2": _avx2_input,
     "avx512": _pairs,
     "m0": _m0_input,
+    "mve": _mve_input,
     "neon": _neon_input,
 }
 FLOAT_INPUT_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {

@@ -98,6 +98,14 @@ def test_m0_inputs_have_eights_and_what_is_left() -> None:
     assert stored.tolist() == [*first, *(1 + weight for weight in first), 135, 136]
 
 
+@pytest.mark.parametrize(("columns", "by_rows"), [(1, False), (15, False), (16, True), (17, True)])
+def test_mve_inputs_of_many_columns_are_by_rows(columns: int, by_rows: bool) -> None:
+    weights = numbered(2, 3, columns)
+    stored = input_weights_for("input_i8_i16_mve", weights)
+    wanted = weights if by_rows else np.swapaxes(weights, 1, 2)
+    assert stored.tolist() == wanted.ravel().tolist()
+
+
 def test_avx_inputs_have_pairs_of_columns() -> None:
     """An odd column is by itself; for AVX2, eights as for NEON."""
     stored = input_weights_for("input_i8_i16_avx512", numbered(3, 5))
