@@ -54,6 +54,11 @@ def windows_of(shape: Shape, count: int, seed: int = 1) -> NDArray:
 
 def network_of(shape: Shape, seed: int = 0) -> Network:
     """The float network of a shape, its thresholds tuned to the rate on random windows."""
+    return _tuned(untuned_network_of(shape, seed), shape)
+
+
+def untuned_network_of(shape: Shape, seed: int = 0) -> Network:
+    """The same with thresholds of 1, as active as it happens to be."""
     rng = np.random.default_rng(seed)
     sizes = {"u": shape.cells, "h": shape.hidden, "out": shape.classes}
 
@@ -65,7 +70,7 @@ def network_of(shape: Shape, seed: int = 0) -> Network:
     memory = shape.cells * shape.order
     blocks = [rng.normal(size=(shape.order, n)).astype(np.float32) for n in (shape.order, 1)]
     neuron = LIF(np.float32(0.9), np.float32(1), "subtract")
-    network = Network(
+    return Network(
         shape.name,
         Input("x", shape.inputs, spiking=True),
         (
@@ -88,7 +93,6 @@ def network_of(shape: Shape, seed: int = 0) -> Network:
         Readout("out"),
         window=shape.steps,
     )
-    return _tuned(network, shape)
 
 
 def _tuned(network: Network, shape: Shape) -> Network:

@@ -53,6 +53,21 @@ def start_range(network: Network, population: Population) -> tuple[NDArray, NDAr
     return low + bias - np.maximum(limit, reset), high + bias + limit
 
 
+def unsaturated_range(network: Network, population: Population) -> tuple[int, int] | None:
+    """Least and greatest a LIF's accumulator can be between two steps, if no sum at its turn is
+    ever beyond its membranes; None if one may be.
+
+    Proved by induction: where a membrane is within its limits, so is the next. A state in which all
+    neurons spike is within the range.
+    """
+    limit = membrane_limit(population)
+    more_low, more_high = _current_range(network, arriving(network, population))
+    low, high = -limit - int(more_low.min()), limit - 1 - int(more_high.max())
+    least, greatest = _next_range(network, population)
+    proved = low <= least and max(greatest, int(population.neuron.threshold.max()) + 1) <= high
+    return (low, high) if proved else None
+
+
 def largest_sum(network: Network, population: Population) -> int:
     """Largest magnitude any partial sum of an integer population's update can reach, with currents
     in any order and from any state between two steps."""
@@ -65,6 +80,19 @@ def largest_start(network: Network, population: Population) -> int:
     """Largest magnitude of an integer population's accumulator between two steps."""
     early = _magnitudes(network, delayed(network, population)).max()
     return int(early) + _start(population)
+
+
+def _next_range(network: Network, population: Population) -> tuple[int, int]:
+    """Least and greatest a LIF's accumulator can be after any membrane within its limits."""
+    limit, neuron = membrane_limit(population), population.neuron
+    bias = np.int64(0) if population.bias is None else population.bias.astype(np.int64)
+    threshold = neuron.threshold.astype(np.int64)
+    beta = neuron.beta.astype(np.int64)
+    low, high = _current_range(network, delayed(network, population))
+    # A membrane above its threshold does not fall below minus the threshold when it is reset.
+    least = np.minimum((beta * -limit) >> 15, -threshold)
+    greatest = (beta * (limit - 1)) >> 15
+    return int((least + bias + low).min()), int((greatest + bias + high).max())
 
 
 def _start(population: Population) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l2mu_compile.bounds import membrane_limit, narrow
+from l2mu_compile.bounds import membrane_limit, narrow, unsaturated_range
 from l2mu_compile.buffers import filled_up, sample_form
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import LOWEST_F32
@@ -30,7 +30,12 @@ from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.saved import Member, saved_members
 from l2mu_compile.schedule import Turn, turns
 from l2mu_compile.stream import Stream
-from l2mu_compile.targets.layouts import block_weights_for, input_weights_for, weights_for
+from l2mu_compile.targets.layouts import (
+    block_weights_for,
+    input_weights_for,
+    multiply_weights_for,
+    weights_for,
+)
 from l2mu_compile.text import network_digest
 
 Field = tuple[str, str | int | None]
@@ -214,6 +219,7 @@ class _Lowering:
         self.data: list[Data] = []
         self.records: list[Record] = []
         self.calls: list[Call] = []
+        self.flagged: set[Place] = set()
 
     def program(self) -> Program:
         network = self.network
@@ -342,6 +348,9 @@ class _Lowering:
         if numbers == "i32":
             limit = membrane_limit(population)
             fields += [("low", -limit), ("high", limit - 1)]
+        if numbers == "i16":
+            bounded = unsaturated_range(self.network, population) is not None
+            fields.append(("bounded", int(bounded)))
         return self._record(f"{population.name}_neurons", f"l2mu_neurons_{numbers}_t", fields)
 
     def _array(self, owner: str, name: str, values: NDArray | None) -> str | None:
@@ -361,17 +370,31 @@ class _Lowering:
         return Place(f"{projection.source}_spikes")
 
     def _accumulate_dense(self, projection: Projection, accumulator: Place) -> None:
+        synapses = self._dense(projection, weights_for(str(projection.kernel), projection.weight.T))
+        arguments = (synapses, accumulator, self._spikes(projection))
+        self._call(str(projection.kernel), projection.name, *arguments)
+
+    def _multiply_dense(self, projection: Projection, accumulator: Place) -> None:
+        """Its flags are those of its source; the first that reads them has them made."""
+        kernel, flags = str(projection.kernel), Place(f"{projection.source}_flags")
+        if flags not in self.flagged:
+            self.flagged.add(flags)
+            arguments = (flags, projection.shape[1], self._spikes(projection))
+            self._call(f"flag_spikes_{kernel.rpartition('_')[2]}", projection.name, *arguments)
+        synapses = self._dense(projection, multiply_weights_for(kernel, projection.weight.T))
+        self._call(kernel, projection.name, synapses, accumulator, flags)
+
+    def _dense(self, projection: Projection, ordered: NDArray) -> Constant:
+        """The record of a dense projection whose weights are in this order."""
         targets, sources = projection.shape
-        name, kernel = _weights(projection), str(projection.kernel)
-        weights = self._constant(name, weights_for(kernel, projection.weight.T))
+        name = _weights(projection)
         fields: list[Field] = [
-            ("weights", weights.name),
+            ("weights", self._constant(name, ordered).name),
             ("targets", targets),
             ("sources", sources),
         ]
         numbers = "i8" if self.network.quantized else "f32"
-        synapses = self._record(f"{name}_synapses", f"l2mu_dense_{numbers}_t", fields)
-        self._call(kernel, projection.name, synapses, accumulator, self._spikes(projection))
+        return self._record(f"{name}_synapses", f"l2mu_dense_{numbers}_t", fields)
 
     def _accumulate_blocks(self, projection: Projection, accumulator: Place) -> None:
         rows, columns = projection.weight.shape[-2:]
@@ -385,14 +408,13 @@ class _Lowering:
     def _input(self, projection: Projection, accumulator: Place) -> None:
         rows, columns = projection.weight.shape[-2:]
         name = _weights(projection)
-        weights = input_weights_for(str(projection.kernel), projection.weight)
-        blocks = max(projection.blocks, 1)
+        weights = input_weights_for(str(projection.kernel), projection.weight, projection.shift)
         fields: list[Field] = [
             ("weights", self._constant(name, weights).name),
-            ("blocks", blocks),
+            ("blocks", max(projection.blocks, 1)),
             ("rows", rows),
             ("columns", columns),
-            ("block_step", 0 if projection.weight.ndim == 2 else weights.size // blocks),
+            ("block_step", weights.shape[1] if len(weights) > 1 else 0),
         ]
         if self.network.quantized:
             shift = np.asarray(0, np.int32) if projection.shift is None else projection.shift
@@ -429,6 +451,7 @@ PROJECTION_KERNELS: dict[str, Callable[[_Lowering, Projection, Place], None]] = 
     "accumulate_dense": _Lowering._accumulate_dense,
     "accumulate_shared": _Lowering._accumulate_blocks,
     "accumulate_distinct": _Lowering._accumulate_blocks,
+    "multiply_dense": _Lowering._multiply_dense,
     "input": _Lowering._input,
 }
 

@@ -20,11 +20,20 @@ from l2mu_compile.bounds import (
     largest_start,
     largest_sum,
     start_range,
+    unsaturated_range,
 )
 from l2mu_compile.bounds import narrow as is_narrow
 from l2mu_compile.interpreter import run
-from l2mu_compile.network import NARROW_BITS, Network, Population, Projection, spiking
-from l2mu_compile.neurons import CuBaLIF, Neuron
+from l2mu_compile.network import (
+    NARROW_BITS,
+    Input,
+    Network,
+    Population,
+    Projection,
+    Readout,
+    spiking,
+)
+from l2mu_compile.neurons import LIF, CuBaLIF, Neuron
 from l2mu_compile.schedule import arriving, delayed
 
 EXTREMES = (-1, 0, 1)  # currents: the least there can be, none, the greatest
@@ -100,6 +109,54 @@ def test_no_accumulator_leaves_its_range(network: Network) -> None:
                     assert abs(total) <= largest_sum(network, population)
         if is_narrow(network, population):
             assert -(2**15) <= low <= high < 2**15
+
+
+@settings(max_examples=150)
+@given(integer_networks())
+def test_no_unsaturated_accumulator_leaves_its_membranes(network: Network) -> None:
+    for population in network.populations:
+        if not is_narrow(network, population):
+            continue
+        found = unsaturated_range(network, population)
+        if found is None:
+            continue
+        low, high = found
+        for neuron in range(population.size):
+            assert high > element(population.neuron.threshold, neuron)
+            for state in states(network, population, neuron):
+                assert low <= state <= high
+            for state in found:
+                for total in one_step(network, population, neuron, state):
+                    assert -(2**13) <= total < 2**13
+
+
+def test_an_unsaturated_range_by_hand() -> None:
+    """Half of a membrane stays, and 4,096 or 4,095 more reach its ends."""
+
+    def of(weight: int, count: int, bias: int = 0, delay: int = 0) -> tuple[int, int] | None:
+        def population(name: str, size: int) -> Population:
+            neuron = LIF(np.int32(2**14), np.int32(100), "subtract")
+            biases = np.full(size, bias, np.int32)
+            return Population(name, (size,), neuron, bias=biases, membrane_bits=NARROW_BITS)
+
+        network = Network(
+            "half",
+            Input("x", count, spiking=True, fraction=0),
+            (population("h", 2),),
+            (Projection("x", "h", i8(np.full((2, count), weight)), delay),),
+            Readout("h"),
+            stage="quantized",
+        )
+        return unsaturated_range(network, network.populations[0])
+
+    assert of(-64, 64) == (-(2**13) + 64 * 64, 2**13 - 1)
+    assert of(-64, 65) is None
+    assert of(-64, 64, bias=-1) is None
+    assert of(63, 65) == (-(2**13), 2**13 - 1 - 63 * 65)
+    assert of(64, 64) == (-(2**13), 2**13 - 1 - 64 * 64)
+    assert of(64, 64, bias=1) is None
+    assert of(64, 64, delay=1) == (-(2**13), 2**13 - 1)
+    assert of(64, 65, delay=1) is None
 
 
 @settings(max_examples=60)

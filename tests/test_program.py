@@ -39,7 +39,7 @@ from l2mu_compile.program import (
 )
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.kernel_table import kernel_table
-from l2mu_compile.targets.layouts import block_weights_for, weights_for
+from l2mu_compile.targets.layouts import block_weights_for, multiply_weights_for, weights_for
 from l2mu_compile.targets.registry import get_target
 
 
@@ -75,6 +75,34 @@ def test_a_step_in_order() -> None:
         "fire_subtract_f32",
         "count_spikes",
     ]
+
+
+def test_flags_are_made_once_for_all_that_read_them() -> None:
+    kernel = "multiply_dense_i8_i16_mve"
+    context = Context(target=get_target("cortex-m55"))
+    chosen = run_passes(
+        narrow(37, "subtract", scalar=True), parse_pipeline("select-kernels"), context
+    )
+    changed = chosen.map_projections(
+        lambda p: replace(p, kernel=kernel) if p.name in ("h.h.last", "m.h") else p
+    )
+    network = run_passes(changed, parse_pipeline("plan-memory"), context)
+    program = lower(network)
+    flags, spikes = Place("h_flags"), Place("h_spikes")
+    reading = [call for call in program.step if flags in call.arguments]
+    assert [(call.kernel, call.owner) for call in reading] == [
+        ("l2mu_flag_spikes_mve", "h.h.last"),
+        (f"l2mu_{kernel}", "h.h.last"),
+        (f"l2mu_{kernel}", "m.h"),
+    ]
+    assert reading[0].arguments == (flags, 37, spikes)
+    assert reading[2].arguments[1:] == (Place("m_membrane"), flags)
+    assert record(program, "m_from_h_synapses") == {
+        **{"weights": "m_from_h", "targets": 111, "sources": 37},
+    }
+    [projection] = [p for p in network.projections if p.name == "m.h"]
+    ordered = multiply_weights_for(kernel, projection.weight.T)
+    assert data(program, "m_from_h").tolist() == ordered.tolist()
 
 
 def test_currents_go_to_the_synapse_of_a_current_based_neuron() -> None:
@@ -152,7 +180,7 @@ def test_weights_lie_as_their_kernel_reads_them() -> None:
     dense, shared = network.projections[1].weight, network.projections[3].weight
     stored = weights_for("accumulate_dense_i8_i16_dsp", dense.T)
     assert data(program, "h_from_h_last").tolist() == stored.tolist()
-    assert stored.size == 9 * 12
+    assert stored.size == 9 * 16
     blocks = block_weights_for("accumulate_shared_i8_i16_dsp", shared.T)
     assert data(program, "m_from_m_last").tolist() == blocks.tolist()
     assert record(program, "h_from_h_last_synapses") == {

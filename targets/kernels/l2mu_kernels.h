@@ -76,6 +76,7 @@ typedef struct {
     const int16_t *bias;
     uint16_t size;
     uint8_t beta_step;
+    uint8_t bounded; /* 1 if no sum is ever beyond a membrane, else 0 */
 } l2mu_neurons_i16_t;
 
 /* Synapses from every one of `sources` neurons to every one of `targets`: weights [source][target], or
@@ -93,8 +94,8 @@ typedef struct {
 } l2mu_dense_i8_t;
 
 /* Synapses from sample channels: `blocks` blocks of [rows, columns] along the diagonal of the weight
- * matrix, each target's weights contiguous. Consecutive blocks are `block_step` weights apart (0: they
- * are one and the same). */
+ * matrix, each target's weights contiguous, or as the kernel wants them. Consecutive blocks are
+ * `block_step` weights, as many bytes of int8, apart (0: they are one and the same). */
 typedef struct {
     const float *weights;
     uint16_t blocks;
@@ -243,12 +244,35 @@ void l2mu_accumulate_shared_i8_i16_avx2(int16_t *v, uint16_t rows, uint16_t colu
 void l2mu_accumulate_distinct_i8_i16_avx2(int16_t *v, uint16_t rows, uint16_t columns,
                                           const int8_t *weights, const uint16_t *spikes);
 
+/* The same where many neurons spike: not a list is followed, but the weights of every source are multiplied
+ * by its flag, 1 for a spike, else 0. Flags are filled up with zeros to a multiple of 16. */
+void l2mu_multiply_dense_i8_i16_dotprod(const l2mu_dense_i8_t *p, int16_t *v, const uint8_t *flags);
+void l2mu_multiply_dense_i8_i16_mve(const l2mu_dense_i8_t *p, int16_t *v, const uint8_t *flags);
+void l2mu_multiply_dense_i8_i16_vnni(const l2mu_dense_i8_t *p, int16_t *v, const uint8_t *flags);
+
+/* Make the flags of so many sources from a list of spikes. */
+void l2mu_flag_spikes_dotprod(uint8_t *flags, uint16_t sources, const uint16_t *spikes);
+void l2mu_flag_spikes_mve(uint8_t *flags, uint16_t sources, const uint16_t *spikes);
+void l2mu_flag_spikes_vnni(uint8_t *flags, uint16_t sources, const uint16_t *spikes);
+
 /* Add the currents of a sample. float: v += weight * sample, channel after channel.
  * int8: v += (sum of weight * sample + half) >> shift, half = 1 << (shift - 1), or 0 for shift 0. */
 void l2mu_input_f32(const l2mu_input_f32_t *p, float *v, const float *sample);
+void l2mu_input_f32_neon64(const l2mu_input_f32_t *p, float *v, const float *sample);
+void l2mu_input_f32_avx512(const l2mu_input_f32_t *p, float *v, const float *sample);
 void l2mu_input_i8_i32(const l2mu_input_i8_t *p, int32_t *v, const int16_t *sample);
 void l2mu_input_i8_i16(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);
+void l2mu_input_i8_i16_dsp(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);
 void l2mu_input_i8_i16_neon(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);
+void l2mu_input_i8_i32_neon(const l2mu_input_i8_t *p, int32_t *v, const int16_t *sample);
+void l2mu_input_i8_i16_m0(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);
+void l2mu_input_i8_i32_m0(const l2mu_input_i8_t *p, int32_t *v, const int16_t *sample);
+void l2mu_input_i8_i16_mve(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);
+void l2mu_input_i8_i32_mve(const l2mu_input_i8_t *p, int32_t *v, const int16_t *sample);
+void l2mu_input_i8_i16_avx2(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);
+void l2mu_input_i8_i32_avx2(const l2mu_input_i8_t *p, int32_t *v, const int16_t *sample);
+void l2mu_input_i8_i16_avx512(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);
+void l2mu_input_i8_i32_avx512(const l2mu_input_i8_t *p, int32_t *v, const int16_t *sample);
 
 /* quantized = floor(sample * 2^fraction + 1/2), clipped to int16; NaN becomes 0. */
 void l2mu_quantize_sample(int16_t *quantized, uint16_t channels, const float *sample,

@@ -11,7 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import HostCompiler
-from exactness import assert_same_memory, elements, kernels_and_memory, random_cases
+from exactness import (
+    assert_same_memory,
+    elements,
+    kernels_and_memory,
+    multiplying,
+    random_cases,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from machines import image_of
@@ -40,6 +46,8 @@ from l2mu_compile.neurons import LIF, CuBaLIF
 from l2mu_compile.program import lower, number
 from l2mu_compile.targets.devices import EmulatedModel
 from l2mu_compile.targets.emit_c import state_bytes, state_layout
+from l2mu_compile.targets.host import HOST
+from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import TARGETS, get_target
 
 PIPELINES = {"float32": False, "int8": True}
@@ -187,6 +195,24 @@ def narrow_cases(reset: str, target: str) -> list[tuple[Network, NDArray]]:
     return cases
 
 
+def multiplying_cases(target: Target) -> list[tuple[Network, NDArray]]:
+    """Of several sizes; without such kernels in ``target`` the test is skipped."""
+    cases = []
+    for size in (1, 8, 13, 37, 70):
+        final = multiplying(narrow(size, "subtract", True, f"multiplied_{size}"), target)
+        cases.append((final, samples(final, windows=2, steps=15) * 8))
+    if not any("_flags" in b.name for b in cases[0][0].buffers):
+        pytest.skip(f"{target.name} has no kernels that multiply")
+    return cases
+
+
+def test_networks_that_multiply_run_as_interpreted(host: HostCompiler) -> None:
+    cases = multiplying_cases(HOST)
+    models = host.models([lower(final) for final, _ in cases])
+    for (final, x), model in zip(cases, models, strict=True):
+        assert_same_memory(final, lower(final), model, x)
+
+
 NARROW_KINDS = set(product(LIF.resets, (True, False), (True, False)))
 
 
@@ -245,6 +271,12 @@ def test_narrow_populations_run_on_emulated_processors_as_interpreted(
     cases = narrow_cases(reset, name)
     assert {number(network, p) for network, _ in cases for p in network.populations} == {"i16"}
     check_emulated(cases, name, tmp_path)
+
+
+def test_networks_that_multiply_run_on_an_emulated_processor_as_interpreted(
+    tmp_path: Path,
+) -> None:
+    check_emulated(multiplying_cases(get_target("cortex-a76")), "cortex-a76", tmp_path)
 
 
 @pytest.mark.parametrize("name", A_FEW)

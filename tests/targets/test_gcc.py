@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import ok
-from exactness import assert_same_memory, kernels_and_memory, random_cases, unbuilt
+from exactness import assert_same_memory, kernels_and_memory, multiplying, random_cases, unbuilt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import cuba, l2mu, lif, narrow, planned, samples
@@ -147,6 +147,16 @@ def test_narrow_populations_compiled_by_gcc_run_as_interpreted(tmp_path: Path, n
     for scalar in (True, False):
         network = kernels_and_memory(narrow(37, "subtract", scalar=scalar), name)
         check(network, samples(network, windows=2, steps=20), target, tmp_path / str(scalar))
+
+
+@pytest.mark.parametrize("name", ["host", "cortex-a76", "cortex-m55"])
+def test_networks_that_multiply_compiled_by_gcc_run_as_interpreted(
+    tmp_path: Path, name: str
+) -> None:
+    target = get_target(name)
+    need(target)
+    network = multiplying(narrow(37, "subtract", scalar=True), target)
+    check(network, samples(network, windows=2, steps=20), target, tmp_path)
 
 
 @pytest.mark.slow

@@ -16,11 +16,17 @@ from kernel_machines import MACHINES, SETS, TESTED, Array, Call, Struct, Variant
 from numpy.typing import NDArray
 from packages import M4F, need, tool
 
+from l2mu_compile.buffers import FLAG_MULTIPLE
 from l2mu_compile.interpreter import quantize_samples
 from l2mu_compile.neurons import LIF, CuBaLIF
 from l2mu_compile.program import count_scale
 from l2mu_compile.targets.kernel_table import KERNEL_DIR, kernel_table
-from l2mu_compile.targets.layouts import block_weights_for, input_weights_for, weights_for
+from l2mu_compile.targets.layouts import (
+    block_weights_for,
+    input_weights_for,
+    multiply_weights_for,
+    weights_for,
+)
 from l2mu_compile.targets.toolchain import RUNTIME_DIR
 from l2mu_compile.verify import MAX_FRACTION
 
@@ -123,7 +129,7 @@ class Population:
         decays = np.where(self.rng.random(count) < 0.2, 2**15, drawn)
         return np.int32(decays * 2 if self.numbers == "i16" else decays)
 
-    def record(self) -> Struct:
+    def record(self, bounded: bool = False) -> Struct:
         """These parameters as a kernel takes them."""
         wide = self.numbers != "i16"
         threshold = self.threshold if wide else np.broadcast_to(self.threshold, self.size)
@@ -141,6 +147,8 @@ class Population:
                 fields[f"{name}_step"] = np.ndim(values)
         if self.numbers == "i32":
             fields["low"], fields["high"] = RANGES["i32"]
+        if self.numbers == "i16":
+            fields["bounded"] = int(bounded)
         return Struct(f"l2mu_neurons_{self.numbers}_t", **fields)
 
     def saturated(self, v: NDArray) -> NDArray:
@@ -198,6 +206,18 @@ def test_fire(call: Call, kernel: Variant) -> None:
         membranes = neurons.saturated(start)
         v, spikes = array(kernel.numbers, start), unwritten_list(neurons.size)
         call(kernel, neurons.record(), v, spikes, changes=(v, spikes))
+        same(spikes.values, spike_list(membranes > neurons.threshold))
+        wanted = neurons.biased(neurons.reset(reset, membranes))
+        same(v.values, filled(kernel.numbers, wanted))
+
+
+@kernels(*FIRE, numbers="i16")
+def test_fire_where_no_sum_is_beyond_a_membrane(call: Call, kernel: Variant) -> None:
+    reset = kernel.operation.removeprefix("fire_")
+    for neurons, fired in cases(kernel.numbers):
+        membranes = neurons.saturated(neurons.around(fired))
+        v, spikes = array(kernel.numbers, membranes), unwritten_list(neurons.size)
+        call(kernel, neurons.record(bounded=True), v, spikes, changes=(v, spikes))
         same(spikes.values, spike_list(membranes > neurons.threshold))
         wanted = neurons.biased(neurons.reset(reset, membranes))
         same(v.values, filled(kernel.numbers, wanted))
@@ -317,19 +337,48 @@ def with_rows(start: NDArray, rows: NDArray) -> NDArray:
     return total
 
 
-@kernels("accumulate_dense")
-def test_accumulate_dense(call: Call, kernel: Variant) -> None:
+def dense_record(kernel: Variant, weight: NDArray) -> Struct:
+    sources, targets = weight.shape
+    ordered = multiply_weights_for if multiplies(kernel) else weights_for
+    stored = Array(ordered(kernel.name, weight), align=4)
+    ctype = f"l2mu_dense_{of_weights(kernel)}_t"
+    return Struct(ctype, weights=stored, targets=targets, sources=sources)
+
+
+def multiplies(kernel: Variant) -> bool:
+    """Whether it reads flags, no list of spikes."""
+    return kernel.operation.startswith("multiply")
+
+
+def spikes_for(kernel: Variant, fired: NDArray) -> Array:
+    return Array(flags(fired) if multiplies(kernel) else spike_list(fired))
+
+
+def flags(fired: NDArray) -> NDArray:
+    return np.append(fired, np.zeros(-len(fired) % FLAG_MULTIPLE, bool)).astype(np.uint8)
+
+
+@kernels("accumulate_dense", "multiply_dense")
+def test_dense(call: Call, kernel: Variant) -> None:
     rng = np.random.default_rng(8)
     for targets, sources in zip(SIZES, SIZES[::-1], strict=True):
         weight = weights(rng, kernel.numbers, sources, targets)
-        stored = Array(weights_for(kernel.name, weight), align=4)
-        ctype = f"l2mu_dense_{of_weights(kernel)}_t"
-        record = Struct(ctype, weights=stored, targets=targets, sources=sources)
+        record = dense_record(kernel, weight)
         for fired in activities(rng, sources):
             start = states_before(rng, of_targets(kernel), weight[fired])
             v = array(of_targets(kernel), start)
-            call(kernel, record, v, Array(spike_list(fired)), changes=(v,))
+            call(kernel, record, v, spikes_for(kernel, fired), changes=(v,))
             same(v.values, filled(of_targets(kernel), with_rows(start, weight[fired])))
+
+
+@kernels("flag_spikes")
+def test_flag_spikes(call: Call, kernel: Variant) -> None:
+    rng = np.random.default_rng(18)
+    for size in SIZES:
+        for fired in activities(rng, size):
+            made = Array(np.full(flags(fired).size, 0xFF, np.uint8))
+            call(kernel, made, size, Array(spike_list(fired)), changes=(made,))
+            same(made.values, flags(fired))
 
 
 @kernels("accumulate_shared", "accumulate_distinct")
@@ -352,16 +401,14 @@ def test_accumulate_blocks(call: Call, kernel: Variant) -> None:
             same(v.values, filled(of_targets(kernel), wanted.ravel()))
 
 
-@kernels("accumulate_dense")
-def test_accumulate_reaches_sources_beyond_16_bits_of_weights(call: Call, kernel: Variant) -> None:
+@kernels("accumulate_dense", "multiply_dense")
+def test_dense_reaches_sources_beyond_16_bits_of_weights(call: Call, kernel: Variant) -> None:
     sources, targets = 3000, 33
     weight = weights(np.random.default_rng(5), kernel.numbers, sources, targets)
-    stored = Array(weights_for(kernel.name, weight), align=4)
-    ctype = f"l2mu_dense_{of_weights(kernel)}_t"
-    record = Struct(ctype, weights=stored, targets=targets, sources=sources)
+    record = dense_record(kernel, weight)
     fired = np.arange(sources) == sources - 1
     v = array(of_targets(kernel), np.zeros(targets, NUMBERS[of_targets(kernel)]))
-    call(kernel, record, v, Array(spike_list(fired)), changes=(v,))
+    call(kernel, record, v, spikes_for(kernel, fired), changes=(v,))
     same(v.values, filled(of_targets(kernel), weight[-1].astype(v.values.dtype)))
 
 
@@ -373,12 +420,12 @@ INPUT_SHAPES += [(1, 64, 6), (1, 257, 3), (1, 3, 257), (2, 16, 16), (129, 1, 1)]
 
 def input_record(kernel: Variant, weight: NDArray, blocks: int, shift: Any = None) -> Struct:
     rows, columns = weight.shape[-2:]
-    stored = input_weights_for(kernel.name, weight)
+    stored = input_weights_for(kernel.name, weight, shift)
     fields: dict[str, Any] = {"weights": Array(stored, align=4), "blocks": blocks}
     if shift is not None:
         fields["shift"] = Array(np.atleast_1d(shift).astype(np.int32))
         fields["shift_step"] = np.ndim(shift)
-    step = stored.size // blocks if weight.shape[0] > 1 else 0
+    step = stored.shape[1] if len(stored) > 1 else 0
     ctype = f"l2mu_input_{of_weights(kernel)}_t"
     return Struct(ctype, rows=rows, columns=columns, block_step=step, **fields)
 
