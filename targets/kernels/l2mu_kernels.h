@@ -66,16 +66,17 @@ typedef struct {
 } l2mu_neurons_i32_t;
 
 /* Accumulators of int16: whichever of a step's currents are added to one, the sum is not beyond int16;
- * membranes saturate to L2MU_NARROW_BITS. All arrays are aligned to 4 bytes and filled up to a multiple
+ * membranes and synapses saturate to L2MU_NARROW_BITS. All arrays are aligned to 4 bytes and filled up to a multiple
  * of 8: membranes, decays and biases with 0, thresholds with 32767. */
 #define L2MU_NARROW_BITS 14
 
 typedef struct {
+    const int32_t *alpha;     /* Q16 in [0, 65536], even; CuBaLIF only, else NULL */
     const int32_t *beta;      /* Q16 in [0, 65536], even */
     const int16_t *threshold; /* in [1, 8191], one per neuron */
     const int16_t *bias;
     uint16_t size;
-    uint8_t beta_step;
+    uint8_t beta_step; /* and that of alpha */
 } l2mu_neurons_i16_t;
 
 /* Synapses from every one of `sources` neurons to every one of `targets`: weights [source][target], or
@@ -184,6 +185,14 @@ void l2mu_fire_synaptic_zero_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_
 void l2mu_fire_synaptic_clamp_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
                                   uint16_t *spikes);
 void l2mu_fire_synaptic_none_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                 uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_i16(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                     uint16_t *spikes);
+void l2mu_fire_synaptic_zero_i16(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                 uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_i16(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                  uint16_t *spikes);
+void l2mu_fire_synaptic_none_i16(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
                                  uint16_t *spikes);
 
 /* A leaky integrator, once all currents are in v: v = beta * v + bias. */
