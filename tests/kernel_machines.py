@@ -33,7 +33,7 @@ MACHINES = {
     "neon": ("cortex-a7", "android-armeabi-v7a", "cortex-a53"),
     "neon32": ("cortex-a7", "android-armeabi-v7a"),
     "neon64": ("cortex-a53",),
-    "m0": ("cortex-m0plus",),
+    "m0": ("cortex-m0plus", "cortex-m3"),
     "mve": ("cortex-m55",),
     "avx2": ("host",),
     "avx512": ("host",),
