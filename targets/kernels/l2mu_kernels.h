@@ -202,6 +202,22 @@ void l2mu_fire_synaptic_clamp_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, i
                                       uint16_t *spikes);
 void l2mu_fire_synaptic_none_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
                                      uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_i16_avx2(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                          uint16_t *spikes);
+void l2mu_fire_synaptic_zero_i16_avx2(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                      uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_i16_avx2(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                       uint16_t *spikes);
+void l2mu_fire_synaptic_none_i16_avx2(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                      uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_i16_avx512(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                            uint16_t *spikes);
+void l2mu_fire_synaptic_zero_i16_avx512(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                        uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_i16_avx512(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                         uint16_t *spikes);
+void l2mu_fire_synaptic_none_i16_avx512(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                        uint16_t *spikes);
 void l2mu_fire_synaptic_subtract_i16_neon32(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
                                             uint16_t *spikes);
 void l2mu_fire_synaptic_zero_i16_neon32(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
