@@ -60,6 +60,11 @@ def windows_of(shape: Shape, count: int, seed: int = 1) -> NDArray:
 
 def network_of(shape: Shape, seed: int = 0) -> Network:
     """The float network of a shape, its thresholds tuned to the rate on random windows."""
+    return _tuned(untuned_network_of(shape, seed), shape)
+
+
+def untuned_network_of(shape: Shape, seed: int = 0) -> Network:
+    """The same with thresholds of 1, as active as it happens to be."""
     rng = np.random.default_rng(seed)
     sizes = {"u": shape.cells, "h": shape.hidden, "out": shape.classes}
 
@@ -76,7 +81,7 @@ def network_of(shape: Shape, seed: int = 0) -> Network:
         if shape.synaptic
         else LIF(decay, threshold, "subtract")
     )
-    network = Network(
+    return Network(
         shape.name,
         Input("x", shape.inputs, spiking=True),
         (
@@ -99,7 +104,6 @@ def network_of(shape: Shape, seed: int = 0) -> Network:
         Readout("out"),
         window=shape.steps,
     )
-    return _tuned(network, shape)
 
 
 def _tuned(network: Network, shape: Shape) -> Network:
