@@ -469,10 +469,14 @@ def _narrow_parameters(values: dict[str, Any], size: int) -> dict[str, Any]:
         padding: NDArray = np.full(filled_up(size) - size, value, dtype)
         return np.concatenate([array.astype(dtype), padding])
 
+    # Alike for both decays: one for all neurons, or one for each.
+    given = {name: values[name] * 2 for name in ("alpha", "beta") if values[name] is not None}
+    decays = dict(zip(given, np.broadcast_arrays(*given.values()), strict=True))
     # No membrane is beyond this threshold, so greater ones are the same.
     threshold = np.minimum(values["threshold"], 2 ** (NARROW_BITS - 1) - 1)
     return {
-        "beta": fill(values["beta"] * 2, np.int32, 0),
+        "alpha": fill(decays.get("alpha"), np.int32, 0),
+        "beta": fill(decays["beta"], np.int32, 0),
         "threshold": fill(np.broadcast_to(threshold, size), np.int16, 2**15 - 1),
         "bias": fill(values["bias"], np.int16, 0),
     }
