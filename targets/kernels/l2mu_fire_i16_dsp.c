@@ -99,10 +99,10 @@
     {                                                                                             \
         __asm__ volatile("    push   {r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n"       \
                          "    add    lr, r2, #2\n"                                                \
-                         "    ldrd   r2, r4, [r0]\n"                                              \
-                         "    ldrh   r3, [r0, #12]\n"                                             \
-                         "    ldrb   r5, [r0, #14]\n"                                             \
-                         "    ldrb   r6, [r0, #15]\n"                                             \
+                         "    ldrd   r2, r4, [r0, #4]\n"                                          \
+                         "    ldrh   r3, [r0, #16]\n"                                             \
+                         "    ldrb   r5, [r0, #18]\n"                                             \
+                         "    ldrb   r6, [r0, #19]\n"                                             \
                          "    mov    r0, r1\n"                                                    \
                          "    mov    r1, r4\n"                                                    \
                          "    add    r3, r3, #7\n"                                                \
