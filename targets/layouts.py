@@ -1,4 +1,5 @@
-"""The order in which a kernel reads its weights, by the kernel set that its name ends in."""
+"""The order in which a kernel reads its weights, by what its name ends in: a kernel set, and before
+it the numbers of sums if the set's kernels for others differ."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 
 def weights_for(kernel: str, weights: NDArray) -> NDArray:
     """``weights`` ``[sources, targets]`` of a dense projection as ``kernel`` reads them, flat."""
-    layout = LAYOUTS.get(kernel.rpartition("_")[2])
+    *_, sums, kernel_set = kernel.split("_")
+    layout = LAYOUTS.get(f"{sums}_{kernel_set}") or LAYOUTS.get(kernel_set)
     return weights.ravel() if layout is None else layout(weights)
 
 
@@ -216,6 +218,7 @@ LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "avx2": _eights,
     "avx512": _avx512,
     "dsp": _dsp,
+    "i32_mve": np.ravel,
     "m0": _m0,
     "mve": _mve,
     "neon32": _eights,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from l2mu_compile.errors import NoEmulatorError
 from l2mu_compile.network import Network
 from l2mu_compile.neurons import LIF, CuBaLIF
+from l2mu_compile.program import number
 from l2mu_compile.targets.build import open_device, write_sources
 from l2mu_compile.targets.firmware import make_firmware
 from l2mu_compile.targets.host import HOST
@@ -160,6 +162,18 @@ def test_networks_that_multiply_compiled_by_gcc_run_as_interpreted(
     need(target)
     network = multiplying(narrow(37, "subtract", scalar=True), target)
     check(network, samples(network, windows=2, steps=20), target, tmp_path)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_wide_populations_compiled_by_gcc_run_as_interpreted(tmp_path: Path, name: str) -> None:
+    """The same with membranes that are too many bits for int16."""
+    target = get_target(name)
+    need(target)
+    network = narrow(37, "subtract", scalar=True, kind=CuBaLIF)
+    wide = network.map_populations(lambda p: replace(p, membrane_bits=16))
+    assert {number(wide, p) for p in wide.populations} == {"i32"}
+    final = kernels_and_memory(wide, name)
+    check(final, samples(wide, windows=2, steps=20), target, tmp_path / "wide")
 
 
 @pytest.mark.slow
