@@ -39,7 +39,7 @@ def refined(
         target = replace(target, cpu=target.cpu + "".join(features))
     if float_abi is not None:
         target = _with_float_abi(target, float_abi)
-    return with_usable_sets(target) if mcpu or mattr else target
+    return with_usable_sets(target) if mcpu or mattr or float_abi else target
 
 
 def _with_float_abi(target: Target, float_abi: str) -> Target:

@@ -63,7 +63,7 @@ def test_sets_that_a_processor_cannot_run_are_left_out(name: str, usable: tuple[
 
 FOREIGN = {
     **{"m0": "cortex-a53", "dsp": "cortex-m3", "mve": "cortex-m4"},
-    **{"neon": "cortex-m4", "neon32": "cortex-a53", "neon64": "cortex-a7"},
+    **{"fpu": "cortex-m4", "neon": "cortex-m4", "neon32": "cortex-a53", "neon64": "cortex-a7"},
     **{"avx2": "cortex-a53", "avx512": "cortex-a53"},
 }
 
