@@ -55,7 +55,7 @@ ANDROID_ARM = replace(
         "32-bit Arm Android (softfp calls, NEON)",
         "arm",
         ARM_EMULATOR,
-        ("neon32", "neon", "ref"),
+        ("neon32", "neon", "fpu", "ref"),
     ),
     triple="thumb-freestanding-eabi",
     link_triple="thumb-linux-androideabi",

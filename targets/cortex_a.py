@@ -45,7 +45,7 @@ def _linux(
     """A processor under Linux: zig's name for it, how wide its addresses are, and whether it has
     the dot products of ARMv8.2-A."""
     wide = bits == 64
-    kernel_sets = ("neon64" if wide else "neon32", "neon", "ref")
+    kernel_sets = ("neon64", "neon", "ref") if wide else ("neon32", "neon", "fpu", "ref")
     return Target(
         name=name,
         description=description,

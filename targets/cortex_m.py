@@ -113,6 +113,7 @@ CORTEX_M4F = _cortex_m(
     MPS2,
     "mps2-an386",
     "CORTEX_M4",
+    ("dsp", "fpu", "ref"),
 )
 CORTEX_M7 = _cortex_m(
     "cortex-m7",
@@ -121,6 +122,7 @@ CORTEX_M7 = _cortex_m(
     MPS2,
     "mps2-an500",
     "CORTEX_M7",
+    ("dsp", "fpu", "ref"),
 )
 CORTEX_M33 = _cortex_m(
     "cortex-m33",
@@ -129,6 +131,7 @@ CORTEX_M33 = _cortex_m(
     MPS2_SECURE,
     "mps2-an505",
     "CORTEX_M33",
+    ("dsp", "fpu", "ref"),
 )
 # Helium for integers alone: its floating-point instructions flush subnormal numbers to zero, which
 # the scalar unit does not.
@@ -138,7 +141,7 @@ CORTEX_M55 = _cortex_m(
     "cortex_m55+mve+fp_armv8d16",
     MPS3_SECURE,
     "mps3-an547",
-    kernel_sets=("mve", "dsp", "ref"),
+    kernel_sets=("mve", "dsp", "fpu", "ref"),
 )
 # QEMU knows no Cortex-M85; a Cortex-M55 executes the same instructions but for pointer
 # authentication, which is not used here.
@@ -148,5 +151,5 @@ CORTEX_M85 = _cortex_m(
     "cortex_m85+mve+fp_armv8d16",
     MPS3_SECURE,
     "mps3-an547",
-    kernel_sets=("mve", "dsp", "ref"),
+    kernel_sets=("mve", "dsp", "fpu", "ref"),
 )

@@ -13,6 +13,7 @@ from l2mu_compile.targets.toolchain import macros
 NEEDED_MACROS = {
     "ref": (),
     "dsp": ("__ARM_FEATURE_DSP",),
+    "fpu": ("__ARM_FP", "__arm__"),
     "neon": ("__ARM_NEON",),
     "neon32": ("__ARM_NEON", "__arm__"),
     "neon64": ("__ARM_NEON", "__aarch64__"),

@@ -51,6 +51,11 @@ def _dsp(weights: NDArray) -> NDArray:
     return _swapped(_filled(weights, 8)).ravel()
 
 
+def _fpu(weights: NDArray) -> NDArray:
+    """Tiles of 16, 8, 4, 2 and 1 targets, each ``[sources, targets]``."""
+    return np.concatenate([tile.ravel() for tile in _tiles(weights, (16, 8, 4, 2, 1))])
+
+
 def _m0(weights: NDArray) -> NDArray:
     """Tiles of 16 targets, and of 4 where 8 or less are left, each ``[sources, targets]``, filled
     up with zeros; of every four the middle two are swapped, and every weight is a byte without sign
@@ -218,6 +223,7 @@ LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "avx2": _eights,
     "avx512": _avx512,
     "dsp": _dsp,
+    "fpu": _fpu,
     "i32_mve": np.ravel,
     "m0": _m0,
     "mve": _mve,

@@ -40,7 +40,7 @@ def refined(
         target = replace(target, cpu=target.cpu + "".join(features))
     if float_abi is not None:
         target = _with_float_abi(target, float_abi)
-    if not mcpu and not mattr:
+    if not (mcpu or mattr or float_abi):
         return target
     sets = (*target.optional_sets, *target.kernel_sets)
     return with_usable_sets(replace(target, kernel_sets=sets, optional_sets=()))

@@ -30,6 +30,7 @@ from l2mu_compile.targets.registry import TARGETS, get_target
 MACHINES = {
     "ref": ("host", "cortex-m4"),
     "dsp": ("cortex-m4",),
+    "fpu": ("cortex-m4f", "cortex-a7", "android-armeabi-v7a"),
     "neon": ("cortex-a7", "android-armeabi-v7a", "cortex-a53"),
     "neon32": ("cortex-a7", "android-armeabi-v7a"),
     "neon64": ("cortex-a53",),

@@ -77,7 +77,7 @@ def test_dot_products_are_for_processors_that_have_them(name: str) -> None:
 
 FOREIGN = {
     **{"m0": "cortex-a53", "dsp": "cortex-m3", "mve": "cortex-m4"},
-    **{"neon": "cortex-m4", "neon32": "cortex-a53", "neon64": "cortex-a7"},
+    **{"fpu": "cortex-m4", "neon": "cortex-m4", "neon32": "cortex-a53", "neon64": "cortex-a7"},
     **{"avx2": "cortex-a53", "avx512": "cortex-a53", "vnni": "cortex-a53"},
     "dotprod": "cortex-a72",
 }

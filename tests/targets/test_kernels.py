@@ -339,12 +339,21 @@ def test_every_narrow_synapse(call: Call, kernel: Variant) -> None:
 
 @kernels(*FIRE, numbers="f32")
 def test_not_a_number_does_not_fire(call: Call, kernel: Variant) -> None:
+    """Wherever it is, whatever its sign; infinity does."""
     one = Array(np.float32([1]))
-    record = Struct("l2mu_neurons_f32_t", size=2, beta=one, threshold=one)
-    v, spikes = Array(np.float32([np.nan, 2])), unwritten_list(2)
-    call(kernel, record, v, spikes, changes=(v, spikes))
-    assert spikes.values[:2].tolist() == [1, 1]
-    assert np.isnan(v.values[0])
+    for size in (2, 8, 16, 35):
+        record = Struct("l2mu_neurons_f32_t", size=size, beta=one, threshold=one)
+        for sign in (1, -1):
+            for place in range(size):
+                start = np.full(size, np.copysign(np.float32(np.nan), np.float32(sign)))
+                start[place] = sign * np.inf
+                v, spikes = Array(start), unwritten_list(size)
+                call(kernel, record, v, spikes, changes=(v, spikes))
+                fired = np.arange(size) == place if sign > 0 else np.zeros(size, bool)
+                same(spikes.values, spike_list(fired))
+                assert np.isnan(np.delete(v.values, place)).all()
+                reset = fired.any() and kernel.operation == "fire_zero"
+                assert v.values[place] == (0 if reset else start[place])
 
 
 # ---- synapses ----------------------------------------------------------------------------------

@@ -77,7 +77,10 @@ def test_refusals(name: str, options: dict[str, str], message: str) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "sets"),
     [
-        ("cortex-m33", {"mattr": "-dsp"}, ("ref",)),
+        ("cortex-m33", {"mattr": "-dsp"}, ("fpu", "ref")),
+        ("cortex-m33", {"float_abi": "soft"}, ("dsp", "ref")),
+        ("cortex-m33", {"float_abi": "softfp"}, ("dsp", "fpu", "ref")),
+        ("cortex-m55", {"float_abi": "soft"}, ("mve", "dsp", "ref")),
         ("cortex-m4", {"mcpu": "cortex-m3"}, ("ref",)),
         ("cortex-m4", {"mcpu": "cortex-m7", "mattr": "+fp64"}, ("dsp", "ref")),
         ("cortex-m4", {"mattr": "+vfp4d16sp"}, ("dsp", "ref")),

@@ -31,6 +31,7 @@ PROCESSORS = {
     "ref": (),
     "m0": ("--target=thumbv6m-none-eabi", "-mcpu=cortex-m0plus"),
     "dsp": ("--target=thumbv7em-none-eabi", "-mcpu=cortex-m4"),
+    "fpu": ("--target=thumbv7em-none-eabi", "-mcpu=cortex-m4", "-mfloat-abi=hard"),
     "mve": ("--target=thumbv8.1m.main-none-eabi", "-mcpu=cortex-m55+nomve.fp", "-mfloat-abi=hard"),
     "neon": ("--target=armv7a-none-eabi", "-mcpu=cortex-a7", "-mfloat-abi=hard"),
     "neon32": ("--target=armv7a-none-eabi", "-mcpu=cortex-a7", "-mfloat-abi=hard"),
