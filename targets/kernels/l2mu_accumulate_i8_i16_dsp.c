@@ -79,12 +79,23 @@ void l2mu_accumulate_dense_i8_i16_dsp(const l2mu_dense_i8_t *p, int16_t *v, cons
                      "    str    r10, [sp, #16]\n"
                      "    adr.w  r8, 6f + 1\n"
                      "3:  strd   r8, r9, [sp, #8]\n"
-                     "    cbz    r7, 4f\n"
-                     "3:  ldrh   r8, [r2], #2\n"
+                     "    lsrs   r7, r7, #1\n"
+                     "    bcc    3f\n"
+                     "    ldrh   r8, [r2], #2\n"
                      "    ldrh   r9, [r2], #2\n"
                      "    mla    r8, r8, r5, r4\n"
                      "    mla    r9, r9, r5, r4\n"
                      "    stmdb  r6!, {r8, r9}\n"
+                     "3:  cbz    r7, 4f\n"
+                     "3:  ldrh   r8, [r2], #2\n"
+                     "    ldrh   r9, [r2], #2\n"
+                     "    ldrh   r10, [r2], #2\n"
+                     "    ldrh   r11, [r2], #2\n"
+                     "    mla    r8, r8, r5, r4\n"
+                     "    mla    r9, r9, r5, r4\n"
+                     "    mla    r10, r10, r5, r4\n"
+                     "    mla    r11, r11, r5, r4\n"
+                     "    stmdb  r6!, {r8, r9, r10, r11}\n"
                      "    subs   r7, r7, #1\n"
                      "    bne    3b\n"
                      "4:  str    r6, [sp, #20]\n"
@@ -188,6 +199,7 @@ ALWAYS_INLINE void add_rows(int16_t *v, size_t rows, uint32_t columns, const int
                             const uint16_t *spikes, bool shared, size_t fours)
 {
     const size_t row_bytes = (rows < 4U) ? rows : ((rows + 3U) / 4U * 4U);
+    const size_t block_bytes = rows * sizeof *v;
     const uint32_t inverse = UINT32_MAX / columns; /* for a quotient without a division */
     const uint16_t *spike = spikes + 1;
     for (size_t left = spikes[0]; left > 0U; --left) {
@@ -195,7 +207,7 @@ ALWAYS_INLINE void add_rows(int16_t *v, size_t rows, uint32_t columns, const int
         const uint32_t block = (uint32_t)(((source + 1U) * (uint64_t)inverse) >> 32U);
         const uint32_t row = shared ? (source - (block * columns)) : source;
         const uint32_t *four = (const uint32_t *)(const void *)&weights[row * row_bytes];
-        int16_t *target = &v[block * rows];
+        int16_t *target = (int16_t *)(void *)((uint8_t *)v + (block * block_bytes));
         IN_REGISTER(four);
         IN_REGISTER(target);
         ++spike;

@@ -3,6 +3,8 @@
 #error "this file is for processors with the DSP extension; compile the network for this processor, see --target"
 #endif
 
+#include <stdbool.h>
+
 #include "l2mu_kernels.h"
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* assembly uses them */
@@ -48,10 +50,7 @@
     "    bcc    1b\n"                   \
     "    b      9f\n"
 
-#define GO_ON_AT(label)            \
-    "    adr.w  r4, " label "\n"   \
-    "    add    r4, r4, #1\n"      \
-    "    str    r4, [sp, #4]\n"
+#define GO_ON_AT(label) "    adr.w  r4, " label " + 1\n    str    r4, [sp, #4]\n"
 
 /* All have one decay. */
 #define LOOP_ONE(saturate)                                                    \
@@ -97,8 +96,9 @@
 #define FIRE(name, even, odd)                                                                     \
     __attribute__((naked)) static void name(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes) \
     {                                                                                             \
-        __asm__ volatile("    push   {r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n"       \
-                         "    add    lr, r2, #2\n"                                                \
+        __asm__ volatile("    add    r2, r2, #2\n"                                                \
+                         "    push   {r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n"       \
+                         "    mov    lr, r2\n"                                                    \
                          "    ldrd   r2, r4, [r0]\n"                                              \
                          "    ldrh   r3, [r0, #12]\n"                                             \
                          "    ldrb   r5, [r0, #14]\n"                                             \
@@ -129,8 +129,7 @@
                          "9:  ldr    r2, [sp]\n"                                                  \
                          "    sub    r3, lr, r2\n"                                                \
                          "    lsr    r3, r3, #1\n"                                                \
-                         "    sub    r3, r3, #1\n"                                                \
-                         "    strh   r3, [r2]\n"                                                  \
+                         "    strh   r3, [r2, #-2]\n"                                             \
                          "    pop    {r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, pc}\n");     \
     }
 
@@ -155,16 +154,18 @@ __attribute__((naked)) static void add_pairs(int16_t *v, const int16_t *bias, co
                      "    bx     lr\n");
 }
 
-static inline void add_bias(const l2mu_neurons_i16_t *p, int16_t *v)
+static void add_bias(const l2mu_neurons_i16_t *p, int16_t *v)
 {
     if (p->bias != NULL) {
         add_pairs(v, p->bias, &v[(p->size + 7U) / 8U * 8U]);
     }
 }
 
-void l2mu_fire_subtract_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
+/* What is left to do, if there is anything, where each neuron has its own decay or a bias. */
+
+__attribute__((noinline)) static void finish_subtract(const l2mu_neurons_i16_t *p, int16_t *v,
+                                                      const uint16_t *spikes)
 {
-    subtract(p, v, spikes);
     if (p->beta_step != 0U) {
         const int16_t *const threshold = p->threshold;
         const uint16_t *const end = &spikes[1U + spikes[0]];
@@ -175,9 +176,9 @@ void l2mu_fire_subtract_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_
     add_bias(p, v);
 }
 
-void l2mu_fire_zero_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
+__attribute__((noinline)) static void finish_zero(const l2mu_neurons_i16_t *p, int16_t *v,
+                                                  const uint16_t *spikes)
 {
-    zero(p, v, spikes);
     if (p->beta_step != 0U) {
         const uint16_t *const end = &spikes[1U + spikes[0]];
         for (const uint16_t *spike = &spikes[1]; spike != end; ++spike) {
@@ -185,6 +186,27 @@ void l2mu_fire_zero_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *s
         }
     }
     add_bias(p, v);
+}
+
+static inline bool unfinished(const l2mu_neurons_i16_t *p)
+{
+    return (p->beta_step != 0U) || (p->bias != NULL);
+}
+
+void l2mu_fire_subtract_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
+{
+    subtract(p, v, spikes);
+    if (unfinished(p)) {
+        finish_subtract(p, v, spikes);
+    }
+}
+
+void l2mu_fire_zero_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
+{
+    zero(p, v, spikes);
+    if (unfinished(p)) {
+        finish_zero(p, v, spikes);
+    }
 }
 
 void l2mu_fire_none_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
