@@ -38,59 +38,69 @@
     "    sxtab16 r7, r7, r3, ror #8\n"
 
 /* Up to 32 rows are added to a tile of 16 targets while its sums are in r4 to r11. On the stack:
- *   0 where the next tile is and the last one ends
- *   8 where rows begin to be added: at 5, or at some pair; and at which pair
- *   16 the address of the first row, if their number is odd
- *   20 where the addresses of the others begin, which end at 172
+ *   0 where the tile is and the last one ends
+ *   8 where rows begin to be added: at 6, or at some pair; and at which pair
+ *   16 where the addresses of rows begin and end; they end at 168, but if their number is odd the first
+ *      row's is there
  *   24 the targets, the number of spikes left, and where they are
- *   36 the weights, and bytes in a row of them. */
+ *   36 bytes in a row of weights */
 __attribute__((naked))
 void l2mu_accumulate_dense_i8_i16_dsp(const l2mu_dense_i8_t *p, int16_t *v, const uint16_t *spikes)
 {
     __asm__ volatile("    ldrh   r3, [r2], #2\n"
                      "    cbnz   r3, 1f\n"
                      "    bx     lr\n"
-                     "1:  push   {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
+                     "1:  push   {r0, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
                      "    sub    sp, sp, #172\n"
                      "    ldrh   r5, [r0, #4]\n"
                      "    ldr    r4, [r0]\n"
                      "    add    r5, r5, #7\n"
                      "    bic    r5, r5, #7\n"
-                     "    strd   r4, r5, [sp, #36]\n"
+                     "    str    r5, [sp, #36]\n"
                      "    lsr    r0, r5, #4\n"
                      "    add    r0, r1, r0, lsl #5\n"
                      "    str    r0, [sp, #4]\n"
                      "    str    r1, [sp, #24]\n"
                      /* The addresses of rows. */
-                     "2:  mov    r7, r3\n"
-                     "    cmp    r7, #32\n"
-                     "    it     hi\n"
-                     "    movhi  r7, #32\n"
+                     "9:  subs   r7, r3, #32\n"
+                     "    it     ls\n"
+                     "    movls  r7, #0\n"
                      "    sub    r3, r3, r7\n"
-                     "    add    r6, sp, #172\n"
-                     "    adr.w  r9, 7f\n"
-                     "    lsrs   r7, r7, #1\n"
+                     "    str    r7, [sp, #28]\n"
+                     "    add    r6, sp, #168\n"
+                     "    mov    r12, r6\n"
+                     "    adr.w  r9, 7f + 1\n"
+                     "    lsrs   r7, r3, #1\n"
                      "    mov    r8, #80\n"
                      "    mls    r9, r7, r8, r9\n"
-                     "    add    r9, r9, #1\n"
-                     "    mov    r8, r9\n"
+                     "    strd   r9, r9, [sp, #8]\n"
                      "    bcc    3f\n"
                      "    ldrh   r10, [r2], #2\n"
                      "    mla    r10, r10, r5, r4\n"
-                     "    str    r10, [sp, #16]\n"
-                     "    adr.w  r8, 6f\n"
-                     "    add    r8, r8, #1\n"
-                     "3:  strd   r8, r9, [sp, #8]\n"
-                     "    cbz    r7, 4f\n"
-                     "3:  ldrh   r8, [r2], #2\n"
+                     "    str    r10, [r12], #4\n"
+                     "    adr.w  r8, 6f + 1\n"
+                     "    str    r8, [sp, #8]\n"
+                     "3:  lsrs   r7, r7, #1\n"
+                     "    bcc    3f\n"
+                     "    ldrh   r8, [r2], #2\n"
                      "    ldrh   r9, [r2], #2\n"
                      "    mla    r8, r8, r5, r4\n"
                      "    mla    r9, r9, r5, r4\n"
                      "    stmdb  r6!, {r8, r9}\n"
+                     "3:  cbz    r7, 4f\n"
+                     "3:  ldrh   r8, [r2], #2\n"
+                     "    ldrh   r9, [r2], #2\n"
+                     "    ldrh   r10, [r2], #2\n"
+                     "    ldrh   r11, [r2], #2\n"
+                     "    mla    r8, r8, r5, r4\n"
+                     "    mla    r9, r9, r5, r4\n"
+                     "    mla    r10, r10, r5, r4\n"
+                     "    mla    r11, r11, r5, r4\n"
+                     "    stmdb  r6!, {r8, r9, r10, r11}\n"
                      "    subs   r7, r7, #1\n"
                      "    bne    3b\n"
-                     "4:  str    r6, [sp, #20]\n"
-                     "    strd   r3, r2, [sp, #28]\n"
+                     "4:  strd   r6, r12, [sp, #16]\n"
+                     "    str    r2, [sp, #32]\n"
                      "    mov    r0, r1\n"
                      "    ldr    r1, [sp, #4]\n"
                      "    cmp    r0, r1\n"
@@ -99,43 +109,47 @@ void l2mu_accumulate_dense_i8_i16_dsp(const l2mu_dense_i8_t *p, int16_t *v, cons
                      "5:  ldm    r0, {r4, r5, r6, r7, r8, r9, r10, r11}\n"
                      "    str    r0, [sp]\n"
                      "    ldr    pc, [sp, #8]\n"
-                     "6:  ldr    r0, [sp, #16]\n"
+                     "6:  ldr    r0, [sp, #168]\n"
                      ROW("r0")
-                     "    str    r0, [sp, #16]\n"
+                     "    str    r0, [sp, #168]\n"
                      "    ldr    pc, [sp, #12]\n"
-                     PAIR("44") PAIR("52") PAIR("60") PAIR("68")
-                     PAIR("76") PAIR("84") PAIR("92") PAIR("100")
-                     PAIR("108") PAIR("116") PAIR("124") PAIR("132")
-                     PAIR("140") PAIR("148") PAIR("156") PAIR("164")
+                     PAIR("40") PAIR("48") PAIR("56") PAIR("64")
+                     PAIR("72") PAIR("80") PAIR("88") PAIR("96")
+                     PAIR("104") PAIR("112") PAIR("120") PAIR("128")
+                     PAIR("136") PAIR("144") PAIR("152") PAIR("160")
                      "7:  ldrd   r0, r1, [sp]\n"
                      "    stm    r0!, {r4, r5, r6, r7, r8, r9, r10, r11}\n"
                      "    cmp    r0, r1\n"
                      "    bne    5b\n"
-                     /* Eight targets that are left. */
-                     "8:  ldr    r5, [sp, #40]\n"
+                     /* Eight targets that are left: one row, two, and then four at a time. */
+                     "8:  ldr    r5, [sp, #36]\n"
                      "    tst    r5, #8\n"
                      "    beq    3f\n"
-                     "    ldr    r8, [sp, #20]\n"
-                     "    add    r9, sp, #172\n"
+                     "    ldrd   r8, r9, [sp, #16]\n"
                      "    ldm    r0, {r4, r5, r6, r7}\n"
-                     "    ldrd   r2, r3, [sp, #8]\n"
-                     "    cmp    r2, r3\n"
-                     "    beq    1f\n"
-                     "    ldr    r1, [sp, #16]\n"
+                     "    sub    r1, r9, r8\n"
+                     "    lsls   r1, r1, #29\n"
+                     "    bpl    1f\n"
+                     "    ldr    r1, [r8], #4\n"
                      HALF_ROW("r1")
-                     "1:  cmp    r8, r9\n"
-                     "    beq    9f\n"
+                     "1:  bcc    1f\n"
                      "    ldm    r8!, {r1, r12}\n"
                      HALF_ROW("r1") HALF_ROW("r12")
-                     "    b      1b\n"
-                     "9:  stm    r0, {r4, r5, r6, r7}\n"
+                     "1:  cmp    r8, r9\n"
+                     "    beq    2f\n"
+                     "1:  ldm    r8!, {r1, r10, r11, r12}\n"
+                     HALF_ROW("r1") HALF_ROW("r10") HALF_ROW("r11") HALF_ROW("r12")
+                     "    cmp    r8, r9\n"
+                     "    bne    1b\n"
+                     "2:  stm    r0, {r4, r5, r6, r7}\n"
+                     /* The next rows. */
                      "3:  ldrd   r1, r3, [sp, #24]\n"
-                     "    cmp    r3, #0\n"
-                     "    beq    4f\n"
-                     "    ldrd   r2, r4, [sp, #32]\n"
-                     "    ldr    r5, [sp, #40]\n"
-                     "    b      2b\n"
-                     "4:  add    sp, sp, #172\n"
+                     "    cbz    r3, 4f\n"
+                     "    ldrd   r2, r5, [sp, #32]\n"
+                     "    ldr    r4, [sp, #172]\n"
+                     "    ldr    r4, [r4]\n"
+                     "    b      9b\n"
+                     "4:  add    sp, sp, #176\n"
                      "    pop    {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n");
 }
 
@@ -184,6 +198,7 @@ ALWAYS_INLINE void add_rows(int16_t *v, size_t rows, uint32_t columns, const int
                             const uint16_t *spikes, bool shared, size_t fours)
 {
     const size_t row_bytes = (rows < 4U) ? rows : ((rows + 3U) / 4U * 4U);
+    const size_t block_bytes = rows * sizeof *v;
     const uint32_t inverse = UINT32_MAX / columns; /* for a quotient without a division */
     const uint16_t *spike = spikes + 1;
     for (size_t left = spikes[0]; left > 0U; --left) {
@@ -191,7 +206,7 @@ ALWAYS_INLINE void add_rows(int16_t *v, size_t rows, uint32_t columns, const int
         const uint32_t block = (uint32_t)(((source + 1U) * (uint64_t)inverse) >> 32U);
         const uint32_t row = shared ? (source - (block * columns)) : source;
         const uint32_t *four = (const uint32_t *)(const void *)&weights[row * row_bytes];
-        int16_t *target = &v[block * rows];
+        int16_t *target = (int16_t *)(void *)((uint8_t *)v + (block * block_bytes));
         IN_REGISTER(four);
         IN_REGISTER(target);
         ++spike;

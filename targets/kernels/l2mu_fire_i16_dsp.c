@@ -3,6 +3,8 @@
 #error "this file is for processors with the DSP extension; compile the network for this processor, see --target"
 #endif
 
+#include <stdbool.h>
+
 #include "l2mu_kernels.h"
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* assembly uses them */
@@ -48,10 +50,7 @@
     "    bcc    1b\n"                   \
     "    b      9f\n"
 
-#define GO_ON_AT(label)            \
-    "    adr.w  r4, " label "\n"   \
-    "    add    r4, r4, #1\n"      \
-    "    str    r4, [sp, #4]\n"
+#define GO_ON_AT(label) "    adr.w  r4, " label " + 1\n    str    r4, [sp, #4]\n"
 
 /* All have one decay. */
 #define LOOP_ONE(saturate)                                                    \
@@ -70,18 +69,18 @@
     DECAY("r6", "r8", "r9") DECAY("r7", "r10", "r11") STORE REPEAT
 
 /* List those of two neurons that are below 0, and do to them what their reset is, in r12. */
-#define SPIKES(below, even, odd, reset_even, reset_odd) \
-    "    tst    " below ", #0x80008000\n"               \
-    "    beq    5f\n"                                   \
-    "    lsls   r12, " below ", #16\n"                  \
-    "    bpl    4f\n"                                   \
-    "    add    r12, r3, #" even "\n"                   \
-    "    strh   r12, [lr], #2\n" reset_even             \
-    "    cmp    " below ", #0\n"                        \
-    "    bpl    5f\n"                                   \
-    "4:  add    r12, r3, #" odd "\n"                    \
-    "    strh   r12, [lr], #2\n" reset_odd              \
+#define SPIKES(below, list_even, list_odd, reset_even, reset_odd) \
+    "    tst    " below ", #0x80008000\n"                         \
+    "    beq    5f\n"                                             \
+    "    lsls   r12, " below ", #16\n"                            \
+    "    bpl    4f\n" list_even reset_even                        \
+    "    cmp    " below ", #0\n"                                  \
+    "    bpl    5f\n"                                             \
+    "4:\n" list_odd reset_odd                                     \
     "5:\n"
+
+#define LIST_FIRST "    strh   r3, [lr], #2\n"
+#define LIST(number) "    add    r12, r3, #" number "\n    strh   r12, [lr], #2\n"
 
 /* Resets of half of v, whose threshold is at such an offset from r1. */
 #define SUBTRACT_EVEN(v, offset) \
@@ -92,45 +91,51 @@
 #define ZERO_ODD(v, offset) "    bfc    " v ", #16, #16\n"
 #define NONE(v, offset)
 
+/* What the assembly below takes from a population's parameters is where it looks for it. */
+typedef char parameters_are_where_they_are_read
+    [(offsetof(l2mu_neurons_i16_t, beta) == 4U && offsetof(l2mu_neurons_i16_t, threshold) == 8U &&
+      offsetof(l2mu_neurons_i16_t, size) == 16U && offsetof(l2mu_neurons_i16_t, beta_step) == 18U &&
+      offsetof(l2mu_neurons_i16_t, bounded) == 19U)
+         ? 1
+         : -1];
+
 /* List the neurons that are above their thresholds and let all decay; reset those listed if all have one
  * decay. */
 #define FIRE(name, even, odd)                                                                     \
     __attribute__((naked)) static void name(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes) \
     {                                                                                             \
-        __asm__ volatile("    push   {r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n"       \
-                         "    add    lr, r2, #2\n"                                                \
+        __asm__ volatile("    add    r2, r2, #2\n"                                                \
+                         "    push   {r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n"       \
+                         "    mov    lr, r2\n"                                                    \
                          "    ldrd   r2, r4, [r0, #4]\n"                                          \
                          "    ldrh   r3, [r0, #16]\n"                                             \
-                         "    ldrb   r5, [r0, #18]\n"                                             \
-                         "    ldrb   r6, [r0, #19]\n"                                             \
+                         "    ldrh   r5, [r0, #18]\n"                                             \
                          "    mov    r0, r1\n"                                                    \
                          "    mov    r1, r4\n"                                                    \
                          "    add    r3, r3, #7\n"                                                \
                          "    bic    r3, r3, #7\n"                                                \
                          "    rsb    r3, r3, #0\n"                                                \
                          "    lsl    r3, r3, #16\n"                                               \
-                         "    cmp    r5, #0\n"                                                    \
+                         "    lsls   r5, r5, #24\n"                                               \
                          "    bne    4f\n"                                                        \
                          "    ldr    r2, [r2]\n"                                                  \
-                         "    cmp    r6, #0\n"                                                    \
-                         "    bne    3f\n" LOOP_ONE(SATURATE)                                     \
+                         "    bcs    3f\n" LOOP_ONE(SATURATE)                                     \
                          "3:\n" LOOP_ONE("")                                                      \
                          "4:\n" LOOP_OWN                                                          \
                          "6:\n"                                                                   \
-                         DECAY("r4", "r2", "r2") SPIKES("r8", "0", "1", even("r4", "-16"), odd("r4", "-14"))   \
-                         DECAY("r5", "r2", "r2") SPIKES("r9", "2", "3", even("r5", "-12"), odd("r5", "-10"))   \
-                         DECAY("r6", "r2", "r2") SPIKES("r10", "4", "5", even("r6", "-8"), odd("r6", "-6"))    \
-                         DECAY("r7", "r2", "r2") SPIKES("r11", "6", "7", even("r7", "-4"), odd("r7", "-2"))    \
+                         DECAY("r4", "r2", "r2") SPIKES("r8", LIST_FIRST, LIST("1"), even("r4", "-16"), odd("r4", "-14"))   \
+                         DECAY("r5", "r2", "r2") SPIKES("r9", LIST("2"), LIST("3"), even("r5", "-12"), odd("r5", "-10"))   \
+                         DECAY("r6", "r2", "r2") SPIKES("r10", LIST("4"), LIST("5"), even("r6", "-8"), odd("r6", "-6"))    \
+                         DECAY("r7", "r2", "r2") SPIKES("r11", LIST("6"), LIST("7"), even("r7", "-4"), odd("r7", "-2"))    \
                          STORE "    ldr    pc, [sp, #4]\n"                                        \
                          "7:\n"                                                                   \
-                         SPIKES("r8", "0", "1", "", "") SPIKES("r9", "2", "3", "", "")            \
-                         SPIKES("r10", "4", "5", "", "") SPIKES("r11", "6", "7", "", "")          \
+                         SPIKES("r8", LIST_FIRST, LIST("1"), "", "") SPIKES("r9", LIST("2"), LIST("3"), "", "")            \
+                         SPIKES("r10", LIST("4"), LIST("5"), "", "") SPIKES("r11", LIST("6"), LIST("7"), "", "")          \
                          "    ldr    pc, [sp, #4]\n"                                              \
                          "9:  ldr    r2, [sp]\n"                                                  \
                          "    sub    r3, lr, r2\n"                                                \
                          "    lsr    r3, r3, #1\n"                                                \
-                         "    sub    r3, r3, #1\n"                                                \
-                         "    strh   r3, [r2]\n"                                                  \
+                         "    strh   r3, [r2, #-2]\n"                                             \
                          "    pop    {r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, pc}\n");     \
     }
 
@@ -155,14 +160,21 @@ __attribute__((naked)) static void add_pairs(int16_t *v, const int16_t *bias, co
                      "    bx     lr\n");
 }
 
-static inline void add_bias(const l2mu_neurons_i16_t *p, int16_t *v)
+static void add_bias(const l2mu_neurons_i16_t *p, int16_t *v)
 {
     if (p->bias != NULL) {
         add_pairs(v, p->bias, &v[(p->size + 7U) / 8U * 8U]);
     }
 }
 
-void l2mu_fire_subtract_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
+/* Where each neuron has its own decay, or a bias, there is more to do. */
+static inline bool simple(const l2mu_neurons_i16_t *p)
+{
+    return (p->beta_step == 0U) && (p->bias == NULL);
+}
+
+__attribute__((noinline)) static void subtract_all(const l2mu_neurons_i16_t *p, int16_t *v,
+                                                   uint16_t *spikes)
 {
     subtract(p, v, spikes);
     if (p->beta_step != 0U) {
@@ -175,7 +187,7 @@ void l2mu_fire_subtract_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_
     add_bias(p, v);
 }
 
-void l2mu_fire_zero_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
+__attribute__((noinline)) static void zero_all(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
     zero(p, v, spikes);
     if (p->beta_step != 0U) {
@@ -185,6 +197,24 @@ void l2mu_fire_zero_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *s
         }
     }
     add_bias(p, v);
+}
+
+void l2mu_fire_subtract_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
+{
+    if (simple(p)) {
+        subtract(p, v, spikes);
+    } else {
+        subtract_all(p, v, spikes);
+    }
+}
+
+void l2mu_fire_zero_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
+{
+    if (simple(p)) {
+        zero(p, v, spikes);
+    } else {
+        zero_all(p, v, spikes);
+    }
 }
 
 void l2mu_fire_none_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
