@@ -7,15 +7,16 @@ the last that reads it; state lives always.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from l2mu_compile.bounds import narrow
-from l2mu_compile.network import CTYPE_BYTES, Network, Population, spiking
+from l2mu_compile.network import CTYPE_BYTES, Network, Population, Projection, spiking
 from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.schedule import turns
 
 CONVERTED_SAMPLE = "converted_sample"
 NARROW_MULTIPLE = 8  # int16 arrays are filled up with zeros to a multiple of these
+FLAG_MULTIPLE = 16  # flags too
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def needs(network: Network) -> list[Need]:
     end = len(order) + 1
     found = [need for p in order for need in _state_needs(network, p, end)]
     found += _spike_needs(network, end)
+    found += _flag_needs(network)
     found.append(_score_need(network, end))
     if network.quantized or network.input.spiking:
         moment = {p.name: i for i, p in enumerate(order, 1)}
@@ -67,6 +69,11 @@ def sample_form(network: Network) -> tuple[str, int]:
 def filled_up(count: int) -> int:
     """Elements of an int16 array for ``count`` neurons."""
     return -(-count // NARROW_MULTIPLE) * NARROW_MULTIPLE
+
+
+def reads_flags(projection: Projection) -> bool:
+    """Whether the projection's kernel reads flags of its sources in place of a list of spikes."""
+    return (projection.kernel or "").startswith("multiply")
 
 
 def state_ctype(network: Network, population: Population) -> str:
@@ -102,6 +109,17 @@ def _spike_needs(network: Network, end: int) -> list[Need]:
         Need(f"{name}_spikes", "uint16_t", 1 + sizes[name], "scratch", first, read[name])
         for name, first in written.items()
     ]
+
+
+def _flag_needs(network: Network) -> list[Need]:
+    """Flags of sources are made for the first projection that reads them, and kept to the last."""
+    found: dict[str, Need] = {}
+    for moment, turn in enumerate(turns(network), 1):
+        for p in filter(reads_flags, (*turn.arriving, *turn.leaving)):
+            count = -(-p.shape[1] // FLAG_MULTIPLE) * FLAG_MULTIPLE
+            need = Need(f"{p.source}_flags", "uint8_t", count, "scratch", moment, moment)
+            found[p.source] = replace(found.get(p.source, need), last=moment)
+    return list(found.values())
 
 
 def _score_need(network: Network, end: int) -> Need:

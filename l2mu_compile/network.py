@@ -33,7 +33,10 @@ STAGES = ("traced", "folded", "quantized", "planned")
 READOUT_RULES = ("spike_count", "last_membrane", "max_membrane", "mean_membrane")
 SENSOR_ARRAYS = ("scale", "offset", "unit", "center")
 NARROW_BITS = 14  # of membranes in int16, which leaves room for a step's currents
-CTYPE_BYTES = {"float": 4, "int32_t": 4, "int64_t": 8, "uint16_t": 2, "int16_t": 2}
+CTYPE_BYTES = {
+    **{"float": 4, "int32_t": 4, "int64_t": 8},
+    **{"uint16_t": 2, "int16_t": 2, "uint8_t": 1},
+}
 DTYPES = {"float": "<f4", "int32_t": "<i4", "int64_t": "<i8", "int16_t": "<i2"}
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}\Z")
 

@@ -30,7 +30,12 @@ from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.saved import Member, saved_members
 from l2mu_compile.schedule import Turn, turns
 from l2mu_compile.stream import Stream
-from l2mu_compile.targets.layouts import block_weights_for, input_weights_for, weights_for
+from l2mu_compile.targets.layouts import (
+    block_weights_for,
+    input_weights_for,
+    multiply_weights_for,
+    weights_for,
+)
 from l2mu_compile.text import network_digest
 
 Field = tuple[str, str | int | None]
@@ -214,6 +219,7 @@ class _Lowering:
         self.data: list[Data] = []
         self.records: list[Record] = []
         self.calls: list[Call] = []
+        self.flagged: set[Place] = set()
 
     def program(self) -> Program:
         network = self.network
@@ -364,17 +370,31 @@ class _Lowering:
         return Place(f"{projection.source}_spikes")
 
     def _accumulate_dense(self, projection: Projection, accumulator: Place) -> None:
+        synapses = self._dense(projection, weights_for(str(projection.kernel), projection.weight.T))
+        arguments = (synapses, accumulator, self._spikes(projection))
+        self._call(str(projection.kernel), projection.name, *arguments)
+
+    def _multiply_dense(self, projection: Projection, accumulator: Place) -> None:
+        """Its flags are those of its source; the first that reads them has them made."""
+        kernel, flags = str(projection.kernel), Place(f"{projection.source}_flags")
+        if flags not in self.flagged:
+            self.flagged.add(flags)
+            arguments = (flags, projection.shape[1], self._spikes(projection))
+            self._call(f"flag_spikes_{kernel.rpartition('_')[2]}", projection.name, *arguments)
+        synapses = self._dense(projection, multiply_weights_for(kernel, projection.weight.T))
+        self._call(kernel, projection.name, synapses, accumulator, flags)
+
+    def _dense(self, projection: Projection, ordered: NDArray) -> Constant:
+        """The record of a dense projection whose weights are in this order."""
         targets, sources = projection.shape
-        name, kernel = _weights(projection), str(projection.kernel)
-        weights = self._constant(name, weights_for(kernel, projection.weight.T))
+        name = _weights(projection)
         fields: list[Field] = [
-            ("weights", weights.name),
+            ("weights", self._constant(name, ordered).name),
             ("targets", targets),
             ("sources", sources),
         ]
         numbers = "i8" if self.network.quantized else "f32"
-        synapses = self._record(f"{name}_synapses", f"l2mu_dense_{numbers}_t", fields)
-        self._call(kernel, projection.name, synapses, accumulator, self._spikes(projection))
+        return self._record(f"{name}_synapses", f"l2mu_dense_{numbers}_t", fields)
 
     def _accumulate_blocks(self, projection: Projection, accumulator: Place) -> None:
         rows, columns = projection.weight.shape[-2:]
@@ -431,6 +451,7 @@ PROJECTION_KERNELS: dict[str, Callable[[_Lowering, Projection, Place], None]] = 
     "accumulate_dense": _Lowering._accumulate_dense,
     "accumulate_shared": _Lowering._accumulate_blocks,
     "accumulate_distinct": _Lowering._accumulate_blocks,
+    "multiply_dense": _Lowering._multiply_dense,
     "input": _Lowering._input,
 }
 
@@ -448,10 +469,14 @@ def _narrow_parameters(values: dict[str, Any], size: int) -> dict[str, Any]:
         padding: NDArray = np.full(filled_up(size) - size, value, dtype)
         return np.concatenate([array.astype(dtype), padding])
 
+    # Alike for both decays: one for all neurons, or one for each.
+    given = {name: values[name] * 2 for name in ("alpha", "beta") if values[name] is not None}
+    decays = dict(zip(given, np.broadcast_arrays(*given.values()), strict=True))
     # No membrane is beyond this threshold, so greater ones are the same.
     threshold = np.minimum(values["threshold"], 2 ** (NARROW_BITS - 1) - 1)
     return {
-        "beta": fill(values["beta"] * 2, np.int32, 0),
+        "alpha": fill(decays.get("alpha"), np.int32, 0),
+        "beta": fill(decays["beta"], np.int32, 0),
         "threshold": fill(np.broadcast_to(threshold, size), np.int16, 2**15 - 1),
         "bias": fill(values["bias"], np.int16, 0),
     }

@@ -17,6 +17,7 @@ def _android(
     arch: str,
     emulator: EmulatorModel | None,
     kernel_sets: tuple[str, ...] = ("ref",),
+    optional_sets: tuple[str, ...] = (),
 ) -> Target:
     """An ABI of 64 bits, by Android's name for it."""
     return Target(
@@ -27,6 +28,7 @@ def _android(
         cpu="baseline",
         pointer_bytes=8,
         kernel_sets=kernel_sets,
+        optional_sets=optional_sets,
         artifacts=("lib", "cmake", "aar"),
         shared=True,
         ldflags=_LIBRARY,
@@ -36,7 +38,12 @@ def _android(
 
 
 ANDROID_ARM64 = _android(
-    "arm64-v8a", "64-bit Arm Android", "aarch64", AARCH64_EMULATOR, ("neon64", "neon", "ref")
+    "arm64-v8a",
+    "64-bit Arm Android",
+    "aarch64",
+    AARCH64_EMULATOR,
+    ("neon64", "neon", "ref"),
+    ("dotprod",),
 )
 ANDROID_X86_64 = _android("x86_64", "64-bit x86 Android", "x86_64", None)
 # The ABI passes floats in integer registers (softfp) but computes with VFPv3 and NEON. zig's

@@ -39,9 +39,13 @@ AARCH64_EMULATOR = EmulatorModel(
 )
 
 
-def _linux(name: str, description: str, cpu: str, *, bits: int = 64) -> Target:
-    """A processor under Linux: zig's name for it, and how wide its addresses are."""
+def _linux(
+    name: str, description: str, cpu: str, *, bits: int = 64, dot_products: bool = False
+) -> Target:
+    """A processor under Linux: zig's name for it, how wide its addresses are, and whether it has
+    the dot products of ARMv8.2-A."""
     wide = bits == 64
+    kernel_sets = ("neon64" if wide else "neon32", "neon", "ref")
     return Target(
         name=name,
         description=description,
@@ -49,7 +53,8 @@ def _linux(name: str, description: str, cpu: str, *, bits: int = 64) -> Target:
         triple="aarch64-linux-musl" if wide else "arm-linux-musleabihf",
         cpu=cpu,
         pointer_bytes=bits // 8,
-        kernel_sets=("neon64", "neon", "ref") if wide else ("neon32", "neon", "ref"),
+        kernel_sets=("dotprod", *kernel_sets) if dot_products else kernel_sets,
+        optional_sets=("dotprod",) if wide and not dot_products else (),
         artifacts=("lib", "executable", "cmake", "java"),
         shared=True,
         emulator=AARCH64_EMULATOR if wide else ARM_EMULATOR,
@@ -63,7 +68,10 @@ CORTEX_A7 = _linux(
 CORTEX_A53 = _linux("cortex-a53", "Arm Cortex-A53 under 64-bit Linux (ARMv8-A, NEON)", "cortex_a53")
 CORTEX_A72 = _linux("cortex-a72", "Arm Cortex-A72 under 64-bit Linux (ARMv8-A, NEON)", "cortex_a72")
 CORTEX_A76 = _linux(
-    "cortex-a76", "Arm Cortex-A76 under 64-bit Linux (ARMv8.2-A, dot product)", "cortex_a76"
+    "cortex-a76",
+    "Arm Cortex-A76 under 64-bit Linux (ARMv8.2-A, dot product)",
+    "cortex_a76",
+    dot_products=True,
 )
 # What `host` is on such a machine, for those who compile elsewhere.
 LINUX_AARCH64 = _linux(

@@ -10,7 +10,7 @@ from l2mu_compile.targets.record import Target
 
 _ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 
-_KERNEL_SETS = {"x86_64": ("avx512", "avx2", "ref"), "aarch64": ("neon64", "neon", "ref")}
+_KERNEL_SETS = {"x86_64": ("vnni", "avx512", "avx2", "ref"), "aarch64": ("neon64", "neon", "ref")}
 
 
 def host_target(machine: str, system: str, pointer_bytes: int) -> Target:

@@ -16,10 +16,12 @@ NEEDED_MACROS = {
     "neon": ("__ARM_NEON",),
     "neon32": ("__ARM_NEON", "__arm__"),
     "neon64": ("__ARM_NEON", "__aarch64__"),
+    "dotprod": ("__ARM_FEATURE_DOTPROD", "__aarch64__"),
     "m0": ("__thumb__",),
     "mve": ("__ARM_FEATURE_MVE",),
     "avx2": ("__AVX2__", "__x86_64__"),
-    "avx512": ("__AVX512BW__", "__x86_64__"),
+    "avx512": ("__AVX512BW__", "__AVX512VL__", "__x86_64__"),
+    "vnni": ("__AVX512VNNI__", "__AVX512BW__", "__AVX512VL__", "__x86_64__"),
 }
 
 

@@ -14,6 +14,12 @@ def weights_for(kernel: str, weights: NDArray) -> NDArray:
     return weights.ravel() if layout is None else layout(weights)
 
 
+def multiply_weights_for(kernel: str, weights: NDArray) -> NDArray:
+    """``weights`` ``[sources, targets]`` of a dense projection as a multiplying ``kernel`` reads
+    them, flat."""
+    return MULTIPLY_LAYOUTS[kernel.rpartition("_")[2]](weights)
+
+
 def block_weights_for(kernel: str, weights: NDArray) -> NDArray:
     """``weights`` ``[sources, rows]`` of blocks (or many such) as ``kernel`` reads them, flat."""
     layout = BLOCK_LAYOUTS.get(kernel.rpartition("_")[2])
@@ -27,9 +33,13 @@ def input_weights_for(kernel: str, weights: NDArray, shift: NDArray | None = Non
 
     ``shift``, one for all targets or one each, is what their sums are shifted by.
     """
-    layout = INPUT_LAYOUTS.get(kernel.rpartition("_")[2])
+    name = kernel.rpartition("_")[2]
     blocks = weights.reshape(-1, *weights.shape[-2:])
-    stored = blocks if layout is None else layout(blocks, np.int32(0) if shift is None else shift)
+    if "_f32" not in kernel and name in SHIFTED_INPUT_LAYOUTS:
+        stored = SHIFTED_INPUT_LAYOUTS[name](blocks, np.int32(0) if shift is None else shift)
+    else:
+        layout = (FLOAT_INPUT_LAYOUTS if "_f32" in kernel else INPUT_LAYOUTS).get(name)
+        stored = blocks if layout is None else layout(np.swapaxes(blocks, 1, 2))
     return stored.reshape(len(stored), -1)
 
 
@@ -76,11 +86,6 @@ def _neon_blocks(rows: NDArray) -> NDArray:
     return _ending_full(rows, 4).ravel()
 
 
-def _neon_input(blocks: NDArray, _shift: NDArray) -> NDArray:
-    """Columns one after the other, in each eights; see `_ending_full`."""
-    return _ending_full(np.swapaxes(blocks, 1, 2), 8)
-
-
 def _dsp_input(blocks: NDArray, shift: NDArray) -> NDArray:
     """Of one column: int32 weights times 2^(23 - shift), which are more blocks where shifts differ.
 
@@ -101,6 +106,39 @@ def _scaled(weights: NDArray, shift: NDArray) -> NDArray:
     scaled = np.where(left < 0, 0, weights.astype(np.int32) << np.maximum(left, 0))
     same = (scaled == scaled[0]).all()
     return np.ascontiguousarray(scaled[:1] if same else scaled, "<i4")
+
+
+def _mve_input(blocks: NDArray) -> NDArray:
+    """By columns, but for 16 and more of them by rows."""
+    return blocks if blocks.shape[1] < 16 else np.swapaxes(blocks, 1, 2)
+
+
+def _neon_input(blocks: NDArray) -> NDArray:
+    """Eights in each row; see `_ending_full`."""
+    return _ending_full(blocks, 8)
+
+
+def _m0_input(blocks: NDArray) -> NDArray:
+    """Eights of rows, each ``[columns, 8]``, then rows; every weight is a byte without sign that is
+    128 greater."""
+    whole = blocks.shape[2] // 8 * 8
+    eights = blocks[:, :, :whole].reshape(*blocks.shape[:2], -1, 8).swapaxes(1, 2)
+    rest = blocks[:, :, whole:].swapaxes(1, 2)
+    parts = [part.reshape(len(blocks), -1) for part in (eights, rest)]
+    return np.concatenate(parts, axis=1) ^ np.int8(-128)
+
+
+def _avx2_input(blocks: NDArray) -> NDArray:
+    """Eights in each column, see `_ending_full`, then pairs."""
+    return _pairs(_ending_full(blocks, 8))
+
+
+def _pairs(blocks: NDArray) -> NDArray:
+    """In every two columns the weights of a row are neighbours; an odd last column is as it is."""
+    paired = blocks.shape[1] // 2 * 2
+    pairs = np.stack([blocks[:, :paired:2], blocks[:, 1:paired:2]], axis=-1)
+    parts = [part.reshape(len(blocks), -1) for part in (pairs, blocks[:, paired:])]
+    return np.concatenate(parts, axis=1)
 
 
 def _ending_full(rows: NDArray, many: int) -> NDArray:
@@ -143,6 +181,37 @@ def _avx512(weights: NDArray) -> NDArray:
     return _filled(weights, 32).ravel()
 
 
+def _dotprod(weights: NDArray) -> NDArray:
+    """Tiles of 64, 16 and 4 targets, filled up with zeros. In a tile come sixteens of sources, in
+    those fours of targets, in those fours of sources: each ``[4 targets, 4 sources]``."""
+    filled = _filled(_filled(weights, 4).T, 16).T
+    tiles = _tiles(filled, (64, 16, 4))
+    return np.concatenate([_dotprod_tile(tile).ravel() for tile in tiles])
+
+
+def _dotprod_tile(tile: NDArray) -> NDArray:
+    sources, targets = tile.shape
+    return tile.reshape(sources // 16, 4, 4, targets // 4, 4).transpose(0, 3, 1, 4, 2)
+
+
+def _mve_multiply(weights: NDArray) -> NDArray:
+    """Tiles of 7 targets, then of 6, as many as make no others needed or can be, then of one: in
+    each sixteens of sources, ``[targets, 16]``, filled up with zeros."""
+    targets = weights.shape[1]
+    sixes = 6 * min(-targets % 7, targets // 6)
+    sevens = (targets - sixes) // 7 * 7
+    filled = _filled(weights.T, 16).T
+    tiles = _tiles(filled[:, :sevens], (7,))
+    tiles += _tiles(filled[:, sevens:], (6, 1))
+    return np.concatenate([t.reshape(-1, 16, t.shape[1]).swapaxes(1, 2).ravel() for t in tiles])
+
+
+def _vnni(weights: NDArray) -> NDArray:
+    """Fours of sources, each ``[targets, 4]``, filled up with zeros to 16 of both."""
+    filled = _filled(_filled(weights, 16).T, 16).T
+    return filled.reshape(-1, 4, filled.shape[1]).swapaxes(1, 2).ravel()
+
+
 LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "avx2": _eights,
     "avx512": _avx512,
@@ -152,11 +221,24 @@ LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "neon32": _eights,
     "neon64": _eights,
 }
+MULTIPLY_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
+    "dotprod": _dotprod,
+    "mve": _mve_multiply,
+    "vnni": _vnni,
+}
 BLOCK_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "dsp": _dsp_blocks,
     "neon": _neon_blocks,
 }
-INPUT_LAYOUTS: dict[str, Callable[[NDArray, NDArray], NDArray]] = {
-    "dsp": _dsp_input,
+INPUT_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
+    "avx2": _avx2_input,
+    "avx512": _pairs,
+    "m0": _m0_input,
+    "mve": _mve_input,
     "neon": _neon_input,
+}
+SHIFTED_INPUT_LAYOUTS: dict[str, Callable[[NDArray, NDArray], NDArray]] = {"dsp": _dsp_input}
+FLOAT_INPUT_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
+    "avx512": np.asarray,
+    "neon64": np.asarray,
 }

@@ -93,8 +93,9 @@ class Target:
 
     ``triple`` and ``cpu`` are zig's (``zig targets`` lists them); ``link_triple`` is another one
     for linking, where the compiler's own allows no shared libraries. ``kernel_sets`` are in order
-    of preference and end in the portable one. ``artifacts`` are the kinds of output there can be.
-    ``shared`` targets load shared libraries, whose names end in ``shared_suffix``.
+    of preference and end in the portable one; before them come ``optional_sets`` in builds for a
+    processor that can run them (``--mcpu``, ``--mattr``). ``artifacts`` are the kinds of output
+    there can be. ``shared`` targets load shared libraries, whose names end in ``shared_suffix``.
 
     ``memory``, ``startup`` (C files) and ``linker_script`` (a template), the last two in
     ``runtime/``, belong to targets that build firmware. ``emulator`` runs single functions of what
@@ -112,6 +113,7 @@ class Target:
     pointer_bytes: int
     link_triple: str | None = None
     kernel_sets: tuple[str, ...] = ("ref",)
+    optional_sets: tuple[str, ...] = ()
     artifacts: tuple[str, ...] = ("lib", "cmake")
     shared: bool = False
     shared_suffix: str = ".so"
@@ -156,6 +158,10 @@ class Target:
         self._check(
             len(set(self.kernel_sets)) == len(self.kernel_sets) > 0,
             "kernel_sets names at least one set, and none twice",
+        )
+        self._check(
+            not set(self.optional_sets) & set(self.kernel_sets),
+            "optional_sets names none of kernel_sets",
         )
         self._check(self.kernel_sets[-1] == "ref", "kernel_sets ends in 'ref', the portable one")
 

@@ -25,7 +25,8 @@ def refined(
     Spellings are clang's: ``mcpu="cortex-m4"``, ``mattr="+vfp4d16sp,-dsp"``. ``float_abi`` is
     ``soft`` (no FPU instructions), ``softfp`` (FPU, floats passed in integer registers) or
     ``hard``, for microcontrollers. Whoever names a processor names its features too: those of
-    the target's own record are dropped. Kernel sets that the processor cannot run are left out.
+    the target's own record are dropped. Kernel sets are those that the processor can run, of the
+    record's and its optional ones.
     Raises `UsageError`, and `ToolchainError` if the compiler does not know the processor.
     """
     if mcpu is not None:
@@ -39,7 +40,10 @@ def refined(
         target = replace(target, cpu=target.cpu + "".join(features))
     if float_abi is not None:
         target = _with_float_abi(target, float_abi)
-    return with_usable_sets(target) if mcpu or mattr else target
+    if not mcpu and not mattr:
+        return target
+    sets = (*target.optional_sets, *target.kernel_sets)
+    return with_usable_sets(replace(target, kernel_sets=sets, optional_sets=()))
 
 
 def _with_float_abi(target: Target, float_abi: str) -> Target:

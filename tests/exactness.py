@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,6 +21,8 @@ from l2mu_compile.stream import Stream
 from l2mu_compile.targets.build import build
 from l2mu_compile.targets.devices import Device
 from l2mu_compile.targets.emit_c import state_layout
+from l2mu_compile.targets.kernel_sets import usable_sets
+from l2mu_compile.targets.kernel_table import kernel_table
 from l2mu_compile.targets.product import Product, Window
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import get_target
@@ -77,6 +80,24 @@ def kernels_and_memory(network: Network, target: str | None = None) -> Network:
     """``network``, already folded or quantized, ready to lower; portable without a target."""
     context = Context(target=get_target(target) if target else PORTABLE)
     return run_passes(network, parse_pipeline("select-kernels,plan-memory"), context)
+
+
+def multiplying(network: Network, target: Target) -> Network:
+    """``network``, already quantized, as `kernels_and_memory` makes it; but the dense projections
+    of spikes multiply, where the target has kernels for that."""
+    context = Context(target=target)
+    chosen = run_passes(network, parse_pipeline("select-kernels"), context)
+    names = [f"multiply_dense_i8_i16_{name}" for name in usable_sets(target)]
+    there = [name for name in names if f"l2mu_{name}" in kernel_table()]
+    if there:
+        chosen = chosen.map_projections(
+            lambda p: (
+                replace(p, kernel=there[0])
+                if str(p.kernel).startswith("accumulate_dense_i8_i16")
+                else p
+            )
+        )
+    return run_passes(chosen, parse_pipeline("plan-memory"), context)
 
 
 def random_cases(

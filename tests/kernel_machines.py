@@ -33,10 +33,12 @@ MACHINES = {
     "neon": ("cortex-a7", "android-armeabi-v7a", "cortex-a53"),
     "neon32": ("cortex-a7", "android-armeabi-v7a"),
     "neon64": ("cortex-a53",),
-    "m0": ("cortex-m0plus",),
+    "dotprod": ("cortex-a76",),
+    "m0": ("cortex-m0plus", "cortex-m3"),
     "mve": ("cortex-m55",),
     "avx2": ("host",),
     "avx512": ("host",),
+    "vnni": ("host",),
 }
 SETS = sorted({name for target in TARGETS.values() for name in target.kernel_sets})
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from networks import (
     chain,
@@ -16,7 +18,7 @@ from networks import (
 )
 
 from l2mu_compile.buffers import Need, needs
-from l2mu_compile.network import READOUT_RULES, Network, Readout
+from l2mu_compile.network import READOUT_RULES, Input, Network, Readout
 
 
 def by_name(network: Network) -> dict[str, Need]:
@@ -68,6 +70,32 @@ def test_narrow_accumulators_are_filled_up_to_a_multiple_of_eight(size: int, cou
 
 def test_wide_accumulators_are_not() -> None:
     assert by_name(integer_toy())["h_membrane"] == Need("h_membrane", "int32_t", 2, "state", 0, 3)
+
+
+def multiplied(network: Network, *names: str) -> Network:
+    """``network`` with kernels for these projections that read flags."""
+    return network.map_projections(
+        lambda p: replace(p, kernel="multiply_dense_i8_i16_mve") if p.name in names else p
+    )
+
+
+def test_flags_live_from_the_first_that_reads_them_to_the_last() -> None:
+    network = narrow(37, "subtract", scalar=True)  # turns: h, m, out
+    assert not any(name.endswith("_flags") for name in by_name(network))
+    one = by_name(multiplied(network, "m.h"))
+    assert one["h_flags"] == Need("h_flags", "uint8_t", 48, "scratch", 2, 2)
+    both = by_name(multiplied(network, "m.h", "h.h.last"))
+    assert both["h_flags"] == Need("h_flags", "uint8_t", 48, "scratch", 1, 2)
+    assert "m_flags" not in both
+    assert both["h_spikes"] == by_name(network)["h_spikes"]
+
+
+def test_flags_of_samples_are_those_of_any_spikes() -> None:
+    network = l2mu(sensors=None)
+    spikes = network.replace(input=Input("x", network.input.size, spiking=True))
+    [reader] = [p.name for p in spikes.out_of("x")]
+    found = by_name(multiplied(spikes, reader))["x_flags"]
+    assert (found.count, found.first, found.last) == (16, 1, 1)
 
 
 def test_only_current_based_neurons_have_a_synaptic_state() -> None:

@@ -24,6 +24,7 @@ from networks import (
 
 from l2mu_compile.errors import ModelError
 from l2mu_compile.network import READOUT_RULES, Network, Population, Projection, Readout
+from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import parse_pipeline, run_passes
 from l2mu_compile.program import (
@@ -39,7 +40,7 @@ from l2mu_compile.program import (
 )
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.kernel_table import kernel_table
-from l2mu_compile.targets.layouts import block_weights_for, weights_for
+from l2mu_compile.targets.layouts import block_weights_for, multiply_weights_for, weights_for
 from l2mu_compile.targets.registry import get_target
 
 
@@ -75,6 +76,34 @@ def test_a_step_in_order() -> None:
         "fire_subtract_f32",
         "count_spikes",
     ]
+
+
+def test_flags_are_made_once_for_all_that_read_them() -> None:
+    kernel = "multiply_dense_i8_i16_mve"
+    context = Context(target=get_target("cortex-m55"))
+    chosen = run_passes(
+        narrow(37, "subtract", scalar=True), parse_pipeline("select-kernels"), context
+    )
+    changed = chosen.map_projections(
+        lambda p: replace(p, kernel=kernel) if p.name in ("h.h.last", "m.h") else p
+    )
+    network = run_passes(changed, parse_pipeline("plan-memory"), context)
+    program = lower(network)
+    flags, spikes = Place("h_flags"), Place("h_spikes")
+    reading = [call for call in program.step if flags in call.arguments]
+    assert [(call.kernel, call.owner) for call in reading] == [
+        ("l2mu_flag_spikes_mve", "h.h.last"),
+        (f"l2mu_{kernel}", "h.h.last"),
+        (f"l2mu_{kernel}", "m.h"),
+    ]
+    assert reading[0].arguments == (flags, 37, spikes)
+    assert reading[2].arguments[1:] == (Place("m_membrane"), flags)
+    assert record(program, "m_from_h_synapses") == {
+        **{"weights": "m_from_h", "targets": 111, "sources": 37},
+    }
+    [projection] = [p for p in network.projections if p.name == "m.h"]
+    ordered = multiply_weights_for(kernel, projection.weight.T)
+    assert data(program, "m_from_h").tolist() == ordered.tolist()
 
 
 def test_currents_go_to_the_synapse_of_a_current_based_neuron() -> None:
@@ -144,6 +173,23 @@ def test_narrow_parameters_are_as_their_kernels_read_them() -> None:
     one = lower(finish(narrow(9, "subtract", scalar=True)))
     assert data(one, "h_beta").size == 1
     assert data(one, "h_threshold").size == 16
+
+
+def test_narrow_decays_are_all_one_for_every_neuron_or_all_one_for_each() -> None:
+    """Whichever of them is which in the network."""
+    alpha, beta = np.int32(1000), np.int32(np.arange(9))
+    for decays in ((alpha, beta), (beta, alpha), (beta, beta), (alpha, alpha)):
+        neuron = CuBaLIF(*decays, np.int32(50))
+        network = narrow(9, "subtract", scalar=True, kind=CuBaLIF).map_populations(
+            lambda p, neuron=neuron: replace(p, neuron=neuron) if p.name == "h" else p
+        )
+        program = lower(finish(network))
+        fields = record(program, "h_neurons")
+        each = any(decay.ndim for decay in decays)
+        assert fields["beta_step"] == each
+        for name, decay in zip(("alpha", "beta"), decays, strict=True):
+            wanted = np.broadcast_to(2 * decay, 9 if each else 1)
+            assert data(program, f"h_{name}").tolist() == [*wanted.tolist(), *7 * each * [0]]
 
 
 def test_weights_lie_as_their_kernel_reads_them() -> None:

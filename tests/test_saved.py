@@ -25,6 +25,7 @@ from l2mu_compile.bounds import largest_start, start_range, unsaturated_range
 from l2mu_compile.differential import recorded_state
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import READOUT_RULES
+from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.program import lower
 from l2mu_compile.saved import Member, saved_members
 
@@ -95,13 +96,18 @@ def test_limits_of_accumulators() -> None:
 
 def test_limits_of_what_a_current_based_neuron_keeps() -> None:
     """Its accumulator is the synapse; its membrane is one."""
-    network = planned(feed_forward(cuba()), quantized=True)
-    found = {m.buffer.name: m for m in saved_members(network)}
-    hidden = network.population("h")
-    assert limits(found["h_membrane"]) == (-(2**27), 2**27 - 1)
-    largest = largest_start(network, hidden)
-    assert limits(found["h_synapse"]) == (-largest, largest)
+    wide = planned(feed_forward(cuba(), "last_membrane"), quantized=True)
+    found = {m.buffer.name: m for m in saved_members(wide)}
+    assert limits(found["out_membrane"]) == (-(2**27), 2**27 - 1)
+    largest = largest_start(wide, wide.population("out"))
+    assert limits(found["out_synapse"]) == (-largest, largest)
     assert largest >= 2**27
+    small = kernels_and_memory(narrow(9, "subtract", scalar=True, kind=CuBaLIF))
+    found = {m.buffer.name: m for m in saved_members(small)}
+    for population in small.populations:
+        low, high = start_range(small, population)
+        assert limits(found[f"{population.name}_synapse"]) == (low.min(), high.max())
+        assert limits(found[f"{population.name}_membrane"]) == (-(2**13), 2**13 - 1)
 
 
 @settings(max_examples=60)

@@ -9,6 +9,15 @@
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* assembly uses them */
 
+/* The assembly knows where these are. */
+typedef char l2mu_places[((offsetof(l2mu_neurons_i16_t, beta) == 4U) &&
+                          (offsetof(l2mu_neurons_i16_t, threshold) == 8U) &&
+                          (offsetof(l2mu_neurons_i16_t, size) == 16U) &&
+                          (offsetof(l2mu_neurons_i16_t, beta_step) == 18U) &&
+                          (offsetof(l2mu_neurons_i16_t, bounded) == 19U))
+                             ? 1
+                             : -1];
+
 #define TEXT_OF(x) #x
 #define TEXT(x) TEXT_OF(x)
 
@@ -108,9 +117,9 @@
     "    add    r2, r2, #2\n"                                            \
     "    push   {r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n"   \
     "    mov    lr, r2\n"                                                \
-    "    ldrd   r2, r4, [r0]\n"                                          \
-    "    ldrh   r3, [r0, #12]\n"                                         \
-    "    ldrh   r5, [r0, #14]\n" /* beta_step and bounded */             \
+    "    ldrd   r2, r4, [r0, #4]\n" /* beta and threshold */             \
+    "    ldrh   r3, [r0, #16]\n"    /* size */                           \
+    "    ldrh   r5, [r0, #18]\n"    /* beta_step and bounded */          \
     "    mov    r0, r1\n"                                                \
     "    mov    r1, r4\n"                                                \
     "    add    r3, r3, #7\n"                                            \

@@ -36,12 +36,16 @@ def test_every_target_can_run_its_sets(name: str) -> None:
         ("x86_64_v2", ("ref",)),
         ("x86_64_v3", ("avx2", "ref")),
         ("x86_64_v4", ("avx512", "avx2", "ref")),
+        ("icelake_server", ("vnni", "avx512", "avx2", "ref")),
     ],
 )
 def test_a_host_has_the_sets_of_its_processor(cpu: str, usable: tuple[str, ...]) -> None:
     host = replace(host_target("x86_64", "linux", 8), triple="x86_64-linux-musl")
     assert refined(host, mcpu=cpu).kernel_sets == usable
     assert refined(host, mcpu="x86_64", mattr="+avx2").kernel_sets == ("avx2", "ref")
+
+
+SOME = ("dsp", "dotprod", "neon", "neon32", "neon64", "ref")
 
 
 @pytest.mark.parametrize(
@@ -53,18 +57,29 @@ def test_a_host_has_the_sets_of_its_processor(cpu: str, usable: tuple[str, ...])
         ("cortex-m55", ("dsp", "ref")),
         ("cortex-a7", ("dsp", "neon", "neon32", "ref")),
         ("cortex-a53", ("neon", "neon64", "ref")),
+        ("cortex-a76", ("dotprod", "neon", "neon64", "ref")),
         ("host", ("ref",)),
     ],
 )
 def test_sets_that_a_processor_cannot_run_are_left_out(name: str, usable: tuple[str, ...]) -> None:
-    target = replace(get_target(name), kernel_sets=("dsp", "neon", "neon32", "neon64", "ref"))
+    target = replace(get_target(name), kernel_sets=SOME, optional_sets=())
     assert with_usable_sets(target).kernel_sets == usable
+
+
+@pytest.mark.parametrize("name", ["cortex-a53", "cortex-a76", "linux-aarch64", "android-arm64-v8a"])
+def test_dot_products_are_for_processors_that_have_them(name: str) -> None:
+    target, sets = get_target(name), ("neon64", "neon", "ref")
+    assert target.kernel_sets in (sets, ("dotprod", *sets))
+    assert refined(target, mcpu="cortex-a72").kernel_sets == sets
+    assert refined(target, mcpu="cortex-a55").kernel_sets == ("dotprod", *sets)
+    assert refined(target, mcpu="cortex-a53", mattr="+dotprod").kernel_sets == ("dotprod", *sets)
 
 
 FOREIGN = {
     **{"m0": "cortex-a53", "dsp": "cortex-m3", "mve": "cortex-m4"},
     **{"neon": "cortex-m4", "neon32": "cortex-a53", "neon64": "cortex-a7"},
-    **{"avx2": "cortex-a53", "avx512": "cortex-a53"},
+    **{"avx2": "cortex-a53", "avx512": "cortex-a53", "vnni": "cortex-a53"},
+    "dotprod": "cortex-a72",
 }
 
 

@@ -16,11 +16,17 @@ from kernel_machines import MACHINES, SETS, TESTED, Array, Call, Struct, Variant
 from numpy.typing import NDArray
 from packages import M4F, need, tool
 
+from l2mu_compile.buffers import FLAG_MULTIPLE
 from l2mu_compile.interpreter import quantize_samples
 from l2mu_compile.neurons import LIF, CuBaLIF
 from l2mu_compile.program import count_scale
 from l2mu_compile.targets.kernel_table import KERNEL_DIR, kernel_table
-from l2mu_compile.targets.layouts import block_weights_for, input_weights_for, weights_for
+from l2mu_compile.targets.layouts import (
+    block_weights_for,
+    input_weights_for,
+    multiply_weights_for,
+    weights_for,
+)
 from l2mu_compile.targets.toolchain import RUNTIME_DIR
 from l2mu_compile.verify import MAX_FRACTION
 
@@ -28,6 +34,7 @@ SIZES = (*range(1, 34), 63, 64, 65, 127, 128, 129, 255, 256, 257)
 NUMBERS = {"f32": np.float32, "i16": np.int16, "i32": np.int32, "i64": np.int64, "i8": np.int8}
 
 FIRE = tuple(f"fire_{reset}" for reset in LIF.resets)
+FIRE_SYNAPTIC = tuple(f"fire_synaptic_{reset}" for reset in CuBaLIF.resets)
 
 # Membranes saturate to these: as the parameters say, or as L2MU_NARROW_BITS does.
 RANGES = {"i32": (-1000, 900), "i16": (-(2**13), 2**13 - 1)}
@@ -127,9 +134,7 @@ class Population:
         """These parameters as a kernel takes them."""
         wide = self.numbers != "i16"
         threshold = self.threshold if wide else np.broadcast_to(self.threshold, self.size)
-        arrays = {"beta": self.beta, "threshold": threshold, "bias": self.bias}
-        if wide:
-            arrays["alpha"] = self.alpha
+        arrays = {"alpha": self.alpha, "beta": self.beta, "threshold": threshold, "bias": self.bias}
         fields: dict[str, Any] = {"size": self.size}
         for name, values in arrays.items():
             filling = 2**15 - 1 if name == "threshold" else 0
@@ -137,7 +142,7 @@ class Population:
                 fields[name] = Array(values, align=4)
             if np.ndim(values):
                 fields[name] = array(self.numbers, values, filling)
-            if name in ("alpha", "beta") or (name == "threshold" and wide):
+            if name == "beta" or (name in ("alpha", "threshold") and wide):
                 fields[f"{name}_step"] = np.ndim(values)
         if self.numbers == "i32":
             fields["low"], fields["high"] = RANGES["i32"]
@@ -217,24 +222,47 @@ def test_fire_where_no_sum_is_beyond_a_membrane(call: Call, kernel: Variant) -> 
         same(v.values, filled(kernel.numbers, wanted))
 
 
-@kernels(*(f"fire_synaptic_{reset}" for reset in CuBaLIF.resets))
+@kernels(*FIRE_SYNAPTIC)
 def test_fire_synaptic(call: Call, kernel: Variant) -> None:
     reset = kernel.operation.removeprefix("fire_synaptic_")
+    for neurons, before in cases(kernel.numbers):
+        start = neurons.saturated(neurons.around(before))
+        check_synaptic(
+            call, kernel, neurons, reset, start, states(neurons.rng, kernel.numbers, neurons.size)
+        )
+
+
+@kernels(*FIRE_SYNAPTIC, numbers="i16")
+def test_narrow_synapses_of_any_activity(call: Call, kernel: Variant) -> None:
+    """Where few spiked before, and few do now, or many."""
+    reset = kernel.operation.removeprefix("fire_synaptic_")
     for neurons, fired in cases(kernel.numbers):
-        start = neurons.saturated(neurons.around(fired))
-        arriving = states(neurons.rng, kernel.numbers, neurons.size)
-        current = neurons.saturated(arriving)
-        v, syn = array(kernel.numbers, start), array(kernel.numbers, arriving)
-        spikes = unwritten_list(neurons.size)
-        call(kernel, neurons.record(), v, syn, spikes, changes=(v, syn, spikes))
-        integrated = neurons.reset(reset, start) + current
-        if reset == "clamp":
-            integrated = np.where(start > neurons.threshold, start.dtype.type(0), integrated)
-        membranes = neurons.saturated(integrated)
-        same(spikes.values, spike_list(membranes > neurons.threshold))
-        same(v.values, filled(kernel.numbers, membranes))
-        wanted = neurons.biased(neurons.decayed(neurons.alpha, current))
-        same(syn.values, filled(kernel.numbers, wanted))
+        start = neurons.saturated(neurons.around(neurons.rng.random(neurons.size) < 0.1))
+        arriving = neurons.saturated(neurons.around(fired)) - neurons.reset(reset, start)
+        check_synaptic(call, kernel, neurons, reset, start, arriving)
+
+
+def check_synaptic(
+    call: Call,
+    kernel: Variant,
+    neurons: Population,
+    reset: str,
+    start: NDArray,
+    arriving: NDArray,
+) -> None:
+    """Membranes ``start``, and synapses that are ``arriving``."""
+    current = neurons.saturated(arriving)
+    v, syn = array(kernel.numbers, start), array(kernel.numbers, arriving)
+    spikes = unwritten_list(neurons.size)
+    call(kernel, neurons.record(), v, syn, spikes, changes=(v, syn, spikes))
+    integrated = neurons.reset(reset, start) + current
+    if reset == "clamp":
+        integrated = np.where(start > neurons.threshold, start.dtype.type(0), integrated)
+    membranes = neurons.saturated(integrated)
+    same(spikes.values, spike_list(membranes > neurons.threshold))
+    same(v.values, filled(kernel.numbers, membranes))
+    wanted = neurons.biased(neurons.decayed(neurons.alpha, current))
+    same(syn.values, filled(kernel.numbers, wanted))
 
 
 @kernels("leak")
@@ -292,6 +320,23 @@ def test_every_narrow_accumulator(call: Call, kernel: Variant) -> None:
                 same(v.values, neurons.reset(kernel.operation.removeprefix("fire_"), membranes))
 
 
+@kernels(*FIRE_SYNAPTIC, numbers="i16")
+def test_every_narrow_synapse(call: Call, kernel: Variant) -> None:
+    """All 2^16 of them, beside membranes around the threshold and at both ends."""
+    rng = np.random.default_rng(6)
+    everything = np.arange(-(2**15), 2**15).astype(np.int16)
+    reset = kernel.operation.removeprefix("fire_synaptic_")
+    for decay in (0, 2, 2**15, 2**16 - 2, 2**16):
+        for threshold in (1, 2**12, 2**13 - 1):
+            neurons = Population(rng, "i16", everything.size // 2, scalar=True, biased=False)
+            neurons.alpha = neurons.beta = np.int32(decay)
+            neurons.threshold = np.int16(threshold)
+            ends = np.int16([-(2**13), 2**13 - 1, threshold, threshold - 1, 0, -1])
+            for arriving in np.split(everything, 2):
+                start = rng.choice(ends, arriving.size)
+                check_synaptic(call, kernel, neurons, reset, start, arriving)
+
+
 @kernels(*FIRE, numbers="f32")
 def test_not_a_number_does_not_fire(call: Call, kernel: Variant) -> None:
     one = Array(np.float32([1]))
@@ -331,19 +376,48 @@ def with_rows(start: NDArray, rows: NDArray) -> NDArray:
     return total
 
 
-@kernels("accumulate_dense")
-def test_accumulate_dense(call: Call, kernel: Variant) -> None:
+def dense_record(kernel: Variant, weight: NDArray) -> Struct:
+    sources, targets = weight.shape
+    ordered = multiply_weights_for if multiplies(kernel) else weights_for
+    stored = Array(ordered(kernel.name, weight), align=4)
+    ctype = f"l2mu_dense_{of_weights(kernel)}_t"
+    return Struct(ctype, weights=stored, targets=targets, sources=sources)
+
+
+def multiplies(kernel: Variant) -> bool:
+    """Whether it reads flags, no list of spikes."""
+    return kernel.operation.startswith("multiply")
+
+
+def spikes_for(kernel: Variant, fired: NDArray) -> Array:
+    return Array(flags(fired) if multiplies(kernel) else spike_list(fired))
+
+
+def flags(fired: NDArray) -> NDArray:
+    return np.append(fired, np.zeros(-len(fired) % FLAG_MULTIPLE, bool)).astype(np.uint8)
+
+
+@kernels("accumulate_dense", "multiply_dense")
+def test_dense(call: Call, kernel: Variant) -> None:
     rng = np.random.default_rng(8)
     for targets, sources in zip(SIZES, SIZES[::-1], strict=True):
         weight = weights(rng, kernel.numbers, sources, targets)
-        stored = Array(weights_for(kernel.name, weight), align=4)
-        ctype = f"l2mu_dense_{of_weights(kernel)}_t"
-        record = Struct(ctype, weights=stored, targets=targets, sources=sources)
+        record = dense_record(kernel, weight)
         for fired in activities(rng, sources):
             start = states_before(rng, of_targets(kernel), weight[fired])
             v = array(of_targets(kernel), start)
-            call(kernel, record, v, Array(spike_list(fired)), changes=(v,))
+            call(kernel, record, v, spikes_for(kernel, fired), changes=(v,))
             same(v.values, filled(of_targets(kernel), with_rows(start, weight[fired])))
+
+
+@kernels("flag_spikes")
+def test_flag_spikes(call: Call, kernel: Variant) -> None:
+    rng = np.random.default_rng(18)
+    for size in SIZES:
+        for fired in activities(rng, size):
+            made = Array(np.full(flags(fired).size, 0xFF, np.uint8))
+            call(kernel, made, size, Array(spike_list(fired)), changes=(made,))
+            same(made.values, flags(fired))
 
 
 @kernels("accumulate_shared", "accumulate_distinct")
@@ -366,16 +440,14 @@ def test_accumulate_blocks(call: Call, kernel: Variant) -> None:
             same(v.values, filled(of_targets(kernel), wanted.ravel()))
 
 
-@kernels("accumulate_dense")
-def test_accumulate_reaches_sources_beyond_16_bits_of_weights(call: Call, kernel: Variant) -> None:
+@kernels("accumulate_dense", "multiply_dense")
+def test_dense_reaches_sources_beyond_16_bits_of_weights(call: Call, kernel: Variant) -> None:
     sources, targets = 3000, 33
     weight = weights(np.random.default_rng(5), kernel.numbers, sources, targets)
-    stored = Array(weights_for(kernel.name, weight), align=4)
-    ctype = f"l2mu_dense_{of_weights(kernel)}_t"
-    record = Struct(ctype, weights=stored, targets=targets, sources=sources)
+    record = dense_record(kernel, weight)
     fired = np.arange(sources) == sources - 1
     v = array(of_targets(kernel), np.zeros(targets, NUMBERS[of_targets(kernel)]))
-    call(kernel, record, v, Array(spike_list(fired)), changes=(v,))
+    call(kernel, record, v, spikes_for(kernel, fired), changes=(v,))
     same(v.values, filled(of_targets(kernel), weight[-1].astype(v.values.dtype)))
 
 

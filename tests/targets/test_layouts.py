@@ -7,10 +7,14 @@ import pytest
 
 from l2mu_compile.targets.layouts import (
     BLOCK_LAYOUTS,
+    FLOAT_INPUT_LAYOUTS,
     INPUT_LAYOUTS,
     LAYOUTS,
+    MULTIPLY_LAYOUTS,
+    SHIFTED_INPUT_LAYOUTS,
     block_weights_for,
     input_weights_for,
+    multiply_weights_for,
     weights_for,
 )
 
@@ -32,6 +36,17 @@ def test_every_weight_is_there_once_among_zeros(name: str, sources: int, targets
     assert np.sort(stored[stored != 0]).tolist() == weights.ravel().tolist()
 
 
+@pytest.mark.parametrize("name", MULTIPLY_LAYOUTS)
+@pytest.mark.parametrize(("sources", "targets"), SHAPES)
+def test_every_weight_to_multiply_is_there_once_among_zeros(
+    name: str, sources: int, targets: int
+) -> None:
+    weights = numbered(sources, targets)
+    stored = multiply_weights_for(f"multiply_dense_i8_i16_{name}", weights)
+    assert stored.ndim == 1
+    assert np.sort(stored[stored != 0]).tolist() == weights.ravel().tolist()
+
+
 @pytest.mark.parametrize("name", BLOCK_LAYOUTS)
 @pytest.mark.parametrize(("sources", "rows"), SHAPES)
 def test_rows_of_blocks_follow_one_another(name: str, sources: int, rows: int) -> None:
@@ -40,13 +55,24 @@ def test_rows_of_blocks_follow_one_another(name: str, sources: int, rows: int) -
     assert sorted_rows(stored.reshape(sources, -1)) == weights.tolist()
 
 
-@pytest.mark.parametrize("name", INPUT_LAYOUTS)
+@pytest.mark.parametrize("name", [*INPUT_LAYOUTS, *SHIFTED_INPUT_LAYOUTS])
 @pytest.mark.parametrize(("columns", "rows"), [(c, r) for c, r in SHAPES if c > 1])
 def test_blocks_of_samples_follow_one_another(name: str, columns: int, rows: int) -> None:
     weights = numbered(2, rows, columns)
-    stored = input_weights_for(f"input_i8_i16_{name}", weights)
+    kernel = f"input_i8_i16_{name}"
+    stored = input_weights_for(kernel, weights) ^ input_weights_for(kernel, 0 * weights)
     assert sorted_rows(stored) == weights.reshape(2, -1).tolist()
-    assert input_weights_for(f"input_i8_i16_{name}", weights[0]).tolist() == stored[:1].tolist()
+    assert sorted_rows(
+        input_weights_for(kernel, weights[0]) ^ input_weights_for(kernel, 0 * weights[0])
+    ) == [weights[0].ravel().tolist()]
+
+
+@pytest.mark.parametrize("name", FLOAT_INPUT_LAYOUTS)
+def test_columns_of_float_samples_follow_one_another(name: str) -> None:
+    weights = numbered(2, 17, 3).astype(np.float32)
+    stored = input_weights_for(f"input_f32_{name}", weights)
+    assert stored.dtype == np.float32
+    assert stored.tolist() == np.swapaxes(weights, 1, 2).reshape(2, -1).tolist()
 
 
 def sorted_rows(stored: np.ndarray) -> list[list[int]]:
@@ -81,6 +107,37 @@ def test_dsp_inputs_of_one_channel_are_shifted_before() -> None:
     assert scaled.tolist() == [[3 << 16, -128 << 16]]
     scaled = input_weights_for("input_i8_i16_dsp", weights, np.int32([0, 23, 24, 30])).view("<i4")
     assert scaled.tolist() == [[3 << 23, -128], [0, 0]]
+
+
+def test_m0_inputs_have_eights_and_what_is_left() -> None:
+    """Bytes without sign, by columns in an eight, by rows after that."""
+    weights = np.arange(-9, 9, dtype=np.int8).reshape(9, 2)
+    stored = input_weights_for("input_i8_i16_m0", weights).view(np.uint8)
+    first = [128 + weight for weight in range(-9, 7, 2)]
+    assert stored.tolist() == [[*first, *(1 + weight for weight in first), 135, 136]]
+
+
+@pytest.mark.parametrize(("columns", "by_rows"), [(1, False), (15, False), (16, True), (17, True)])
+def test_mve_inputs_of_many_columns_are_by_rows(columns: int, by_rows: bool) -> None:
+    weights = numbered(2, 3, columns)
+    stored = input_weights_for("input_i8_i16_mve", weights)
+    wanted = weights if by_rows else np.swapaxes(weights, 1, 2)
+    assert stored.tolist() == wanted.reshape(2, -1).tolist()
+
+
+def test_avx_inputs_have_pairs_of_columns() -> None:
+    """An odd column is by itself; for AVX2, eights as for NEON."""
+    stored = input_weights_for("input_i8_i16_avx512", numbered(3, 5))
+    pairs = [1, 2, 6, 7, 11, 12, 3, 4, 8, 9, 13, 14]
+    assert stored.tolist() == [[*pairs, 5, 10, 15]]
+    (stored,) = input_weights_for("input_i8_i32_avx2", numbered(9, 3))
+    gap = [0] * 7
+    assert stored[:18].tolist() == [x for row in range(8) for x in (3 * row + 1, 3 * row + 2)] + [
+        0,
+        0,
+    ]
+    assert stored[30:32].tolist() == [25, 26]
+    assert stored[32:].tolist() == [3, 6, 9, 12, 15, 18, 21, 24, *gap, 27]
 
 
 def test_neon_rows_of_eights() -> None:
@@ -153,3 +210,41 @@ def test_rows_are_filled_up_to_whole_vectors(name: str, filled: int) -> None:
     assert stored.shape[1] == filled
     assert stored[:, :33].tolist() == weights.tolist()
     assert not stored[:, 33:].any()
+
+
+def test_dotprod_fours_of_sources_for_fours_of_targets() -> None:
+    """In tiles of 64, 16 and 4 targets, sixteen sources after sixteen."""
+    stored = multiply_weights_for("multiply_dense_i8_i16_dotprod", numbered(17, 69))
+    first = [[69 * source + target + 1 for source in range(4)] for target in range(4)]
+    assert stored[:16].tolist() == np.ravel(first).tolist()
+    assert stored[16:20].tolist() == [69 * source + 1 for source in range(4, 8)]
+    assert stored[64:68].tolist() == [69 * source + 5 for source in range(4)]
+    assert stored[64 * 16] == 69 * 16 + 1
+    assert stored[64 * 32 : 64 * 32 + 4].tolist() == [69 * source + 65 for source in range(4)]
+    assert stored.size == 32 * 72
+
+
+@pytest.mark.parametrize(
+    ("targets", "tiles"),
+    [(7, [7]), (6, [6]), (5, [1] * 5), (8, [6, 1, 1]), (13, [7, 6]), (64, [7, *[7] * 3, *[6] * 6])],
+)
+def test_mve_tiles_to_multiply(targets: int, tiles: list[int]) -> None:
+    """Sevens, sixes and what is left; in each sixteen sources of every target."""
+    weights = numbered(17, targets)
+    stored = multiply_weights_for("multiply_dense_i8_i16_mve", weights)
+    first = 0
+    for width in tiles:
+        tile, stored = np.split(stored, [32 * width])
+        early, late = tile.reshape(2, width, 16)
+        assert early.tolist() == weights[:16, first : first + width].T.tolist()
+        assert late[:, 0].tolist() == weights[16, first : first + width].tolist()
+        assert not late[:, 1:].any()
+        first += width
+    assert (first, stored.size) == (targets, 0)
+
+
+def test_vnni_fours_of_sources_for_sixteen_targets() -> None:
+    stored = multiply_weights_for("multiply_dense_i8_i16_vnni", numbered(5, 3)).reshape(4, 16, 4)
+    assert stored[0, :4].tolist() == [[1, 4, 7, 10], [2, 5, 8, 11], [3, 6, 9, 12], [0] * 4]
+    assert stored[1, :4].tolist() == [[13, 0, 0, 0], [14, 0, 0, 0], [15, 0, 0, 0], [0] * 4]
+    assert not stored[2:].any()

@@ -51,6 +51,7 @@ def test_unknown_target_without_likeness_suggests_nothing() -> None:
         (HOST, {"kernel_sets": ()}, "at least one"),
         (HOST, {"kernel_sets": ("ref", "ref")}, "none twice"),
         (HOST, {"kernel_sets": ("ref", "dsp")}, "ends in 'ref'"),
+        (HOST, {"kernel_sets": ("dsp", "ref"), "optional_sets": ("dsp",)}, "none of kernel_sets"),
         (HOST, {"artifacts": ("tarball",)}, "artifacts are among"),
         (HOST, {"artifacts": ("firmware",)}, "firmware needs memory"),
         (CORTEX_M4, {"memory": None}, "firmware needs memory"),

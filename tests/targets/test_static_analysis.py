@@ -36,7 +36,9 @@ PROCESSORS = {
     "neon32": ("--target=armv7a-none-eabi", "-mcpu=cortex-a7", "-mfloat-abi=hard"),
     "neon64": ("--target=aarch64-none-elf", "-mcpu=cortex-a53"),
     "avx2": ("--target=x86_64-linux-gnu", "-march=x86-64-v3"),
+    "dotprod": ("--target=aarch64-none-elf", "-mcpu=cortex-a76"),
     "avx512": ("--target=x86_64-linux-gnu", "-march=x86-64-v4"),
+    "vnni": ("--target=x86_64-linux-gnu", "-march=icelake-server"),
 }
 CPPCHECK = (
     *("cppcheck", "--quiet", "--std=c99", "--inline-suppr", "--error-exitcode=1"),
