@@ -9,6 +9,15 @@
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* assembly uses them */
 
+/* The assembly knows where these are. */
+typedef char l2mu_places[((offsetof(l2mu_neurons_i16_t, beta) == 4U) &&
+                          (offsetof(l2mu_neurons_i16_t, threshold) == 8U) &&
+                          (offsetof(l2mu_neurons_i16_t, size) == 16U) &&
+                          (offsetof(l2mu_neurons_i16_t, beta_step) == 18U) &&
+                          (offsetof(l2mu_neurons_i16_t, bounded) == 19U))
+                             ? 1
+                             : -1];
+
 #define TEXT_OF(x) #x
 #define TEXT(x) TEXT_OF(x)
 
@@ -68,7 +77,7 @@
     "    ldm    r2!, {r8, r9, r10, r11}\n"                                    \
     DECAY("r6", "r8", "r9") DECAY("r7", "r10", "r11") STORE REPEAT
 
-/* List those of two neurons that are below 0, and do to them what their reset is, in r12. */
+/* List those of two neurons that are below 0, and reset them. */
 #define SPIKES(below, list_even, list_odd, reset_even, reset_odd) \
     "    tst    " below ", #0x80008000\n"                         \
     "    beq    5f\n"                                             \
@@ -83,65 +92,71 @@
 #define LIST(number) "    add    r12, r3, #" number "\n    strh   r12, [lr], #2\n"
 
 /* Resets of half of v, whose threshold is at such an offset from r1. */
-#define SUBTRACT_EVEN(v, offset) \
-    "    ldrh   r12, [r1, #" offset "]\n    ssub16 " v ", " v ", r12\n"
-#define SUBTRACT_ODD(v, offset) \
-    "    ldrh   r12, [r1, #" offset "]\n    sub    " v ", " v ", r12, lsl #16\n"
+#define SUBTRACT_EVEN(v, offset) "    ldrh   r12, [r1, #" offset "]\n    ssub16 " v ", " v ", r12\n"
+#define SUBTRACT_ODD(v, offset) "    ldrh   r12, [r1, #" offset "]\n    sub    " v ", " v ", r12, lsl #16\n"
 #define ZERO_EVEN(v, offset) "    bfc    " v ", #0, #16\n"
 #define ZERO_ODD(v, offset) "    bfc    " v ", #16, #16\n"
 #define NONE(v, offset)
 
-/* What the assembly below takes from a population's parameters is where it looks for it. */
-typedef char parameters_are_where_they_are_read
-    [(offsetof(l2mu_neurons_i16_t, beta) == 4U && offsetof(l2mu_neurons_i16_t, threshold) == 8U &&
-      offsetof(l2mu_neurons_i16_t, size) == 16U && offsetof(l2mu_neurons_i16_t, beta_step) == 18U &&
-      offsetof(l2mu_neurons_i16_t, bounded) == 19U)
-         ? 1
-         : -1];
+/* Eight with spikes that have one decay. */
+#define SPIKES_ONE(even, odd)                                                           \
+    DECAY("r4", "r2", "r2") DECAY("r5", "r2", "r2")                                     \
+    DECAY("r6", "r2", "r2") DECAY("r7", "r2", "r2")                                     \
+    SPIKES("r8", LIST_FIRST, LIST("1"), even("r4", "-16"), odd("r4", "-14"))            \
+    SPIKES("r9", LIST("2"), LIST("3"), even("r5", "-12"), odd("r5", "-10"))             \
+    SPIKES("r10", LIST("4"), LIST("5"), even("r6", "-8"), odd("r6", "-6"))              \
+    SPIKES("r11", LIST("6"), LIST("7"), even("r7", "-4"), odd("r7", "-2"))              \
+    STORE "    ldr    pc, [sp, #4]\n"
+
+#define SPIKES_OWN                                                                      \
+    SPIKES("r8", LIST_FIRST, LIST("1"), "", "") SPIKES("r9", LIST("2"), LIST("3"), "", "") \
+    SPIKES("r10", LIST("4"), LIST("5"), "", "") SPIKES("r11", LIST("6"), LIST("7"), "", "") \
+    "    ldr    pc, [sp, #4]\n"
+
+#define FIRE(even, odd)                                                  \
+    "    add    r2, r2, #2\n"                                            \
+    "    push   {r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n"   \
+    "    mov    lr, r2\n"                                                \
+    "    ldrd   r2, r4, [r0, #4]\n" /* beta and threshold */             \
+    "    ldrh   r3, [r0, #16]\n"    /* size */                           \
+    "    ldrh   r5, [r0, #18]\n"    /* beta_step and bounded */          \
+    "    mov    r0, r1\n"                                                \
+    "    mov    r1, r4\n"                                                \
+    "    add    r3, r3, #7\n"                                            \
+    "    bic    r3, r3, #7\n"                                            \
+    "    rsb    r3, r3, #0\n"                                            \
+    "    lsl    r3, r3, #16\n"                                           \
+    "    lsls   r5, r5, #24\n"                                           \
+    "    bne    4f\n"                                                    \
+    "    ldr    r2, [r2]\n"                                              \
+    "    bcs    3f\n" LOOP_ONE(SATURATE)                                 \
+    "3:\n" LOOP_ONE("")                                                  \
+    "4:\n" LOOP_OWN                                                      \
+    "6:\n" SPIKES_ONE(even, odd)                                         \
+    "7:\n" SPIKES_OWN                                                    \
+    "9:  ldr    r2, [sp]\n"                                              \
+    "    sub    r3, lr, r2\n"                                            \
+    "    lsr    r3, r3, #1\n"                                            \
+    "    strh   r3, [r2, #-2]\n"                                         \
+    "    pop    {r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, pc}\n"
 
 /* List the neurons that are above their thresholds and let all decay; reset those listed if all have one
  * decay. */
-#define FIRE(name, even, odd)                                                                     \
-    __attribute__((naked)) static void name(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes) \
-    {                                                                                             \
-        __asm__ volatile("    add    r2, r2, #2\n"                                                \
-                         "    push   {r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n"       \
-                         "    mov    lr, r2\n"                                                    \
-                         "    ldrd   r2, r4, [r0, #4]\n"                                          \
-                         "    ldrh   r3, [r0, #16]\n"                                             \
-                         "    ldrh   r5, [r0, #18]\n"                                             \
-                         "    mov    r0, r1\n"                                                    \
-                         "    mov    r1, r4\n"                                                    \
-                         "    add    r3, r3, #7\n"                                                \
-                         "    bic    r3, r3, #7\n"                                                \
-                         "    rsb    r3, r3, #0\n"                                                \
-                         "    lsl    r3, r3, #16\n"                                               \
-                         "    lsls   r5, r5, #24\n"                                               \
-                         "    bne    4f\n"                                                        \
-                         "    ldr    r2, [r2]\n"                                                  \
-                         "    bcs    3f\n" LOOP_ONE(SATURATE)                                     \
-                         "3:\n" LOOP_ONE("")                                                      \
-                         "4:\n" LOOP_OWN                                                          \
-                         "6:\n"                                                                   \
-                         DECAY("r4", "r2", "r2") SPIKES("r8", LIST_FIRST, LIST("1"), even("r4", "-16"), odd("r4", "-14"))   \
-                         DECAY("r5", "r2", "r2") SPIKES("r9", LIST("2"), LIST("3"), even("r5", "-12"), odd("r5", "-10"))   \
-                         DECAY("r6", "r2", "r2") SPIKES("r10", LIST("4"), LIST("5"), even("r6", "-8"), odd("r6", "-6"))    \
-                         DECAY("r7", "r2", "r2") SPIKES("r11", LIST("6"), LIST("7"), even("r7", "-4"), odd("r7", "-2"))    \
-                         STORE "    ldr    pc, [sp, #4]\n"                                        \
-                         "7:\n"                                                                   \
-                         SPIKES("r8", LIST_FIRST, LIST("1"), "", "") SPIKES("r9", LIST("2"), LIST("3"), "", "")            \
-                         SPIKES("r10", LIST("4"), LIST("5"), "", "") SPIKES("r11", LIST("6"), LIST("7"), "", "")          \
-                         "    ldr    pc, [sp, #4]\n"                                              \
-                         "9:  ldr    r2, [sp]\n"                                                  \
-                         "    sub    r3, lr, r2\n"                                                \
-                         "    lsr    r3, r3, #1\n"                                                \
-                         "    strh   r3, [r2, #-2]\n"                                             \
-                         "    pop    {r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, pc}\n");     \
-    }
 
-FIRE(subtract, SUBTRACT_EVEN, SUBTRACT_ODD)
-FIRE(zero, ZERO_EVEN, ZERO_ODD)
-FIRE(none, NONE, NONE)
+__attribute__((naked)) static void subtract(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
+{
+    __asm__ volatile(FIRE(SUBTRACT_EVEN, SUBTRACT_ODD));
+}
+
+__attribute__((naked)) static void zero(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
+{
+    __asm__ volatile(FIRE(ZERO_EVEN, ZERO_ODD));
+}
+
+__attribute__((naked)) static void none(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
+{
+    __asm__ volatile(FIRE(NONE, NONE));
+}
 
 /* Eight at a time. */
 __attribute__((naked)) static void add_pairs(int16_t *v, const int16_t *bias, const int16_t *end)
