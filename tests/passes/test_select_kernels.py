@@ -67,7 +67,7 @@ def test_integers_get_integer_kernels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "ending", "input_ending"), [("cortex-m3", "_m0", ""), ("cortex-m4", "_dsp", "")]
+    ("target", "ending", "input_ending"), [("cortex-m3", "_m0", "_m0"), ("cortex-m4", "_dsp", "")]
 )
 def test_narrow_populations_get_narrow_kernels_of_the_targets_sets(
     target: str, ending: str, input_ending: str
