@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXAMPLE := examples/har_smartwatch
 
-.PHONY: demo test test-all lint types schema targets-table bench bench-instructions bench-host clean
+.PHONY: demo test test-all lint types schema targets-table bench bench-instructions bench-host bench-scaling clean
 
 demo: $(VENV)/.ready
 	@echo '$$ l2mu-compile compile $(EXAMPLE)/har.ckpt --target cortex-m4 --quantize int8 \'
@@ -39,13 +39,16 @@ targets-table: $(VENV)/.ready
 	$(BIN)/python benchmarks/targets.py
 
 # The figures of docs/benchmarks.md: minutes each.
-bench: bench-instructions bench-host
+bench: bench-instructions bench-host bench-scaling
 
 bench-instructions: $(VENV)/.ready
 	$(BIN)/python benchmarks/instructions.py
 
 bench-host: $(VENV)/.ready
 	$(BIN)/python benchmarks/host.py
+
+bench-scaling: $(VENV)/.ready
+	$(BIN)/python benchmarks/scaling.py
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

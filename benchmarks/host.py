@@ -24,6 +24,7 @@ from typing import Annotated, Optional
 
 import numpy as np
 import typer
+from executorch_peer import with_executorch
 from networks import SHAPES, Shape, network_of, windows_of
 from numpy.typing import NDArray
 from onnx_peers import with_onnx_scan, with_onnx_steps
@@ -36,6 +37,7 @@ from peers import (
     with_torch,
     with_torch_compile,
 )
+from tvm_peers import with_tvm, with_tvm_schedule
 
 from l2mu_compile.compiled import read_program
 from l2mu_compile.compiler import Job, compile_model
@@ -66,6 +68,8 @@ PORTABLE = {"int8": "portable event-driven C, int8", "float32": "portable event-
 SNNTORCH, TORCH, COMPILED = "snnTorch, eager", "PyTorch, fused by hand", "PyTorch, torch.compile"
 NUMPY, DENSE = "NumPy", "dense C, float32, -O3"
 SCAN, STEPS = "ONNX Runtime, one Scan", "ONNX Runtime, a run per step"
+TVM, TVM_SCHEDULE = "TVM, default", "TVM, products scheduled by hand"
+EXECUTORCH = "ExecuTorch, XNNPACK"
 FRAMEWORKS = {
     SNNTORCH: with_snntorch,
     TORCH: with_torch,
@@ -73,16 +77,23 @@ FRAMEWORKS = {
     NUMPY: with_numpy,
     SCAN: with_onnx_scan,
     STEPS: with_onnx_steps,
+    TVM: with_tvm,
+    TVM_SCHEDULE: with_tvm_schedule,
+    EXECUTORCH: with_executorch,
 }
-SLOW_TO_PREPARE = (COMPILED,)
-NEVER_MEASURED = ("TVM", "ExecuTorch")
-PACKAGES = ("l2mu-compile", "ziglang", "numpy", "torch", "snntorch", "onnxruntime")
+SLOW_TO_PREPARE = (COMPILED, EXECUTORCH)
+PACKAGES = (
+    *("l2mu-compile", "ziglang", "numpy", "torch", "snntorch", "onnxruntime", "apache-tvm"),
+    "executorch",
+)
 # How many times as long as our int8 code a framework should take, for networks by name or for all.
 GOALS: Mapping[str, Mapping[str, int]] = {
     SNNTORCH: {"": 1500},
     TORCH: {"": 400},
     SCAN: {"": 140},
     STEPS: {"": 200},
+    TVM: {"": 1500},
+    TVM_SCHEDULE: {"": 160},
     DENSE: {"b27": 90},
 }
 HEAD = (
@@ -151,7 +162,7 @@ def sides_of(
 ) -> tuple[dict[str, Classify], dict[str, str]]:
     """Every side that can be measured here, and why the others cannot."""
     sides: dict[str, Classify] = {**ours, DENSE: with_dense_c(network, folder / "dense")}
-    missing = dict.fromkeys(NEVER_MEASURED, "not part of this benchmark")
+    missing = {}
     for name, make in FRAMEWORKS.items():
         if quick and name in SLOW_TO_PREPARE:
             missing[name] = "takes too long to prepare for --quick"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import Input, Network, Population, Projection, Readout, with_neuron
-from l2mu_compile.neurons import LIF
+from l2mu_compile.neurons import LIF, CuBaLIF
 
 # Of synapses with a delay: low enough that activity neither dies out nor explodes.
 LOOP_GAIN = 0.3
@@ -22,7 +22,10 @@ TUNING_ROUNDS, TUNING_WINDOWS, TUNING_STEP, TUNING_SLOWER, RATE_FLOOR = 40, 4, 0
 
 @dataclass(frozen=True)
 class Shape:
-    """``cells`` memory cells of ``order`` neurons each; ``rate`` spikes per neuron and step."""
+    """``cells`` memory cells of ``order`` neurons each; ``rate`` spikes per neuron and step.
+
+    Neurons are LIF, or current-based ones if ``synaptic``.
+    """
 
     name: str
     inputs: int
@@ -32,6 +35,7 @@ class Shape:
     classes: int
     steps: int
     rate: float
+    synaptic: bool = False
 
 
 SHAPES = {
@@ -42,6 +46,8 @@ SHAPES = {
         Shape("har05", 64, 128, 64, 4, 7, 40, 0.05),
         Shape("har10", 64, 128, 64, 4, 7, 40, 0.10),
         Shape("har20", 64, 128, 64, 4, 7, 40, 0.20),
+        Shape("b27_synaptic", 24, 160, 250, 4, 27, 256, 0.027, synaptic=True),
+        Shape("har05_synaptic", 64, 128, 64, 4, 7, 40, 0.05, synaptic=True),
     )
 }
 
@@ -54,6 +60,11 @@ def windows_of(shape: Shape, count: int, seed: int = 1) -> NDArray:
 
 def network_of(shape: Shape, seed: int = 0) -> Network:
     """The float network of a shape, its thresholds tuned to the rate on random windows."""
+    return _tuned(untuned_network_of(shape, seed), shape)
+
+
+def untuned_network_of(shape: Shape, seed: int = 0) -> Network:
+    """The same with thresholds of 1, as active as it happens to be."""
     rng = np.random.default_rng(seed)
     sizes = {"u": shape.cells, "h": shape.hidden, "out": shape.classes}
 
@@ -64,8 +75,13 @@ def network_of(shape: Shape, seed: int = 0) -> Network:
 
     memory = shape.cells * shape.order
     blocks = [rng.normal(size=(shape.order, n)).astype(np.float32) for n in (shape.order, 1)]
-    neuron = LIF(np.float32(0.9), np.float32(1), "subtract")
-    network = Network(
+    decay, threshold = np.float32(0.9), np.float32(1)
+    neuron = (
+        CuBaLIF(np.float32(0.8), decay, threshold, "subtract")
+        if shape.synaptic
+        else LIF(decay, threshold, "subtract")
+    )
+    return Network(
         shape.name,
         Input("x", shape.inputs, spiking=True),
         (
@@ -88,7 +104,6 @@ def network_of(shape: Shape, seed: int = 0) -> Network:
         Readout("out"),
         window=shape.steps,
     )
-    return _tuned(network, shape)
 
 
 def _tuned(network: Network, shape: Shape) -> Network:

@@ -13,7 +13,7 @@ from l2mu_compile.network import Network
 OPSET = 17
 
 
-class _Graph:
+class StepGraph:
     """The nodes and constants of one step; ``s_u`` and ``v_u`` are spikes and membranes."""
 
     def __init__(self, network: Network) -> None:
@@ -81,7 +81,7 @@ class _Graph:
 
 def with_onnx_steps(network: Network) -> Classify:
     """One run of the session for each step."""
-    graph = _Graph(network)
+    graph = StepGraph(network)
     session = _session(graph.body("step"))
 
     def classify(window: NDArray) -> NDArray:
@@ -100,7 +100,7 @@ def with_onnx_scan(network: Network) -> Classify:
     """One run for the window; ONNX Runtime goes through the steps."""
     from onnx import helper
 
-    graph = _Graph(network)
+    graph = StepGraph(network)
     final = [f"final_{state}" for state in graph.states]
     scan = helper.make_node(
         "Scan",
@@ -128,13 +128,18 @@ def _values(name: str, *shape: int | str) -> Any:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
-def _session(graph: Any) -> Any:
-    import onnxruntime
+def model_of(graph: Any) -> Any:
+    """A graph as an ONNX model."""
     from onnx import helper
 
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+
+
+def _session(graph: Any) -> Any:
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        model_of(graph).SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

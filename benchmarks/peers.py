@@ -144,6 +144,39 @@ def _torch_steps(network: Network, compiled: bool) -> Classify:
     return classify
 
 
+def with_torch_batch(network: Network) -> Classify:
+    """Fused by hand, for windows ``[N, T, inputs]`` at once; spikes of each class ``[N, C]``."""
+    import torch
+
+    populations, out = fused(network), network.readout.population
+    weights = {p.name: torch.from_numpy(np.array(p.weight.T)) for p in populations}
+    blocks = {q.name: torch.from_numpy(np.array(q.weight.T)) for p in populations for q in p.blocks}
+
+    @torch.inference_mode()
+    def classify(windows: NDArray) -> NDArray:
+        count = len(windows)
+        v = {p.name: torch.zeros(count, p.size) for p in populations}
+        spikes = dict(v)
+        counts = torch.zeros(count, network.classes)
+        for sample in torch.from_numpy(windows).unbind(1):
+            now = {network.input.name: sample}
+            for p in populations:
+                new = torch.sub(p.beta * v[p.name], spikes[p.name], alpha=p.threshold)
+                if p.sources:
+                    parts = [(spikes if late else now)[source] for source, late in p.sources]
+                    new = torch.addmm(new, torch.cat(parts, 1), weights[p.name])
+                for q in p.blocks:
+                    cells = (spikes if q.delay else now)[q.source].reshape(count * q.blocks, -1)
+                    new += (cells @ blocks[q.name]).view(count, -1)
+                v[p.name] = new
+                now[p.name] = (new > p.threshold).float()
+            spikes = now
+            counts += spikes[out]
+        return counts.numpy().astype(np.int64)
+
+    return classify
+
+
 def with_snntorch(network: Network) -> Classify:
     """Modules as one writes them: a ``Linear`` for each projection, a ``Leaky`` for each
     population."""

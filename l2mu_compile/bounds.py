@@ -22,14 +22,15 @@ def membrane_limit(population: Population) -> int:
 def can_be_narrow(network: Network, population: Population) -> bool:
     """Whether there are kernels with int16 accumulators for such a population."""
     read = network.readout.population == population.name
-    return isinstance(population.neuron, LIF) and not (
-        read and network.readout.rule != "spike_count"
-    )
+    return spiking(population) and not (read and network.readout.rule != "spike_count")
 
 
 def narrow(network: Network, population: Population) -> bool:
-    """Whether int16 holds the population's accumulator: kernels for that saturate membranes to
-    NARROW_BITS, and no sum of it and any of a step's currents may be beyond int16."""
+    """Whether int16 holds the population's accumulator: kernels for that saturate membranes and
+    synapses to NARROW_BITS, and no sum of it and any of a step's currents may be beyond int16.
+
+    A membrane of so many bits, decayed and reset, plus a synapse is never beyond.
+    """
     if population.membrane_bits != NARROW_BITS or not can_be_narrow(network, population):
         return False
     low, high = accumulator_range(network, population)
@@ -48,9 +49,24 @@ def start_range(network: Network, population: Population) -> tuple[NDArray, NDAr
     limit = membrane_limit(population)
     low, high = _current_range(network, delayed(network, population))
     bias = np.int64(0) if population.bias is None else population.bias.astype(np.int64)
-    # A membrane above its threshold does not fall below minus the threshold when it is reset.
-    reset = population.neuron.threshold if spiking(population) else 0
-    return low + bias - np.maximum(limit, reset), high + bias + limit
+    return low + bias - np.maximum(limit, _reset(population)), high + bias + limit
+
+
+def unsaturated_range(network: Network, population: Population) -> tuple[int, int] | None:
+    """Least and greatest a LIF's accumulator can be between two steps, if no sum at its turn is
+    ever beyond its membranes; None if one may be, and for other neurons.
+
+    Proved by induction: where a membrane is within its limits, so is the next. A state in which all
+    neurons spike is within the range.
+    """
+    if not isinstance(population.neuron, LIF):
+        return None
+    limit = membrane_limit(population)
+    more_low, more_high = _current_range(network, arriving(network, population))
+    low, high = -limit - int(more_low.min()), limit - 1 - int(more_high.max())
+    least, greatest = _next_range(network, population)
+    proved = low <= least and max(greatest, int(population.neuron.threshold.max()) + 1) <= high
+    return (low, high) if proved else None
 
 
 def largest_sum(network: Network, population: Population) -> int:
@@ -67,10 +83,27 @@ def largest_start(network: Network, population: Population) -> int:
     return int(early) + _start(population)
 
 
+def _next_range(network: Network, population: Population) -> tuple[int, int]:
+    """Least and greatest a LIF's accumulator can be after any membrane within its limits."""
+    limit, neuron = membrane_limit(population), population.neuron
+    bias = np.int64(0) if population.bias is None else population.bias.astype(np.int64)
+    threshold = neuron.threshold.astype(np.int64)
+    beta = neuron.beta.astype(np.int64)
+    low, high = _current_range(network, delayed(network, population))
+    # A membrane above its threshold does not fall below minus the threshold when it is reset.
+    least = np.minimum((beta * -limit) >> 15, -threshold)
+    greatest = (beta * (limit - 1)) >> 15
+    return int((least + bias + low).min()), int((greatest + bias + high).max())
+
+
 def _start(population: Population) -> int:
     bias = 0 if population.bias is None else int(np.abs(population.bias.astype(np.int64)).max())
-    reset = int(np.max(population.neuron.threshold)) if spiking(population) else 0
-    return membrane_limit(population) + reset + bias
+    return membrane_limit(population) + int(np.max(_reset(population))) + bias
+
+
+def _reset(population: Population) -> NDArray | int:
+    """An accumulator of a membrane above its threshold does not fall below minus this."""
+    return population.neuron.threshold if isinstance(population.neuron, LIF) else 0
 
 
 def _current_range(network: Network, projections: Sequence[Projection]) -> tuple[NDArray, NDArray]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l2mu_compile.bounds import membrane_limit, narrow
+from l2mu_compile.bounds import membrane_limit, narrow, unsaturated_range
 from l2mu_compile.buffers import filled_up, sample_form
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import LOWEST_F32
@@ -348,6 +348,9 @@ class _Lowering:
         if numbers == "i32":
             limit = membrane_limit(population)
             fields += [("low", -limit), ("high", limit - 1)]
+        if numbers == "i16":
+            bounded = unsaturated_range(self.network, population) is not None
+            fields.append(("bounded", int(bounded)))
         return self._record(f"{population.name}_neurons", f"l2mu_neurons_{numbers}_t", fields)
 
     def _array(self, owner: str, name: str, values: NDArray | None) -> str | None:
@@ -405,14 +408,13 @@ class _Lowering:
     def _input(self, projection: Projection, accumulator: Place) -> None:
         rows, columns = projection.weight.shape[-2:]
         name = _weights(projection)
-        weights = input_weights_for(str(projection.kernel), projection.weight)
-        blocks = max(projection.blocks, 1)
+        weights = input_weights_for(str(projection.kernel), projection.weight, projection.shift)
         fields: list[Field] = [
             ("weights", self._constant(name, weights).name),
-            ("blocks", blocks),
+            ("blocks", max(projection.blocks, 1)),
             ("rows", rows),
             ("columns", columns),
-            ("block_step", 0 if projection.weight.ndim == 2 else weights.size // blocks),
+            ("block_step", weights.shape[1] if len(weights) > 1 else 0),
         ]
         if self.network.quantized:
             shift = np.asarray(0, np.int32) if projection.shift is None else projection.shift
@@ -467,10 +469,14 @@ def _narrow_parameters(values: dict[str, Any], size: int) -> dict[str, Any]:
         padding: NDArray = np.full(filled_up(size) - size, value, dtype)
         return np.concatenate([array.astype(dtype), padding])
 
+    # Alike for both decays: one for all neurons, or one for each.
+    given = {name: values[name] * 2 for name in ("alpha", "beta") if values[name] is not None}
+    decays = dict(zip(given, np.broadcast_arrays(*given.values()), strict=True))
     # No membrane is beyond this threshold, so greater ones are the same.
     threshold = np.minimum(values["threshold"], 2 ** (NARROW_BITS - 1) - 1)
     return {
-        "beta": fill(values["beta"] * 2, np.int32, 0),
+        "alpha": fill(decays.get("alpha"), np.int32, 0),
+        "beta": fill(decays["beta"], np.int32, 0),
         "threshold": fill(np.broadcast_to(threshold, size), np.int16, 2**15 - 1),
         "bias": fill(values["bias"], np.int16, 0),
     }

@@ -16,7 +16,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from l2mu_compile.bounds import largest_start, membrane_limit, narrow, start_range
+from l2mu_compile.bounds import (
+    largest_start,
+    membrane_limit,
+    narrow,
+    start_range,
+    unsaturated_range,
+)
 from l2mu_compile.network import CTYPE_BYTES, Buffer, Network, Population
 from l2mu_compile.neurons import CuBaLIF
 
@@ -74,7 +80,8 @@ def _limits(network: Network, population: Population, quantity: str) -> tuple[in
         return _membrane_limits(population)
     if narrow(network, population):
         low, high = start_range(network, population)
-        return int(low.min()), int(high.max())
+        unsaturated = unsaturated_range(network, population)
+        return unsaturated or (int(low.min()), int(high.max()))
     largest = largest_start(network, population)
     return -largest, largest
 

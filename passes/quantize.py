@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from l2mu_compile.bounds import can_be_narrow
 from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.network import NARROW_BITS, Network, Population, Projection, spiking
+from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.passbase import Context, Pass
 
 WEIGHT_LIMIT = 127
@@ -18,7 +19,8 @@ SAMPLE_LIMIT = 2**15 - 1
 # Σ|weight| of a neuron's input synapses, so that the sum over int16 samples fits int32 with room.
 ROW_LIMIT = 2**14
 MAX_SHIFT = 30
-# Narrow membranes go to four times the threshold at least, and thresholds have levels enough.
+# Narrow membranes and synapses go to four times the threshold at least, and thresholds have levels
+# enough.
 NARROW_THRESHOLD = 2**11
 FINE_LEVELS = 2**8
 
@@ -34,8 +36,9 @@ class Quantize(Pass):
     leaves ``headroom`` above the calibrated range (when there was no calibration, above
     ±``input_range`` in the model's units, whatever raw samples that is); their weights get a
     further power of two per neuron, undone by a shift. Membranes saturate to ``membrane_bits``;
-    with ``narrow``, those of LIF populations to NARROW_BITS, in int16, where what that takes costs
-    little precision: a smaller scale, so that no sum is beyond int16 and no threshold above 2^11.
+    with ``narrow``, those of spiking populations to NARROW_BITS, in int16, where what that takes
+    costs little precision: a smaller scale, so that no sum is beyond int16 and no threshold above
+    2^11.
     """
 
     name: ClassVar[str] = "quantize"
@@ -110,12 +113,12 @@ class Quantize(Pass):
     ) -> tuple[int, NDArray]:
         """Bits of membranes, and S_j of every neuron: narrow ones if they lose little precision."""
         scale = self._scales(network, population, fraction)
-        if not (self.narrow and can_be_narrow(network, population)):
+        if not (self.narrow and can_be_narrow(network, population) and _forgets(population)):
             return self.membrane_bits, scale
         threshold = np.broadcast_to(population.neuron.threshold, population.size)
         limits = [scale, _narrow_limit(network, population, fraction), NARROW_THRESHOLD / threshold]
         smaller = _tied(network, population, np.minimum.reduce(limits))
-        if ((smaller * 2 >= scale) | (smaller * threshold >= FINE_LEVELS)).all():
+        if ((smaller * 2 >= scale) | (smaller * threshold >= _fine_levels(population))).all():
             return min(NARROW_BITS, self.membrane_bits), smaller
         return self.membrane_bits, scale
 
@@ -171,6 +174,21 @@ def _narrow_limit(network: Network, population: Population, fraction: int) -> ND
     if population.bias is not None:
         most += np.abs(population.bias)
     return _divide(2.0**15 - 2.0 ** (NARROW_BITS - 1) - rounding, most)
+
+
+def _forgets(population: Population) -> bool:
+    """Whether no current lasts for ever: it would add up to more than a narrow synapse holds."""
+    neuron = population.neuron
+    return not isinstance(neuron, CuBaLIF) or bool((neuron.alpha < 1).all())
+
+
+def _fine_levels(population: Population) -> NDArray | int:
+    """Levels of a threshold that are enough: what a synapse loses when it is rounded down, it
+    hands on to the membrane for 1 / (1 - alpha) steps."""
+    neuron = population.neuron
+    if not isinstance(neuron, CuBaLIF):
+        return FINE_LEVELS
+    return FINE_LEVELS / (1 - neuron.alpha.astype(np.float64))
 
 
 def _q15(decay: NDArray) -> NDArray:

@@ -27,18 +27,26 @@ def block_weights_for(kernel: str, weights: NDArray) -> NDArray:
     return rows.ravel() if layout is None else layout(rows)
 
 
-def input_weights_for(kernel: str, weights: NDArray) -> NDArray:
-    """``weights`` ``[..., rows, columns]`` of samples as ``kernel`` reads them, flat."""
-    layouts = FLOAT_INPUT_LAYOUTS if "_f32" in kernel else INPUT_LAYOUTS
-    layout = layouts.get(kernel.rpartition("_")[2])
-    return weights.ravel() if layout is None else layout(np.swapaxes(weights, -1, -2))
+def input_weights_for(kernel: str, weights: NDArray, shift: NDArray | None = None) -> NDArray:
+    """``weights`` ``[rows, columns]`` or ``[blocks, rows, columns]`` of samples as ``kernel`` reads
+    them, ``[blocks, stored]``; one block where all are the same.
+
+    ``shift``, one for all targets or one each, is what their sums are shifted by.
+    """
+    name = kernel.rpartition("_")[2]
+    blocks = weights.reshape(-1, *weights.shape[-2:])
+    if "_f32" not in kernel and name in SHIFTED_INPUT_LAYOUTS:
+        stored = SHIFTED_INPUT_LAYOUTS[name](blocks, np.int32(0) if shift is None else shift)
+    else:
+        layout = (FLOAT_INPUT_LAYOUTS if "_f32" in kernel else INPUT_LAYOUTS).get(name)
+        stored = blocks if layout is None else layout(np.swapaxes(blocks, 1, 2))
+    return stored.reshape(len(stored), -1)
 
 
 def _dsp(weights: NDArray) -> NDArray:
-    """Tiles of 16, 8 and 4 targets, each ``[sources, targets]``, filled up with zeros; in every
-    four the middle two are swapped, so that pairs of every other byte are neighbours."""
-    tiles = _tiles(_swapped(_filled(weights, 4)), (16, 8, 4))
-    return np.concatenate([tile.ravel() for tile in tiles])
+    """Rows filled up with zeros to a multiple of 8; in every four the middle two are swapped, so
+    that pairs of every other byte are neighbours."""
+    return _swapped(_filled(weights, 8)).ravel()
 
 
 def _m0(weights: NDArray) -> NDArray:
@@ -68,9 +76,9 @@ def _mve_tile(tile: NDArray) -> NDArray:
 
 
 def _dsp_blocks(rows: NDArray) -> NDArray:
-    """In every complete four of a row the middle two are swapped."""
-    whole = rows.shape[1] // 4 * 4
-    return np.concatenate([_swapped(rows[:, :whole]), rows[:, whole:]], axis=1).ravel()
+    """Fours in each row (see `_ending_full`), in each of which the middle two are swapped."""
+    fours = _ending_full(rows, 4)
+    return (_swapped(fours) if fours.shape[1] >= 4 else fours).ravel()
 
 
 def _neon_blocks(rows: NDArray) -> NDArray:
@@ -78,25 +86,46 @@ def _neon_blocks(rows: NDArray) -> NDArray:
     return _ending_full(rows, 4).ravel()
 
 
+def _dsp_input(blocks: NDArray, shift: NDArray) -> NDArray:
+    """Of one column: int32 weights times 2^(23 - shift), which are more blocks where shifts differ.
+
+    Of many: tiles of 4 targets, for every two columns of which there are 8 weights, filled up with
+    zeros: the first column's of two targets, the second's, and the same of two more.
+    """
+    rows, columns = blocks.shape[1:]
+    if columns == 1:
+        return _scaled(blocks[..., 0], shift).view(np.int8)
+    filled = np.pad(blocks, ((0, 0), (0, -rows % 4), (0, columns % 2)))
+    tiles = filled.reshape(len(blocks), -1, 2, 2, (columns + 1) // 2, 2)
+    return tiles.transpose(0, 1, 4, 2, 5, 3)
+
+
+def _scaled(weights: NDArray, shift: NDArray) -> NDArray:
+    """A product of 23 bits, rounded after a greater shift, is 0."""
+    left = 23 - (shift.reshape(-1, weights.shape[1]) if shift.ndim else shift)
+    scaled = np.where(left < 0, 0, weights.astype(np.int32) << np.maximum(left, 0))
+    same = (scaled == scaled[0]).all()
+    return np.ascontiguousarray(scaled[:1] if same else scaled, "<i4")
+
+
 def _mve_input(blocks: NDArray) -> NDArray:
     """By columns, but for 16 and more of them by rows."""
-    return (blocks if blocks.shape[-2] < 16 else np.swapaxes(blocks, -1, -2)).ravel()
+    return blocks if blocks.shape[1] < 16 else np.swapaxes(blocks, 1, 2)
 
 
 def _neon_input(blocks: NDArray) -> NDArray:
     """Eights in each row; see `_ending_full`."""
-    return _ending_full(blocks, 8).ravel()
+    return _ending_full(blocks, 8)
 
 
 def _m0_input(blocks: NDArray) -> NDArray:
     """Eights of rows, each ``[columns, 8]``, then rows; every weight is a byte without sign that is
     128 greater."""
-    blocks = blocks.reshape(-1, *blocks.shape[-2:])
     whole = blocks.shape[2] // 8 * 8
     eights = blocks[:, :, :whole].reshape(*blocks.shape[:2], -1, 8).swapaxes(1, 2)
     rest = blocks[:, :, whole:].swapaxes(1, 2)
     parts = [part.reshape(len(blocks), -1) for part in (eights, rest)]
-    return np.concatenate(parts, axis=1).ravel() ^ np.int8(-128)
+    return np.concatenate(parts, axis=1) ^ np.int8(-128)
 
 
 def _avx2_input(blocks: NDArray) -> NDArray:
@@ -106,11 +135,10 @@ def _avx2_input(blocks: NDArray) -> NDArray:
 
 def _pairs(blocks: NDArray) -> NDArray:
     """In every two columns the weights of a row are neighbours; an odd last column is as it is."""
-    blocks = blocks.reshape(-1, *blocks.shape[-2:])
     paired = blocks.shape[1] // 2 * 2
     pairs = np.stack([blocks[:, :paired:2], blocks[:, 1:paired:2]], axis=-1)
     parts = [part.reshape(len(blocks), -1) for part in (pairs, blocks[:, paired:])]
-    return np.concatenate(parts, axis=1).ravel()
+    return np.concatenate(parts, axis=1)
 
 
 def _ending_full(rows: NDArray, many: int) -> NDArray:
@@ -209,7 +237,8 @@ INPUT_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "mve": _mve_input,
     "neon": _neon_input,
 }
+SHIFTED_INPUT_LAYOUTS: dict[str, Callable[[NDArray, NDArray], NDArray]] = {"dsp": _dsp_input}
 FLOAT_INPUT_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
-    "avx512": np.ravel,
-    "neon64": np.ravel,
+    "avx512": np.asarray,
+    "neon64": np.asarray,
 }

@@ -34,7 +34,7 @@ MACHINES = {
     "neon32": ("cortex-a7", "android-armeabi-v7a"),
     "neon64": ("cortex-a53",),
     "dotprod": ("cortex-a76",),
-    "m0": ("cortex-m0plus",),
+    "m0": ("cortex-m0plus", "cortex-m3"),
     "mve": ("cortex-m55",),
     "avx2": ("host",),
     "avx512": ("host",),

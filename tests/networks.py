@@ -176,18 +176,20 @@ def integer_toy() -> Network:
     )
 
 
-def narrow(size: int, reset: str, scalar: bool, name: str = "narrow") -> Network:
-    """A quantized network whose populations all have int16 accumulators; some neurons have a
-    threshold that no membrane reaches."""
+def narrow(size: int, reset: str, scalar: bool, name: str = "narrow", kind: type = LIF) -> Network:
+    """A quantized network whose populations all have int16 accumulators; some neurons, of a
+    ``kind`` that spikes, have a threshold that no membrane reaches."""
     rng = np.random.default_rng(size)
     cells = 3
 
-    def neuron(count: int) -> LIF:
+    def neuron(count: int) -> Neuron:
         each = None if scalar else count
         threshold = np.asarray(rng.integers(20, 500, each))
         if not scalar:
             threshold[::7] = 25_000
-        return LIF(np.int32(rng.integers(1000, 32769, each)), np.int32(threshold), reset)
+        decays = [np.int32(rng.integers(1000, 32769, each)) for _ in kind.decays]
+        made: Neuron = kind(*decays, np.int32(threshold), reset)
+        return made
 
     def weights(*shape: int) -> NDArray:
         return i8(rng.integers(-60, 100, shape))

@@ -20,11 +20,20 @@ from l2mu_compile.bounds import (
     largest_start,
     largest_sum,
     start_range,
+    unsaturated_range,
 )
 from l2mu_compile.bounds import narrow as is_narrow
 from l2mu_compile.interpreter import run
-from l2mu_compile.network import NARROW_BITS, Network, Population, Projection, spiking
-from l2mu_compile.neurons import CuBaLIF, Neuron
+from l2mu_compile.network import (
+    NARROW_BITS,
+    Input,
+    Network,
+    Population,
+    Projection,
+    Readout,
+    spiking,
+)
+from l2mu_compile.neurons import LI, LIF, CuBaLIF, Neuron
 from l2mu_compile.schedule import arriving, delayed
 
 EXTREMES = (-1, 0, 1)  # currents: the least there can be, none, the greatest
@@ -51,11 +60,12 @@ def one_step(network: Network, population: Population, neuron: int, state: int) 
 
 
 def next_state(population: Population, neuron: int, v: int) -> int:
-    """What a LIF or LI leaves of an accumulator, before delayed currents."""
+    """What a neuron leaves of an accumulator, before delayed currents."""
     kind, bits = population.neuron, population.membrane_bits or 0
     v = min(max(v, -(2 ** (bits - 1))), 2 ** (bits - 1) - 1)
-    after = int(element(kind.beta, neuron)) * v >> 15
-    if spiking(population) and v > element(kind.threshold, neuron):
+    decay = kind.alpha if isinstance(kind, CuBaLIF) else kind.beta
+    after = int(element(decay, neuron)) * v >> 15
+    if isinstance(kind, LIF) and v > element(kind.threshold, neuron):
         after = {"subtract": after - int(element(kind.threshold, neuron)), "zero": 0}.get(
             kind.reset, after
         )
@@ -85,8 +95,6 @@ def states(network: Network, population: Population, neuron: int) -> Iterator[in
 @given(integer_networks())
 def test_no_accumulator_leaves_its_range(network: Network) -> None:
     for population in network.populations:
-        if isinstance(population.neuron, CuBaLIF):
-            continue
         low, high = accumulator_range(network, population)
         start_low, start_high = (
             np.broadcast_to(x, population.size) for x in start_range(network, population)
@@ -100,6 +108,54 @@ def test_no_accumulator_leaves_its_range(network: Network) -> None:
                     assert abs(total) <= largest_sum(network, population)
         if is_narrow(network, population):
             assert -(2**15) <= low <= high < 2**15
+
+
+@settings(max_examples=150)
+@given(integer_networks())
+def test_no_unsaturated_accumulator_leaves_its_membranes(network: Network) -> None:
+    for population in network.populations:
+        if not is_narrow(network, population):
+            continue
+        found = unsaturated_range(network, population)
+        if found is None:
+            continue
+        low, high = found
+        for neuron in range(population.size):
+            assert high > element(population.neuron.threshold, neuron)
+            for state in states(network, population, neuron):
+                assert low <= state <= high
+            for state in found:
+                for total in one_step(network, population, neuron, state):
+                    assert -(2**13) <= total < 2**13
+
+
+def test_an_unsaturated_range_by_hand() -> None:
+    """Half of a membrane stays, and 4,096 or 4,095 more reach its ends."""
+
+    def of(weight: int, count: int, bias: int = 0, delay: int = 0) -> tuple[int, int] | None:
+        def population(name: str, size: int) -> Population:
+            neuron = LIF(np.int32(2**14), np.int32(100), "subtract")
+            biases = np.full(size, bias, np.int32)
+            return Population(name, (size,), neuron, bias=biases, membrane_bits=NARROW_BITS)
+
+        network = Network(
+            "half",
+            Input("x", count, spiking=True, fraction=0),
+            (population("h", 2),),
+            (Projection("x", "h", i8(np.full((2, count), weight)), delay),),
+            Readout("h"),
+            stage="quantized",
+        )
+        return unsaturated_range(network, network.populations[0])
+
+    assert of(-64, 64) == (-(2**13) + 64 * 64, 2**13 - 1)
+    assert of(-64, 65) is None
+    assert of(-64, 64, bias=-1) is None
+    assert of(63, 65) == (-(2**13), 2**13 - 1 - 63 * 65)
+    assert of(64, 64) == (-(2**13), 2**13 - 1 - 64 * 64)
+    assert of(64, 64, bias=1) is None
+    assert of(64, 64, delay=1) == (-(2**13), 2**13 - 1)
+    assert of(64, 65, delay=1) is None
 
 
 @settings(max_examples=60)
@@ -137,6 +193,30 @@ def test_every_current_is_in_the_largest_sum() -> None:
     assert largest_sum(toy, toy.population("h")) == 2 * 2**15 + 20 + 1 + 5 + max(two, other)
 
 
+@settings(max_examples=60)
+@given(integer_networks(), st.integers(0, 2**32 - 1))
+def test_no_membrane_of_a_current_based_neuron_is_beyond(network: Network, seed: int) -> None:
+    """Before it is saturated, from any membrane and synapse there can be."""
+    rng = np.random.default_rng(seed)
+    for population in network.populations:
+        neuron = population.neuron
+        if not isinstance(neuron, CuBaLIF):
+            continue
+        limit = 2 ** ((population.membrane_bits or 0) - 1)
+        ends = [-limit, limit - 1, int(neuron.threshold.min()), int(neuron.threshold.max()) + 1]
+        v, syn = (
+            np.clip(np.append(rng.integers(-limit, limit, 6), ends), -limit, limit - 1)
+            for _ in range(2)
+        )
+        left = (neuron.beta[..., None].astype(np.int64) * v) >> 15
+        fired = v > neuron.threshold[..., None]
+        after = {"subtract": left - fired * neuron.threshold[..., None], "none": left}
+        reached = after.get(neuron.reset, np.where(fired, 0, left))[..., None] + syn
+        assert np.abs(reached).max() <= largest_sum(network, population)
+        if is_narrow(network, population):
+            assert -(2**15) <= reached.min() <= reached.max() < 2**15
+
+
 @pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
 def test_narrow_needs_int16_sums(reset: str) -> None:
     network = narrow(9, reset, scalar=False)
@@ -169,8 +249,20 @@ def test_narrow_needs_membranes_of_its_bits_and_a_kernel() -> None:
     read = network.replace(readout=replace(network.readout, rule="max_membrane"))
     assert not can_be_narrow(read, out)
     assert can_be_narrow(read, network.population("m"))
-    synaptic: Neuron = CuBaLIF(np.int32(1), np.int32(1), np.int32(1), "none")
-    assert not can_be_narrow(network, replace(out, neuron=synaptic))
+    leaky: Neuron = LI(np.int32(1))
+    assert not can_be_narrow(network, replace(out, neuron=leaky))
+
+
+def test_a_reset_is_not_in_the_range_of_a_synapse() -> None:
+    network = narrow(9, "subtract", scalar=True, kind=CuBaLIF)
+    for population in network.populations:
+        assert is_narrow(network, population)
+        bias = 0 if population.bias is None else population.bias.min()
+        late = [p.dense().astype(np.int64) for p in delayed(network, population)]
+        least = sum((np.minimum(w, 0).sum(axis=1).min() for w in late), 0)
+        high = replace(population.neuron, threshold=np.int32(30_000))
+        low, _ = start_range(network, replace(population, neuron=high))
+        assert low.min() >= -(2**13) + bias + least
 
 
 def test_quantized_networks_are_within_their_range() -> None:

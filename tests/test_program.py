@@ -24,6 +24,7 @@ from networks import (
 
 from l2mu_compile.errors import ModelError
 from l2mu_compile.network import READOUT_RULES, Network, Population, Projection, Readout
+from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import parse_pipeline, run_passes
 from l2mu_compile.program import (
@@ -174,13 +175,30 @@ def test_narrow_parameters_are_as_their_kernels_read_them() -> None:
     assert data(one, "h_threshold").size == 16
 
 
+def test_narrow_decays_are_all_one_for_every_neuron_or_all_one_for_each() -> None:
+    """Whichever of them is which in the network."""
+    alpha, beta = np.int32(1000), np.int32(np.arange(9))
+    for decays in ((alpha, beta), (beta, alpha), (beta, beta), (alpha, alpha)):
+        neuron = CuBaLIF(*decays, np.int32(50))
+        network = narrow(9, "subtract", scalar=True, kind=CuBaLIF).map_populations(
+            lambda p, neuron=neuron: replace(p, neuron=neuron) if p.name == "h" else p
+        )
+        program = lower(finish(network))
+        fields = record(program, "h_neurons")
+        each = any(decay.ndim for decay in decays)
+        assert fields["beta_step"] == each
+        for name, decay in zip(("alpha", "beta"), decays, strict=True):
+            wanted = np.broadcast_to(2 * decay, 9 if each else 1)
+            assert data(program, f"h_{name}").tolist() == [*wanted.tolist(), *7 * each * [0]]
+
+
 def test_weights_lie_as_their_kernel_reads_them() -> None:
     program = lower(finish(narrow(9, "zero", scalar=True), "cortex-m4"))
     network = narrow(9, "zero", scalar=True)
     dense, shared = network.projections[1].weight, network.projections[3].weight
     stored = weights_for("accumulate_dense_i8_i16_dsp", dense.T)
     assert data(program, "h_from_h_last").tolist() == stored.tolist()
-    assert stored.size == 9 * 12
+    assert stored.size == 9 * 16
     blocks = block_weights_for("accumulate_shared_i8_i16_dsp", shared.T)
     assert data(program, "m_from_m_last").tolist() == blocks.tolist()
     assert record(program, "h_from_h_last_synapses") == {

@@ -1,8 +1,19 @@
-/* Integer arithmetic shared by the kernels. */
+/* Arithmetic shared by the kernels. */
 #ifndef L2MU_ARITH_H
 #define L2MU_ARITH_H
 
-#include <stdint.h>
+#include "l2mu_kernels.h"
+
+#if L2MU_NARROW_BITS != 14
+#error "the limits in this file are those of 14 bits"
+#endif
+
+/* A function that is made anew for every constant it is called with. */
+#ifdef __GNUC__
+#define L2MU_INLINE static inline __attribute__((always_inline))
+#else
+#define L2MU_INLINE static inline
+#endif
 
 /* value / 2^shift rounded down. C leaves >> of a negative number to the implementation; this does
  * not, and compilers turn it into one arithmetic shift. */
@@ -34,6 +45,40 @@ static inline int32_t l2mu_decay_narrow(int32_t factor, int32_t state)
 static inline int32_t l2mu_clip(int32_t value, int32_t low, int32_t high)
 {
     return (value < low) ? low : ((value > high) ? high : value);
+}
+
+/* A membrane or synapse of L2MU_NARROW_BITS. */
+static inline int32_t l2mu_narrow(int32_t value)
+{
+    return l2mu_clip(value, -8192, 8191);
+}
+
+/* What a spike does to the membrane; clamp does it to what arrives next, too. */
+typedef enum { L2MU_SUBTRACT, L2MU_ZERO, L2MU_CLAMP, L2MU_NONE } l2mu_reset_t;
+
+/* A decayed membrane after its spike. */
+L2MU_INLINE int32_t l2mu_after_spike(int32_t decayed, int32_t threshold, l2mu_reset_t reset)
+{
+    int32_t after = 0;
+    if (reset == L2MU_SUBTRACT) {
+        after = decayed - threshold;
+    }
+    if (reset == L2MU_NONE) {
+        after = decayed;
+    }
+    return after;
+}
+
+L2MU_INLINE float l2mu_after_spike_f32(float decayed, float threshold, l2mu_reset_t reset)
+{
+    float after = 0.0f;
+    if (reset == L2MU_SUBTRACT) {
+        after = decayed - threshold;
+    }
+    if (reset == L2MU_NONE) {
+        after = decayed;
+    }
+    return after;
 }
 
 #endif

@@ -1,12 +1,6 @@
 #include "l2mu_arith.h"
 #include "l2mu_kernels.h"
 
-#define HIGH 8191
-#define LOW (-8192)
-#if L2MU_NARROW_BITS != 14
-#error "the limits are those of 14 bits"
-#endif
-
 void l2mu_add_bias_i16(const l2mu_neurons_i16_t *p, int16_t *v)
 {
     const size_t size = p->size;
@@ -18,7 +12,8 @@ void l2mu_add_bias_i16(const l2mu_neurons_i16_t *p, int16_t *v)
     }
 }
 
-void l2mu_fire_subtract_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
+L2MU_INLINE void fire_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes,
+                          l2mu_reset_t reset)
 {
     const size_t size = p->size;
     const size_t beta_stride = p->beta_step;
@@ -26,10 +21,10 @@ void l2mu_fire_subtract_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *s
     const int16_t *threshold = p->threshold;
     uint16_t *next = spikes + 1;
     for (size_t j = 0; j < size; ++j) {
-        const int32_t membrane = l2mu_clip(v[j], LOW, HIGH);
+        const int32_t membrane = l2mu_narrow(v[j]);
         int32_t decayed = l2mu_decay_narrow(*beta, membrane);
         if (membrane > *threshold) {
-            decayed -= *threshold;
+            decayed = l2mu_after_spike(decayed, *threshold, reset);
             *next = (uint16_t)j;
             ++next;
         }
@@ -39,49 +34,19 @@ void l2mu_fire_subtract_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *s
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
     l2mu_add_bias_i16(p, v);
+}
+
+void l2mu_fire_subtract_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
+{
+    fire_i16(p, v, spikes, L2MU_SUBTRACT);
 }
 
 void l2mu_fire_zero_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
-    const size_t size = p->size;
-    const size_t beta_stride = p->beta_step;
-    const int32_t *beta = p->beta;
-    const int16_t *threshold = p->threshold;
-    uint16_t *next = spikes + 1;
-    for (size_t j = 0; j < size; ++j) {
-        const int32_t membrane = l2mu_clip(v[j], LOW, HIGH);
-        int32_t decayed = l2mu_decay_narrow(*beta, membrane);
-        if (membrane > *threshold) {
-            decayed = 0;
-            *next = (uint16_t)j;
-            ++next;
-        }
-        v[j] = (int16_t)decayed;
-        beta += beta_stride;
-        ++threshold;
-    }
-    spikes[0] = (uint16_t)(next - spikes - 1);
-    l2mu_add_bias_i16(p, v);
+    fire_i16(p, v, spikes, L2MU_ZERO);
 }
 
 void l2mu_fire_none_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
-    const size_t size = p->size;
-    const size_t beta_stride = p->beta_step;
-    const int32_t *beta = p->beta;
-    const int16_t *threshold = p->threshold;
-    uint16_t *next = spikes + 1;
-    for (size_t j = 0; j < size; ++j) {
-        const int32_t membrane = l2mu_clip(v[j], LOW, HIGH);
-        const int32_t decayed = l2mu_decay_narrow(*beta, membrane);
-        if (membrane > *threshold) {
-            *next = (uint16_t)j;
-            ++next;
-        }
-        v[j] = (int16_t)decayed;
-        beta += beta_stride;
-        ++threshold;
-    }
-    spikes[0] = (uint16_t)(next - spikes - 1);
-    l2mu_add_bias_i16(p, v);
+    fire_i16(p, v, spikes, L2MU_NONE);
 }

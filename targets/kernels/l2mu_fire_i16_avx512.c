@@ -19,7 +19,7 @@
 #define HIGH ((1 << (L2MU_NARROW_BITS - 1)) - 1)
 #define LOW (-HIGH - 1)
 
-enum reset { SUBTRACT, ZERO, NONE };
+enum reset { SUBTRACT, ZERO, CLAMP, NONE };
 
 /* Decays Q16 as their low halves, and for which of them a product of the signed half is one v short. */
 typedef struct {
@@ -74,31 +74,48 @@ static inline uint16_t *listed(uint16_t *next, __mmask32 fired, size_t first)
 }
 #endif
 
-/* What a step reads of a population; `beta` is NULL where `one` serves for all. */
+static inline __m512i saturated(__m512i values)
+{
+    const __m512i below_high = _mm512_min_epi16(values, _mm512_set1_epi16(HIGH));
+    return _mm512_max_epi16(below_high, _mm512_set1_epi16(LOW));
+}
+
+static inline __m512i decayed(__m512i values, decays_t by)
+{
+    const __m512i product = _mm512_mulhi_epi16(values, by.low);
+    return _mm512_mask_add_epi16(product, by.more, product, values);
+}
+
+/* What is left of decayed membranes where neurons have `fired`. */
+static inline __attribute__((always_inline)) __m512i
+after_spikes(__m512i membranes, __mmask32 fired, __m512i threshold, enum reset reset)
+{
+    switch (reset) {
+    case SUBTRACT: return _mm512_mask_sub_epi16(membranes, fired, membranes, threshold);
+    case NONE: return membranes;
+    default: return _mm512_mask_mov_epi16(membranes, fired, _mm512_setzero_si512());
+    }
+}
+
+/* What a step reads of a population; decays are NULL where one serves for all. Only current-based neurons
+ * have an `alpha`. */
 typedef struct {
+    const int32_t *alpha;
     const int32_t *beta;
     const int16_t *threshold;
     const int16_t *bias;
-    decays_t one;
+    decays_t one_alpha;
+    decays_t one_beta;
 } neurons_t;
 
 static inline __attribute__((always_inline)) uint16_t *
 fire_some(neurons_t p, int16_t *v, uint16_t *next, size_t j, __mmask32 some, enum reset reset)
 {
-    const decays_t beta = (p.beta == NULL) ? p.one : own_decays(&p.beta[j], some);
+    const decays_t beta = (p.beta == NULL) ? p.one_beta : own_decays(&p.beta[j], some);
     const __m512i threshold = _mm512_maskz_loadu_epi16(some, &p.threshold[j]);
-    const __m512i sums = _mm512_maskz_loadu_epi16(some, &v[j]);
-    const __m512i below_high = _mm512_min_epi16(sums, _mm512_set1_epi16(HIGH));
-    const __m512i membranes = _mm512_max_epi16(below_high, _mm512_set1_epi16(LOW));
+    const __m512i membranes = saturated(_mm512_maskz_loadu_epi16(some, &v[j]));
     const __mmask32 fired = _mm512_cmpgt_epi16_mask(membranes, threshold);
-    __m512i after = _mm512_mulhi_epi16(membranes, beta.low);
-    after = _mm512_mask_add_epi16(after, beta.more, after, membranes);
-    if (reset == SUBTRACT) {
-        after = _mm512_mask_sub_epi16(after, fired, after, threshold);
-    }
-    if (reset == ZERO) {
-        after = _mm512_mask_mov_epi16(after, fired, _mm512_setzero_si512());
-    }
+    __m512i after = after_spikes(decayed(membranes, beta), fired, threshold, reset);
     if (p.bias != NULL) {
         after = _mm512_add_epi16(after, _mm512_maskz_loadu_epi16(some, &p.bias[j]));
     }
@@ -106,36 +123,102 @@ fire_some(neurons_t p, int16_t *v, uint16_t *next, size_t j, __mmask32 some, enu
     return listed(next, fired, j);
 }
 
-static inline __attribute__((always_inline)) void
-fire(const l2mu_neurons_i16_t *record, int16_t *v, uint16_t *spikes, enum reset reset)
+/* The same of current-based neurons. */
+static inline __attribute__((always_inline)) uint16_t *
+integrate_some(neurons_t p, int16_t *v, int16_t *syn, uint16_t *next, size_t j, __mmask32 some,
+               enum reset reset)
 {
-    const neurons_t p = {(record->beta_step == 0U) ? NULL : record->beta, record->threshold,
-                         record->bias, one_decay(*record->beta)};
+    const decays_t alpha = (p.alpha == NULL) ? p.one_alpha : own_decays(&p.alpha[j], some);
+    const decays_t beta = (p.beta == NULL) ? p.one_beta : own_decays(&p.beta[j], some);
+    const __m512i threshold = _mm512_maskz_loadu_epi16(some, &p.threshold[j]);
+    const __m512i current = saturated(_mm512_maskz_loadu_epi16(some, &syn[j]));
+    const __m512i start = _mm512_maskz_loadu_epi16(some, &v[j]);
+    const __mmask32 spiked = _mm512_cmpgt_epi16_mask(start, threshold);
+    __m512i membranes = decayed(start, beta);
+    if (reset != CLAMP) {
+        membranes = after_spikes(membranes, spiked, threshold, reset);
+    }
+    membranes = saturated(_mm512_add_epi16(membranes, current));
+    if (reset == CLAMP) {
+        membranes = after_spikes(membranes, spiked, threshold, reset);
+    }
+    __m512i after = decayed(current, alpha);
+    if (p.bias != NULL) {
+        after = _mm512_add_epi16(after, _mm512_maskz_loadu_epi16(some, &p.bias[j]));
+    }
+    _mm512_mask_storeu_epi16(&v[j], some, membranes);
+    _mm512_mask_storeu_epi16(&syn[j], some, after);
+    return listed(next, _mm512_cmpgt_epi16_mask(membranes, threshold), j);
+}
+
+static inline __attribute__((always_inline)) uint16_t *
+step_some(neurons_t p, int16_t *v, int16_t *syn, uint16_t *next, size_t j, __mmask32 some,
+          enum reset reset)
+{
+    return (syn == NULL) ? fire_some(p, v, next, j, some, reset)
+                         : integrate_some(p, v, syn, next, j, some, reset);
+}
+
+/* LIF neurons, or with `syn` current-based ones. */
+static inline __attribute__((always_inline)) void
+step(const l2mu_neurons_i16_t *record, int16_t *v, int16_t *syn, uint16_t *spikes, enum reset reset)
+{
+    const int own = (record->beta_step != 0U) ? 1 : 0;
+    const neurons_t p = {(own != 0) ? record->alpha : NULL,
+                         (own != 0) ? record->beta : NULL,
+                         record->threshold,
+                         record->bias,
+                         one_decay((syn != NULL) ? *record->alpha : 0),
+                         one_decay(*record->beta)};
     const size_t size = record->size;
     uint16_t *next = &spikes[1];
     size_t j = 0;
     for (; (j + LANES) <= size; j += LANES) {
-        next = fire_some(p, v, next, j, ~(__mmask32)0, reset);
+        next = step_some(p, v, syn, next, j, ~(__mmask32)0, reset);
     }
     if (j < size) {
-        next = fire_some(p, v, next, j, first_lanes((uint32_t)(size - j)), reset);
+        next = step_some(p, v, syn, next, j, first_lanes((uint32_t)(size - j)), reset);
     }
     spikes[0] = (uint16_t)(next - spikes - 1);
 }
 
 void l2mu_fire_subtract_i16_avx512(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
-    fire(p, v, spikes, SUBTRACT);
+    step(p, v, NULL, spikes, SUBTRACT);
 }
 
 void l2mu_fire_zero_i16_avx512(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
-    fire(p, v, spikes, ZERO);
+    step(p, v, NULL, spikes, ZERO);
 }
 
 void l2mu_fire_none_i16_avx512(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
-    fire(p, v, spikes, NONE);
+    step(p, v, NULL, spikes, NONE);
+}
+
+void l2mu_fire_synaptic_subtract_i16_avx512(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                            uint16_t *spikes)
+{
+    step(p, v, syn, spikes, SUBTRACT);
+}
+
+void l2mu_fire_synaptic_zero_i16_avx512(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                        uint16_t *spikes)
+{
+    step(p, v, syn, spikes, ZERO);
+}
+
+void l2mu_fire_synaptic_clamp_i16_avx512(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                         uint16_t *spikes)
+{
+    step(p, v, syn, spikes, CLAMP);
+}
+
+void l2mu_fire_synaptic_none_i16_avx512(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                        uint16_t *spikes)
+{
+    step(p, v, syn, spikes, NONE);
 }
 
 #ifdef __clang__

@@ -3,8 +3,6 @@
 #error "this file is for processors with the DSP extension; compile the network for this processor, see --target"
 #endif
 
-#include <arm_acle.h>
-
 #include "l2mu_kernels.h"
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* assembly uses them */
@@ -12,138 +10,185 @@
 #define TEXT_OF(x) #x
 #define TEXT(x) TEXT_OF(x)
 
-/* Assembly of one loop, eight neurons at a time. Registers: r0 membranes, r1 thresholds, r2 decays, r3
- * the end of r0; r4 to r7 eight membranes; r8 to r11 what they are below their thresholds. On the stack:
- * the first r0, and where the next spike goes. Most groups have no spike and are done with that. */
+/* Assembly of loops, eight neurons at a time. Registers: r0 membranes, r1 thresholds, r2 the decay of all
+ * or where those of each are, r3 the number of the first of the eight and, in its high half, of those
+ * left, less than 0; r4 to r7 eight membranes; r8 to r11 what they are below their thresholds; lr where the
+ * next spike goes. Most groups have no spike; where others go on is on the stack. */
 
-/* Each half of v times its decay, rounded down: all have the one in r2, or r2 points to one for each. */
-#define ONE_DECAY(v) "    smulwb r12, r2, " v "\n    smulwt lr, r2, " v "\n" PACKED(v)
-#define OWN_DECAY(v) \
-    "    ldrd   r12, lr, [r2], #8\n    smulwb r12, r12, " v "\n    smulwt lr, lr, " v "\n" PACKED(v)
-#define PACKED(v) "    pkhbt  " v ", r12, lr, lsl #16\n"
+#define SATURATE                                       \
+    "    ssat16 r4, #" TEXT(L2MU_NARROW_BITS) ", r4\n" \
+    "    ssat16 r5, #" TEXT(L2MU_NARROW_BITS) ", r5\n" \
+    "    ssat16 r6, #" TEXT(L2MU_NARROW_BITS) ", r6\n" \
+    "    ssat16 r7, #" TEXT(L2MU_NARROW_BITS) ", r7\n"
 
-/* What a spike does to its half of v; r12 has ones in the halves that spike. */
-#define SUBTRACT(v, threshold) \
-    "    ldr    lr, [r1, #" threshold "]\n    and    r12, r12, lr\n    ssub16 " v ", " v ", r12\n"
-#define ZERO(v, threshold) "    bic    " v ", " v ", r12\n"
-#define NONE(v, threshold)
+#define COMPARE(saturate, spikes)          \
+    "    ldm    r0, {r4, r5, r6, r7}\n"    \
+    "    ldm    r1!, {r8, r9, r10, r11}\n" \
+    saturate                               \
+    "    ssub16 r8, r8, r4\n"              \
+    "    ssub16 r9, r9, r5\n"              \
+    "    ssub16 r10, r10, r6\n"            \
+    "    ssub16 r11, r11, r7\n"            \
+    "    orr    r12, r8, r9\n"             \
+    "    orr    r12, r12, r10\n"           \
+    "    orr    r12, r12, r11\n"           \
+    "    tst    r12, #0x80008000\n"        \
+    "    bne    " spikes "\n"
 
-/* List the halves where `below` is negative: r2 is where the next spike goes, r3 the neuron's number. */
-#define SPIKES(v, below, threshold, reset)    \
-    "    ands   r12, " below ", #0x80008000\n" \
-    "    beq    5f\n"                          \
-    "    lsr    lr, r12, #15\n"                \
-    "    tst    lr, #1\n"                      \
-    "    it     ne\n"                          \
-    "    strhne r3, [r2], #2\n"                \
-    "    add    r3, r3, #1\n"                  \
-    "    tst    lr, #0x10000\n"                \
-    "    it     ne\n"                          \
-    "    strhne r3, [r2], #2\n"                \
-    "    sub    r3, r3, #1\n"                  \
-    "    rsb    r12, lr, r12, lsl #1\n"        \
-    reset(v, threshold)                        \
-    "5:  add    r3, r3, #2\n"
+/* Each half of v times its decay, rounded down. */
+#define DECAY(v, even, odd)                 \
+    "    smulwb r12, " even ", " v "\n"     \
+    "    smulwt " v ", " odd ", " v "\n"    \
+    "    pkhbt  " v ", r12, " v ", lsl #16\n"
 
-#define LOOP(decay, reset)                                  \
-    "    push   {r0, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n" \
-    "1:  ldm    r0, {r4, r5, r6, r7}\n"                       \
-    "    ldm    r1!, {r8, r9, r10, r11}\n"                    \
-    "    ssat16 r4, #" TEXT(L2MU_NARROW_BITS) ", r4\n"        \
-    "    ssat16 r5, #" TEXT(L2MU_NARROW_BITS) ", r5\n"        \
-    "    ssat16 r6, #" TEXT(L2MU_NARROW_BITS) ", r6\n"        \
-    "    ssat16 r7, #" TEXT(L2MU_NARROW_BITS) ", r7\n"        \
-    "    ssub16 r8, r8, r4\n"                                 \
-    "    ssub16 r9, r9, r5\n"                                 \
-    "    ssub16 r10, r10, r6\n"                               \
-    "    ssub16 r11, r11, r7\n"                               \
-    decay("r4") decay("r5") decay("r6") decay("r7")           \
-    "    orr    r12, r8, r9\n"                                \
-    "    orr    lr, r10, r11\n"                               \
-    "    orr    r12, r12, lr\n"                               \
-    "    tst    r12, #0x80008000\n"                           \
-    "    bne    3f\n"                                         \
-    "2:  stm    r0!, {r4, r5, r6, r7}\n"                      \
-    "    cmp    r0, r3\n"                                     \
-    "    bne    1b\n"                                         \
-    "    ldr    r0, [sp, #40]\n"                              \
-    "    pop    {r3, r4, r5, r6, r7, r8, r9, r10, r11, pc}\n" \
-    "3:  push   {r2, r3}\n"                                   \
-    "    ldr    r3, [sp, #8]\n"                               \
-    "    ldr    r2, [sp, #48]\n"                              \
-    "    sub    r3, r0, r3\n"                                 \
-    "    lsr    r3, r3, #1\n"                                 \
-    SPIKES("r4", "r8", "-16", reset)                          \
-    SPIKES("r5", "r9", "-12", reset)                          \
-    SPIKES("r6", "r10", "-8", reset)                          \
-    SPIKES("r7", "r11", "-4", reset)                          \
-    "    str    r2, [sp, #48]\n"                              \
-    "    pop    {r2, r3}\n"                                   \
-    "    b      2b\n"
+#define STORE "    stm    r0!, {r4, r5, r6, r7}\n"
 
-/* Functions (membranes, thresholds, decays, end of the membranes, where spikes go): where the next spike
- * would go. */
-#define LOOPS(name, reset)                                                               \
-    __attribute__((naked)) static uint16_t *name##_one(                                  \
-        uint32_t *v, const int16_t *threshold, int32_t beta, const uint32_t *end, uint16_t *next) \
-    {                                                                                    \
-        __asm__ volatile(LOOP(ONE_DECAY, reset));                                        \
-    }                                                                                    \
-    __attribute__((naked)) static uint16_t *name##_own(                                  \
-        uint32_t *v, const int16_t *threshold, const int32_t *beta, const uint32_t *end, \
-        uint16_t *next)                                                                  \
-    {                                                                                    \
-        __asm__ volatile(LOOP(OWN_DECAY, reset));                                        \
+#define REPEAT                          \
+    "    adds   r3, r3, #0x00080008\n"  \
+    "    bcc    1b\n"                   \
+    "    b      9f\n"
+
+#define GO_ON_AT(label)            \
+    "    adr.w  r4, " label "\n"   \
+    "    add    r4, r4, #1\n"      \
+    "    str    r4, [sp, #4]\n"
+
+/* All have one decay. */
+#define LOOP_ONE(saturate)                                                    \
+    GO_ON_AT("2f")                                                            \
+    "1:\n" COMPARE(saturate, "6f")                                            \
+    DECAY("r4", "r2", "r2") DECAY("r5", "r2", "r2") DECAY("r6", "r2", "r2")   \
+    DECAY("r7", "r2", "r2") STORE "2:\n" REPEAT
+
+/* Each has its own. */
+#define LOOP_OWN                                                              \
+    GO_ON_AT("2f")                                                            \
+    "1:\n" COMPARE(SATURATE, "7f")                                            \
+    "2:  ldm    r2!, {r8, r9, r10, r11}\n"                                    \
+    DECAY("r4", "r8", "r9") DECAY("r5", "r10", "r11")                         \
+    "    ldm    r2!, {r8, r9, r10, r11}\n"                                    \
+    DECAY("r6", "r8", "r9") DECAY("r7", "r10", "r11") STORE REPEAT
+
+/* List those of two neurons that are below 0, and do to them what their reset is, in r12. */
+#define SPIKES(below, even, odd, reset_even, reset_odd) \
+    "    tst    " below ", #0x80008000\n"               \
+    "    beq    5f\n"                                   \
+    "    lsls   r12, " below ", #16\n"                  \
+    "    bpl    4f\n"                                   \
+    "    add    r12, r3, #" even "\n"                   \
+    "    strh   r12, [lr], #2\n" reset_even             \
+    "    cmp    " below ", #0\n"                        \
+    "    bpl    5f\n"                                   \
+    "4:  add    r12, r3, #" odd "\n"                    \
+    "    strh   r12, [lr], #2\n" reset_odd              \
+    "5:\n"
+
+/* Resets of half of v, whose threshold is at such an offset from r1. */
+#define SUBTRACT_EVEN(v, offset) \
+    "    ldrh   r12, [r1, #" offset "]\n    ssub16 " v ", " v ", r12\n"
+#define SUBTRACT_ODD(v, offset) \
+    "    ldrh   r12, [r1, #" offset "]\n    sub    " v ", " v ", r12, lsl #16\n"
+#define ZERO_EVEN(v, offset) "    bfc    " v ", #0, #16\n"
+#define ZERO_ODD(v, offset) "    bfc    " v ", #16, #16\n"
+#define NONE(v, offset)
+
+/* List the neurons that are above their thresholds and let all decay; reset those listed if all have one
+ * decay. */
+#define FIRE(name, even, odd)                                                                     \
+    __attribute__((naked)) static void name(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes) \
+    {                                                                                             \
+        __asm__ volatile("    push   {r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n"       \
+                         "    add    lr, r2, #2\n"                                                \
+                         "    ldrd   r2, r4, [r0]\n"                                              \
+                         "    ldrh   r3, [r0, #12]\n"                                             \
+                         "    ldrb   r5, [r0, #14]\n"                                             \
+                         "    ldrb   r6, [r0, #15]\n"                                             \
+                         "    mov    r0, r1\n"                                                    \
+                         "    mov    r1, r4\n"                                                    \
+                         "    add    r3, r3, #7\n"                                                \
+                         "    bic    r3, r3, #7\n"                                                \
+                         "    rsb    r3, r3, #0\n"                                                \
+                         "    lsl    r3, r3, #16\n"                                               \
+                         "    cmp    r5, #0\n"                                                    \
+                         "    bne    4f\n"                                                        \
+                         "    ldr    r2, [r2]\n"                                                  \
+                         "    cmp    r6, #0\n"                                                    \
+                         "    bne    3f\n" LOOP_ONE(SATURATE)                                     \
+                         "3:\n" LOOP_ONE("")                                                      \
+                         "4:\n" LOOP_OWN                                                          \
+                         "6:\n"                                                                   \
+                         DECAY("r4", "r2", "r2") SPIKES("r8", "0", "1", even("r4", "-16"), odd("r4", "-14"))   \
+                         DECAY("r5", "r2", "r2") SPIKES("r9", "2", "3", even("r5", "-12"), odd("r5", "-10"))   \
+                         DECAY("r6", "r2", "r2") SPIKES("r10", "4", "5", even("r6", "-8"), odd("r6", "-6"))    \
+                         DECAY("r7", "r2", "r2") SPIKES("r11", "6", "7", even("r7", "-4"), odd("r7", "-2"))    \
+                         STORE "    ldr    pc, [sp, #4]\n"                                        \
+                         "7:\n"                                                                   \
+                         SPIKES("r8", "0", "1", "", "") SPIKES("r9", "2", "3", "", "")            \
+                         SPIKES("r10", "4", "5", "", "") SPIKES("r11", "6", "7", "", "")          \
+                         "    ldr    pc, [sp, #4]\n"                                              \
+                         "9:  ldr    r2, [sp]\n"                                                  \
+                         "    sub    r3, lr, r2\n"                                                \
+                         "    lsr    r3, r3, #1\n"                                                \
+                         "    sub    r3, r3, #1\n"                                                \
+                         "    strh   r3, [r2]\n"                                                  \
+                         "    pop    {r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, pc}\n");     \
     }
 
-LOOPS(subtract, SUBTRACT)
-LOOPS(zero, ZERO)
-LOOPS(none, NONE)
+FIRE(subtract, SUBTRACT_EVEN, SUBTRACT_ODD)
+FIRE(zero, ZERO_EVEN, ZERO_ODD)
+FIRE(none, NONE, NONE)
 
-static size_t groups(const l2mu_neurons_i16_t *p)
+/* Eight at a time. */
+__attribute__((naked)) static void add_pairs(int16_t *v, const int16_t *bias, const int16_t *end)
 {
-    return (p->size + 7U) / 8U;
+    __asm__ volatile("    push   {r4, r5, r6, r7, r8, r9, r10, r11}\n"
+                     "1:  ldm    r0, {r4, r5, r6, r7}\n"
+                     "    ldm    r1!, {r8, r9, r10, r11}\n"
+                     "    sadd16 r4, r4, r8\n"
+                     "    sadd16 r5, r5, r9\n"
+                     "    sadd16 r6, r6, r10\n"
+                     "    sadd16 r7, r7, r11\n"
+                     "    stm    r0!, {r4, r5, r6, r7}\n"
+                     "    cmp    r0, r2\n"
+                     "    bne    1b\n"
+                     "    pop    {r4, r5, r6, r7, r8, r9, r10, r11}\n"
+                     "    bx     lr\n");
 }
 
-static void finish(const l2mu_neurons_i16_t *p, uint32_t *pairs, uint16_t *spikes,
-                   const uint16_t *next)
+static inline void add_bias(const l2mu_neurons_i16_t *p, int16_t *v)
 {
-    const uint32_t *bias = (const uint32_t *)(const void *)p->bias;
-    spikes[0] = (uint16_t)(next - spikes - 1);
-    if (bias != NULL) {
-        const size_t count = 4U * groups(p);
-        for (size_t i = 0; i < count; ++i) {
-            pairs[i] = (uint32_t)__sadd16((int16x2_t)pairs[i], (int16x2_t)bias[i]);
-        }
+    if (p->bias != NULL) {
+        add_pairs(v, p->bias, &v[(p->size + 7U) / 8U * 8U]);
     }
 }
 
 void l2mu_fire_subtract_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
-    uint32_t *const pairs = (uint32_t *)(void *)v;
-    const uint32_t *const end = &pairs[4U * groups(p)];
-    const uint16_t *const next =
-        (p->beta_step == 0U) ? subtract_one(pairs, p->threshold, *p->beta, end, &spikes[1])
-                             : subtract_own(pairs, p->threshold, p->beta, end, &spikes[1]);
-    finish(p, pairs, spikes, next);
+    subtract(p, v, spikes);
+    if (p->beta_step != 0U) {
+        const int16_t *const threshold = p->threshold;
+        const uint16_t *const end = &spikes[1U + spikes[0]];
+        for (const uint16_t *spike = &spikes[1]; spike != end; ++spike) {
+            v[*spike] = (int16_t)(v[*spike] - threshold[*spike]);
+        }
+    }
+    add_bias(p, v);
 }
 
 void l2mu_fire_zero_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
-    uint32_t *const pairs = (uint32_t *)(void *)v;
-    const uint32_t *const end = &pairs[4U * groups(p)];
-    const uint16_t *const next =
-        (p->beta_step == 0U) ? zero_one(pairs, p->threshold, *p->beta, end, &spikes[1])
-                             : zero_own(pairs, p->threshold, p->beta, end, &spikes[1]);
-    finish(p, pairs, spikes, next);
+    zero(p, v, spikes);
+    if (p->beta_step != 0U) {
+        const uint16_t *const end = &spikes[1U + spikes[0]];
+        for (const uint16_t *spike = &spikes[1]; spike != end; ++spike) {
+            v[*spike] = 0;
+        }
+    }
+    add_bias(p, v);
 }
 
 void l2mu_fire_none_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
-    uint32_t *const pairs = (uint32_t *)(void *)v;
-    const uint32_t *const end = &pairs[4U * groups(p)];
-    const uint16_t *const next =
-        (p->beta_step == 0U) ? none_one(pairs, p->threshold, *p->beta, end, &spikes[1])
-                             : none_own(pairs, p->threshold, p->beta, end, &spikes[1]);
-    finish(p, pairs, spikes, next);
+    none(p, v, spikes);
+    add_bias(p, v);
 }

@@ -18,7 +18,7 @@
 #define HIGH ((1 << (L2MU_NARROW_BITS - 1)) - 1)
 #define LOW (-HIGH - 1)
 
-typedef enum { SUBTRACT, ZERO, NONE } reset_t;
+typedef enum { SUBTRACT, ZERO, CLAMP, NONE } reset_t;
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -34,6 +34,13 @@ INLINE decays_t decays(const int32_t *beta)
     const int16x8_t second = vreinterpretq_s16_s32(vld1q_s32(&beta[4]));
     const int16x8_t low = vuzp1q_s16(first, second);
     const decays_t both = {veorq_s16(low, vdupq_n_s16(INT16_MIN)), vuzp2q_s16(first, second)};
+    return both;
+}
+
+/* The same decay, less than 65536, of all eight. */
+INLINE decays_t one_decay(int32_t beta)
+{
+    const decays_t both = {vdupq_n_s16((int16_t)((beta & 65535) - 32768)), vdupq_n_s16(0)};
     return both;
 }
 
@@ -54,6 +61,23 @@ INLINE int16x8_t after_spikes(int16x8_t v, uint16x8_t spiking, int16x8_t thresho
     }
 }
 
+INLINE int16x8_t saturated(int16x8_t v)
+{
+    return vmaxq_s16(vminq_s16(v, vdupq_n_s16(HIGH)), vdupq_n_s16(LOW));
+}
+
+/* Membranes of current-based neurons a step after v. */
+INLINE int16x8_t integrated(int16x8_t v, int16x8_t syn, int16x8_t threshold, decays_t beta, bool own,
+                            reset_t reset)
+{
+    const uint16x8_t spiked = vcgtq_s16(v, threshold);
+    const int16x8_t left = decayed(v, beta, own);
+    if (reset == CLAMP) {
+        return after_spikes(saturated(vaddq_s16(left, syn)), spiked, threshold, ZERO);
+    }
+    return saturated(vaddq_s16(after_spikes(left, spiked, threshold, reset), syn));
+}
+
 /* One bit for each of 32 neurons. */
 INLINE uint32_t bits_of(const uint16x8_t spiking[4])
 {
@@ -66,13 +90,15 @@ INLINE uint32_t bits_of(const uint16x8_t spiking[4])
     return vgetq_lane_u32(vreinterpretq_u32_u8(sums), 0);
 }
 
-/* Where one group of neurons is, and where the next spike goes. With a `beta_step` of 0 all groups have
- * the same decays, otherwise each its own. */
+/* Where one group of neurons is, and where the next spike goes. With a `step` of 0 all groups have the
+ * same decays, otherwise each its own. Only current-based neurons have `syn` and `alpha`. */
 typedef struct {
     int16_t *v;
+    int16_t *syn;
     const int16_t *threshold;
+    const int32_t *alpha;
     const int32_t *beta;
-    size_t beta_step;
+    size_t step;
     uint16_t *next;
 } place_t;
 
@@ -87,11 +113,6 @@ INLINE uint16_t *list(uint32_t bits, size_t first, uint16_t *next)
     return next;
 }
 
-INLINE int16x8_t saturated(int16x8_t v)
-{
-    return vmaxq_s16(vminq_s16(v, vdupq_n_s16(HIGH)), vdupq_n_s16(LOW));
-}
-
 INLINE place_t fire_32(place_t at, const int16_t *begin, decays_t one, bool own, reset_t reset)
 {
     const int16x8x4_t start = vld1q_s16_x4(at.v);
@@ -101,7 +122,7 @@ INLINE place_t fire_32(place_t at, const int16_t *begin, decays_t one, bool own,
     for (size_t i = 0; i < 4U; ++i) {
         v.val[i] = saturated(start.val[i]);
         spiking[i] = vcgtq_s16(v.val[i], threshold.val[i]);
-        v.val[i] = decayed(v.val[i], own ? decays(&at.beta[at.beta_step * i]) : one, own);
+        v.val[i] = decayed(v.val[i], own ? decays(&at.beta[at.step * i]) : one, own);
     }
     const uint32_t bits = bits_of(spiking);
     if (bits != 0U) {
@@ -113,7 +134,7 @@ INLINE place_t fire_32(place_t at, const int16_t *begin, decays_t one, bool own,
     vst1q_s16_x4(at.v, v);
     at.v += 32;
     at.threshold += 32;
-    at.beta += 4U * at.beta_step;
+    at.beta += 4U * at.step;
     return at;
 }
 
@@ -129,7 +150,7 @@ INLINE place_t fire_8(place_t at, const int16_t *begin, decays_t one, bool own, 
     at.next = list(bits, (size_t)(at.v - begin), at.next);
     at.v += 8;
     at.threshold += 8;
-    at.beta += at.beta_step;
+    at.beta += at.step;
     return at;
 }
 
@@ -167,9 +188,8 @@ INLINE void fire(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes, rese
     static const int32_t undiminished[8] = {65536, 65536, 65536, 65536, 65536, 65536, 65536, 65536};
     const bool own = (p->beta_step != 0U) || (*p->beta == 65536);
     const int32_t *const beta = (p->beta_step != 0U) ? p->beta : undiminished;
-    const place_t at = {v, p->threshold, beta, 8U * (size_t)p->beta_step, &spikes[1]};
-    const int16x8_t less_half = vdupq_n_s16((int16_t)((*p->beta & 65535) - 32768));
-    const decays_t one = {less_half, vdupq_n_s16(0)};
+    const place_t at = {v, NULL, p->threshold, NULL, beta, 8U * (size_t)p->beta_step, &spikes[1]};
+    const decays_t one = one_decay(*p->beta);
     const uint16_t *const next = own ? fire_all(at, p->size, one, true, reset)
                                      : fire_all(at, p->size, one, false, reset);
     spikes[0] = (uint16_t)(next - spikes - 1);
@@ -191,4 +211,119 @@ void l2mu_fire_zero_i16_neon64(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t
 void l2mu_fire_none_i16_neon64(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
     fire(p, v, spikes, NONE);
+}
+
+INLINE place_t integrate_32(place_t at, const int16_t *begin, decays_t alpha, decays_t beta, bool own,
+                            reset_t reset)
+{
+    const int16x8x4_t start = vld1q_s16_x4(at.v);
+    const int16x8x4_t arriving = vld1q_s16_x4(at.syn);
+    const int16x8x4_t threshold = vld1q_s16_x4(at.threshold);
+    int16x8x4_t v;
+    int16x8x4_t syn;
+    uint16x8_t spiking[4];
+    for (size_t i = 0; i < 4U; ++i) {
+        const size_t k = at.step * i;
+        const int16x8_t current = saturated(arriving.val[i]);
+        v.val[i] = integrated(start.val[i], current, threshold.val[i],
+                              own ? decays(&at.beta[k]) : beta, own, reset);
+        spiking[i] = vcgtq_s16(v.val[i], threshold.val[i]);
+        syn.val[i] = decayed(current, own ? decays(&at.alpha[k]) : alpha, own);
+    }
+    vst1q_s16_x4(at.v, v);
+    vst1q_s16_x4(at.syn, syn);
+    at.next = list(bits_of(spiking), (size_t)(at.v - begin), at.next);
+    at.v += 32;
+    at.syn += 32;
+    at.threshold += 32;
+    at.alpha += 4U * at.step;
+    at.beta += 4U * at.step;
+    return at;
+}
+
+INLINE place_t integrate_8(place_t at, const int16_t *begin, decays_t alpha, decays_t beta, bool own,
+                           reset_t reset)
+{
+    const uint8x8_t bit = vcreate_u8(0x8040201008040201U);
+    const int16x8_t threshold = vld1q_s16(at.threshold);
+    const int16x8_t current = saturated(vld1q_s16(at.syn));
+    const int16x8_t v = integrated(vld1q_s16(at.v), current, threshold,
+                                   own ? decays(at.beta) : beta, own, reset);
+    const uint32_t bits = vaddv_u8(vand_u8(vmovn_u16(vcgtq_s16(v, threshold)), bit));
+    vst1q_s16(at.v, v);
+    vst1q_s16(at.syn, decayed(current, own ? decays(at.alpha) : alpha, own));
+    at.next = list(bits, (size_t)(at.v - begin), at.next);
+    at.v += 8;
+    at.syn += 8;
+    at.threshold += 8;
+    at.alpha += at.step;
+    at.beta += at.step;
+    return at;
+}
+
+INLINE uint16_t *integrate_all(place_t at, size_t size, decays_t alpha, decays_t beta, bool own,
+                               reset_t reset)
+{
+    const int16_t *const begin = at.v;
+    const size_t groups = (size + 7U) / 8U;
+    const int16_t *const end = &begin[groups * 8U];
+    const int16_t *const middle = &begin[groups / 4U * 32U];
+    ONE_BY_ONE
+    while (at.v != middle) {
+        at = integrate_32(at, begin, alpha, beta, own, reset);
+    }
+    ONE_BY_ONE
+    while (at.v != end) {
+        at = integrate_8(at, begin, alpha, beta, own, reset);
+    }
+    return at.next;
+}
+
+INLINE void fire_synaptic(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn, uint16_t *spikes,
+                          reset_t reset)
+{
+    const bool each = p->beta_step != 0U;
+    const uint16_t *next;
+    if (each || (*p->alpha == 65536) || (*p->beta == 65536)) {
+        int32_t same[16];
+        for (size_t k = 0; k < 8U; ++k) {
+            same[k] = *p->alpha;
+            same[8U + k] = *p->beta;
+        }
+        const place_t at = {v,    syn, p->threshold, each ? p->alpha : same, each ? p->beta : &same[8],
+                            each ? 8U : 0U, &spikes[1]};
+        const decays_t none = one_decay(0);
+        next = integrate_all(at, p->size, none, none, true, reset);
+    } else {
+        const place_t at = {v, syn, p->threshold, p->alpha, p->beta, 0, &spikes[1]};
+        next = integrate_all(at, p->size, one_decay(*p->alpha), one_decay(*p->beta), false, reset);
+    }
+    spikes[0] = (uint16_t)(next - spikes - 1);
+    if (p->bias != NULL) {
+        add(syn, p->bias, p->size);
+    }
+}
+
+void l2mu_fire_synaptic_subtract_i16_neon64(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                            uint16_t *spikes)
+{
+    fire_synaptic(p, v, syn, spikes, SUBTRACT);
+}
+
+void l2mu_fire_synaptic_zero_i16_neon64(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                        uint16_t *spikes)
+{
+    fire_synaptic(p, v, syn, spikes, ZERO);
+}
+
+void l2mu_fire_synaptic_clamp_i16_neon64(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                         uint16_t *spikes)
+{
+    fire_synaptic(p, v, syn, spikes, CLAMP);
+}
+
+void l2mu_fire_synaptic_none_i16_neon64(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                        uint16_t *spikes)
+{
+    fire_synaptic(p, v, syn, spikes, NONE);
 }

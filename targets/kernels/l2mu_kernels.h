@@ -66,16 +66,18 @@ typedef struct {
 } l2mu_neurons_i32_t;
 
 /* Accumulators of int16: whichever of a step's currents are added to one, the sum is not beyond int16;
- * membranes saturate to L2MU_NARROW_BITS. All arrays are aligned to 4 bytes and filled up to a multiple
+ * membranes and synapses saturate to L2MU_NARROW_BITS. All arrays are aligned to 4 bytes and filled up to a multiple
  * of 8: membranes, decays and biases with 0, thresholds with 32767. */
 #define L2MU_NARROW_BITS 14
 
 typedef struct {
+    const int32_t *alpha;     /* Q16 in [0, 65536], even; CuBaLIF only, else NULL */
     const int32_t *beta;      /* Q16 in [0, 65536], even */
     const int16_t *threshold; /* in [1, 8191], one per neuron */
     const int16_t *bias;
     uint16_t size;
-    uint8_t beta_step;
+    uint8_t beta_step; /* and that of alpha */
+    uint8_t bounded;   /* 1 if no sum is ever beyond a membrane, else 0; LIF only */
 } l2mu_neurons_i16_t;
 
 /* Synapses from every one of `sources` neurons to every one of `targets`: weights [source][target], or
@@ -93,8 +95,8 @@ typedef struct {
 } l2mu_dense_i8_t;
 
 /* Synapses from sample channels: `blocks` blocks of [rows, columns] along the diagonal of the weight
- * matrix, each target's weights contiguous. Consecutive blocks are `block_step` weights apart (0: they
- * are one and the same). */
+ * matrix, each target's weights contiguous, or as the kernel wants them. Consecutive blocks are
+ * `block_step` weights, as many bytes of int8, apart (0: they are one and the same). */
 typedef struct {
     const float *weights;
     uint16_t blocks;
@@ -185,6 +187,70 @@ void l2mu_fire_synaptic_clamp_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32
                                   uint16_t *spikes);
 void l2mu_fire_synaptic_none_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
                                  uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_i16(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                     uint16_t *spikes);
+void l2mu_fire_synaptic_zero_i16(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                 uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_i16(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                  uint16_t *spikes);
+void l2mu_fire_synaptic_none_i16(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                 uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                         uint16_t *spikes);
+void l2mu_fire_synaptic_zero_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                     uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                      uint16_t *spikes);
+void l2mu_fire_synaptic_none_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                     uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_i16_avx2(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                          uint16_t *spikes);
+void l2mu_fire_synaptic_zero_i16_avx2(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                      uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_i16_avx2(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                       uint16_t *spikes);
+void l2mu_fire_synaptic_none_i16_avx2(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                      uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_i16_avx512(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                            uint16_t *spikes);
+void l2mu_fire_synaptic_zero_i16_avx512(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                        uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_i16_avx512(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                         uint16_t *spikes);
+void l2mu_fire_synaptic_none_i16_avx512(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                        uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_i16_neon32(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                            uint16_t *spikes);
+void l2mu_fire_synaptic_zero_i16_neon32(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                        uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_i16_neon32(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                         uint16_t *spikes);
+void l2mu_fire_synaptic_none_i16_neon32(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                        uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_i16_m0(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                        uint16_t *spikes);
+void l2mu_fire_synaptic_zero_i16_m0(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                    uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_i16_m0(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                     uint16_t *spikes);
+void l2mu_fire_synaptic_none_i16_m0(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                    uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_i16_neon64(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                            uint16_t *spikes);
+void l2mu_fire_synaptic_zero_i16_neon64(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                        uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_i16_neon64(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                         uint16_t *spikes);
+void l2mu_fire_synaptic_none_i16_neon64(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                        uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_i16_mve(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                         uint16_t *spikes);
+void l2mu_fire_synaptic_zero_i16_mve(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                     uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_i16_mve(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                      uint16_t *spikes);
+void l2mu_fire_synaptic_none_i16_mve(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                     uint16_t *spikes);
 
 /* A leaky integrator, once all currents are in v: v = beta * v + bias. */
 void l2mu_leak_f32(const l2mu_neurons_f32_t *p, float *v);
@@ -261,6 +327,7 @@ void l2mu_input_f32_neon64(const l2mu_input_f32_t *p, float *v, const float *sam
 void l2mu_input_f32_avx512(const l2mu_input_f32_t *p, float *v, const float *sample);
 void l2mu_input_i8_i32(const l2mu_input_i8_t *p, int32_t *v, const int16_t *sample);
 void l2mu_input_i8_i16(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);
+void l2mu_input_i8_i16_dsp(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);
 void l2mu_input_i8_i16_neon(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);
 void l2mu_input_i8_i32_neon(const l2mu_input_i8_t *p, int32_t *v, const int16_t *sample);
 void l2mu_input_i8_i16_m0(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);

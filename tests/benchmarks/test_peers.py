@@ -24,7 +24,7 @@ def test_a_quick_run(tmp_path: Path) -> None:
     always = {"ours, int8", "ours, float32", "dense C, float32, -O3", "NumPy", "snnTorch, eager"}
     always |= {"PyTorch, fused by hand", *(s for s in timings if s.startswith("portable"))}
     assert always <= timings.keys()
-    assert len(timings) + len(found["missing"]) == 13
+    assert len(timings) + len(found["missing"]) == 14
     for timing in timings.values():
         assert timing["network"] == "har05"
         assert timing["hot"] > 0
@@ -37,6 +37,6 @@ def test_a_quick_run(tmp_path: Path) -> None:
     assert "yesterday" not in text
     for side in timings:
         assert re.search(rf"^\| har05 \| {re.escape(side)} \| \d", text, re.MULTILINE), side
-    for side in ("TVM", "ExecuTorch", "PyTorch, torch.compile"):
+    for side in ("ExecuTorch, XNNPACK", "PyTorch, torch.compile"):
         assert f"- not measured: {side} (" in text
         assert f"not measured: {side} (" in done.stderr

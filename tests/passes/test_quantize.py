@@ -241,8 +241,26 @@ def test_membranes_that_are_read_stay_wide(rule: str) -> None:
     assert bits(quantized) == {"h": NARROW_BITS, "out": 28}
 
 
-def test_current_based_neurons_stay_wide() -> None:
-    assert set(bits(applied(Quantize(), calibrated(feed_forward(cuba()), 4))).values()) == {28}
+@pytest.mark.parametrize(("alpha", "hidden"), [(0.5, NARROW_BITS), (0.9, 28)])
+def test_current_based_neurons_need_more_levels_the_longer_their_current_lasts(
+    alpha: float, hidden: int
+) -> None:
+    """Weights and levels are halved three times for h, which hears samples; not at all for out."""
+    network = calibrated(feed_forward(cuba(alpha)), 4)
+    quantized = applied(Quantize(), network)
+    assert bits(quantized) == {"h": hidden, "out": NARROW_BITS}
+    wide = applied(Quantize(narrow=False), network)
+    assert bits(wide) == {"h": 28, "out": 28}
+    assert wide.projections[1].weight.tolist() == quantized.projections[1].weight.tolist()
+    assert (wide.population("h").neuron.threshold > 2 * 2**11).all()
+
+
+def test_currents_that_last_for_ever_stay_wide() -> None:
+    network = calibrated(feed_forward(cuba([1.0, 0.5, 0.5])), 4)
+    hidden, out = network.populations
+    out = replace(out, neuron=cuba(0.5))
+    network = network.replace(populations=(hidden, out))
+    assert bits(applied(Quantize(), network)) == {"h": 28, "out": NARROW_BITS}
 
 
 @settings(max_examples=200)

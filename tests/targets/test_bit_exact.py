@@ -41,7 +41,7 @@ from networks import (
 from numpy.typing import NDArray
 
 from l2mu_compile.interpreter import run
-from l2mu_compile.network import READOUT_RULES, Network, Population
+from l2mu_compile.network import READOUT_RULES, Network, Population, spiking
 from l2mu_compile.neurons import LIF, CuBaLIF
 from l2mu_compile.program import lower, number
 from l2mu_compile.targets.devices import EmulatedModel
@@ -174,9 +174,9 @@ def check_random_integers(host: HostCompiler, data: st.DataObject) -> None:
     assert_same_memory(final, program, host.model(program), x)
 
 
-@pytest.mark.parametrize("reset", LIF.resets)
-def test_narrow_populations_run_as_interpreted(host: HostCompiler, reset: str) -> None:
-    cases = narrow_cases(reset, "host")
+@pytest.mark.parametrize(("kind", "reset"), with_resets())
+def test_narrow_populations_run_as_interpreted(host: HostCompiler, kind: type, reset: str) -> None:
+    cases = narrow_cases(kind, reset, "host")
     models = host.models([lower(final) for final, _ in cases])
     totals: Counter[str] = Counter()
     for (final, x), model in zip(cases, models, strict=True):
@@ -185,12 +185,12 @@ def test_narrow_populations_run_as_interpreted(host: HostCompiler, reset: str) -
     assert min(totals.values()) > 100, totals
 
 
-def narrow_cases(reset: str, target: str) -> list[tuple[Network, NDArray]]:
+def narrow_cases(kind: type, reset: str, target: str) -> list[tuple[Network, NDArray]]:
     """Of several sizes, with one parameter for all neurons and one for each."""
     cases = []
     for size, scalar in product((1, 7, 8, 13, 17, 31, 45), (True, False)):
         name = f"narrow_{size}_{'one' if scalar else 'each'}"
-        network = kernels_and_memory(narrow(size, reset, scalar, name), target)
+        network = kernels_and_memory(narrow(size, reset, scalar, name, kind), target)
         cases.append((network, samples(network, windows=2, steps=15) * 8))
     return cases
 
@@ -213,7 +213,11 @@ def test_networks_that_multiply_run_as_interpreted(host: HostCompiler) -> None:
         assert_same_memory(final, lower(final), model, x)
 
 
-NARROW_KINDS = set(product(LIF.resets, (True, False), (True, False)))
+NARROW_KINDS = {
+    (kind.kind, reset, *scalars)
+    for kind, reset in with_resets()
+    for scalars in product((True, False), repeat=2)
+}
 
 
 @pytest.mark.parametrize("quantized", [False, True])
@@ -221,22 +225,22 @@ def test_random_networks_are_narrow_and_not(quantized: bool) -> None:
     """Drawn as integers, or quantized: both have int16 populations, and int32 ones like them."""
     found = set()
 
-    @settings(max_examples=300 if quantized else 900)
+    @settings(max_examples=800 if quantized else 1200)
     @given(float_networks() if quantized else integer_networks())
     def look(network: Network) -> None:
         network = planned(network, quantized=True) if quantized else network
         for p in network.populations:
-            if isinstance(p.neuron, LIF):
+            if spiking(p):
                 found.add((number(network, p), narrow_kind(p)))
 
     look()
     assert found >= set(product(("i16", "i32"), NARROW_KINDS))
 
 
-def narrow_kind(population: Population) -> tuple[str, bool, bool]:
-    """Its reset, and whether decays and thresholds are one for all."""
+def narrow_kind(population: Population) -> tuple[str, str, bool, bool]:
+    """Its neuron and reset, and whether decays and thresholds are one for all."""
     neuron = population.neuron
-    return neuron.reset, neuron.beta.ndim == 0, neuron.threshold.ndim == 0
+    return neuron.kind, neuron.reset, neuron.beta.ndim == 0, neuron.threshold.ndim == 0
 
 
 # ---- on every emulated processor ---------------------------------------------------------------
@@ -264,11 +268,11 @@ def test_an_l2mu_runs_on_every_emulated_processor_as_interpreted(tmp_path: Path,
 
 
 @pytest.mark.parametrize("name", A_FEW)
-@pytest.mark.parametrize("reset", LIF.resets)
+@pytest.mark.parametrize(("kind", "reset"), with_resets())
 def test_narrow_populations_run_on_emulated_processors_as_interpreted(
-    tmp_path: Path, reset: str, name: str
+    tmp_path: Path, kind: type, reset: str, name: str
 ) -> None:
-    cases = narrow_cases(reset, name)
+    cases = narrow_cases(kind, reset, name)
     assert {number(network, p) for network, _ in cases for p in network.populations} == {"i16"}
     check_emulated(cases, name, tmp_path)
 

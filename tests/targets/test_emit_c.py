@@ -93,7 +93,7 @@ def test_sources_are_the_models_own_files_and_the_kernels_it_calls() -> None:
 @pytest.mark.parametrize("quantized", [False, True])
 def test_kernels_that_kernels_call_come_with_them(tmp_path: Path, quantized: bool) -> None:
     """Those of current-based neurons call one in the file of the others."""
-    network, number = feed_forward(cuba()), "i32" if quantized else "f32"
+    network, number = feed_forward(cuba()), "i16" if quantized else "f32"
     program = lower(planned(network, quantized))
     assert not any("fire_subtract" in kernel for kernel in program.kernels)
     assert {f"l2mu_synaptic_{number}.c", f"l2mu_fire_{number}.c"} <= set(emit_c(program, ["test"]))

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from l2mu_compile.errors import NoEmulatorError
 from l2mu_compile.network import Network
+from l2mu_compile.neurons import LIF, CuBaLIF
 from l2mu_compile.targets.build import open_device, write_sources
 from l2mu_compile.targets.firmware import make_firmware
 from l2mu_compile.targets.host import HOST
@@ -144,9 +146,10 @@ def test_narrow_populations_compiled_by_gcc_run_as_interpreted(tmp_path: Path, n
     """More neurons than are in one register, some of which spike."""
     target = get_target(name)
     need(target)
-    for scalar in (True, False):
-        network = kernels_and_memory(narrow(37, "subtract", scalar=scalar), name)
-        check(network, samples(network, windows=2, steps=20), target, tmp_path / str(scalar))
+    for kind, scalar in product((LIF, CuBaLIF), (True, False)):
+        network = kernels_and_memory(narrow(37, "subtract", scalar=scalar, kind=kind), name)
+        folder = tmp_path / f"{kind.kind}_{scalar}"
+        check(network, samples(network, windows=2, steps=20), target, folder)
 
 
 @pytest.mark.parametrize("name", ["host", "cortex-a76", "cortex-m55"])

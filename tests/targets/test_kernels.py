@@ -34,6 +34,7 @@ SIZES = (*range(1, 34), 63, 64, 65, 127, 128, 129, 255, 256, 257)
 NUMBERS = {"f32": np.float32, "i16": np.int16, "i32": np.int32, "i64": np.int64, "i8": np.int8}
 
 FIRE = tuple(f"fire_{reset}" for reset in LIF.resets)
+FIRE_SYNAPTIC = tuple(f"fire_synaptic_{reset}" for reset in CuBaLIF.resets)
 
 # Membranes saturate to these: as the parameters say, or as L2MU_NARROW_BITS does.
 RANGES = {"i32": (-1000, 900), "i16": (-(2**13), 2**13 - 1)}
@@ -129,13 +130,11 @@ class Population:
         decays = np.where(self.rng.random(count) < 0.2, 2**15, drawn)
         return np.int32(decays * 2 if self.numbers == "i16" else decays)
 
-    def record(self) -> Struct:
+    def record(self, bounded: bool = False) -> Struct:
         """These parameters as a kernel takes them."""
         wide = self.numbers != "i16"
         threshold = self.threshold if wide else np.broadcast_to(self.threshold, self.size)
-        arrays = {"beta": self.beta, "threshold": threshold, "bias": self.bias}
-        if wide:
-            arrays["alpha"] = self.alpha
+        arrays = {"alpha": self.alpha, "beta": self.beta, "threshold": threshold, "bias": self.bias}
         fields: dict[str, Any] = {"size": self.size}
         for name, values in arrays.items():
             filling = 2**15 - 1 if name == "threshold" else 0
@@ -143,10 +142,12 @@ class Population:
                 fields[name] = Array(values, align=4)
             if np.ndim(values):
                 fields[name] = array(self.numbers, values, filling)
-            if name in ("alpha", "beta") or (name == "threshold" and wide):
+            if name == "beta" or (name in ("alpha", "threshold") and wide):
                 fields[f"{name}_step"] = np.ndim(values)
         if self.numbers == "i32":
             fields["low"], fields["high"] = RANGES["i32"]
+        if self.numbers == "i16":
+            fields["bounded"] = int(bounded)
         return Struct(f"l2mu_neurons_{self.numbers}_t", **fields)
 
     def saturated(self, v: NDArray) -> NDArray:
@@ -209,24 +210,59 @@ def test_fire(call: Call, kernel: Variant) -> None:
         same(v.values, filled(kernel.numbers, wanted))
 
 
-@kernels(*(f"fire_synaptic_{reset}" for reset in CuBaLIF.resets))
+@kernels(*FIRE, numbers="i16")
+def test_fire_where_no_sum_is_beyond_a_membrane(call: Call, kernel: Variant) -> None:
+    reset = kernel.operation.removeprefix("fire_")
+    for neurons, fired in cases(kernel.numbers):
+        membranes = neurons.saturated(neurons.around(fired))
+        v, spikes = array(kernel.numbers, membranes), unwritten_list(neurons.size)
+        call(kernel, neurons.record(bounded=True), v, spikes, changes=(v, spikes))
+        same(spikes.values, spike_list(membranes > neurons.threshold))
+        wanted = neurons.biased(neurons.reset(reset, membranes))
+        same(v.values, filled(kernel.numbers, wanted))
+
+
+@kernels(*FIRE_SYNAPTIC)
 def test_fire_synaptic(call: Call, kernel: Variant) -> None:
     reset = kernel.operation.removeprefix("fire_synaptic_")
+    for neurons, before in cases(kernel.numbers):
+        start = neurons.saturated(neurons.around(before))
+        check_synaptic(
+            call, kernel, neurons, reset, start, states(neurons.rng, kernel.numbers, neurons.size)
+        )
+
+
+@kernels(*FIRE_SYNAPTIC, numbers="i16")
+def test_narrow_synapses_of_any_activity(call: Call, kernel: Variant) -> None:
+    """Where few spiked before, and few do now, or many."""
+    reset = kernel.operation.removeprefix("fire_synaptic_")
     for neurons, fired in cases(kernel.numbers):
-        start = neurons.saturated(neurons.around(fired))
-        arriving = states(neurons.rng, kernel.numbers, neurons.size)
-        current = neurons.saturated(arriving)
-        v, syn = array(kernel.numbers, start), array(kernel.numbers, arriving)
-        spikes = unwritten_list(neurons.size)
-        call(kernel, neurons.record(), v, syn, spikes, changes=(v, syn, spikes))
-        integrated = neurons.reset(reset, start) + current
-        if reset == "clamp":
-            integrated = np.where(start > neurons.threshold, start.dtype.type(0), integrated)
-        membranes = neurons.saturated(integrated)
-        same(spikes.values, spike_list(membranes > neurons.threshold))
-        same(v.values, filled(kernel.numbers, membranes))
-        wanted = neurons.biased(neurons.decayed(neurons.alpha, current))
-        same(syn.values, filled(kernel.numbers, wanted))
+        start = neurons.saturated(neurons.around(neurons.rng.random(neurons.size) < 0.1))
+        arriving = neurons.saturated(neurons.around(fired)) - neurons.reset(reset, start)
+        check_synaptic(call, kernel, neurons, reset, start, arriving)
+
+
+def check_synaptic(
+    call: Call,
+    kernel: Variant,
+    neurons: Population,
+    reset: str,
+    start: NDArray,
+    arriving: NDArray,
+) -> None:
+    """Membranes ``start``, and synapses that are ``arriving``."""
+    current = neurons.saturated(arriving)
+    v, syn = array(kernel.numbers, start), array(kernel.numbers, arriving)
+    spikes = unwritten_list(neurons.size)
+    call(kernel, neurons.record(), v, syn, spikes, changes=(v, syn, spikes))
+    integrated = neurons.reset(reset, start) + current
+    if reset == "clamp":
+        integrated = np.where(start > neurons.threshold, start.dtype.type(0), integrated)
+    membranes = neurons.saturated(integrated)
+    same(spikes.values, spike_list(membranes > neurons.threshold))
+    same(v.values, filled(kernel.numbers, membranes))
+    wanted = neurons.biased(neurons.decayed(neurons.alpha, current))
+    same(syn.values, filled(kernel.numbers, wanted))
 
 
 @kernels("leak")
@@ -282,6 +318,23 @@ def test_every_narrow_accumulator(call: Call, kernel: Variant) -> None:
                 membranes = neurons.saturated(start)
                 same(spikes.values, spike_list(membranes > threshold))
                 same(v.values, neurons.reset(kernel.operation.removeprefix("fire_"), membranes))
+
+
+@kernels(*FIRE_SYNAPTIC, numbers="i16")
+def test_every_narrow_synapse(call: Call, kernel: Variant) -> None:
+    """All 2^16 of them, beside membranes around the threshold and at both ends."""
+    rng = np.random.default_rng(6)
+    everything = np.arange(-(2**15), 2**15).astype(np.int16)
+    reset = kernel.operation.removeprefix("fire_synaptic_")
+    for decay in (0, 2, 2**15, 2**16 - 2, 2**16):
+        for threshold in (1, 2**12, 2**13 - 1):
+            neurons = Population(rng, "i16", everything.size // 2, scalar=True, biased=False)
+            neurons.alpha = neurons.beta = np.int32(decay)
+            neurons.threshold = np.int16(threshold)
+            ends = np.int16([-(2**13), 2**13 - 1, threshold, threshold - 1, 0, -1])
+            for arriving in np.split(everything, 2):
+                start = rng.choice(ends, arriving.size)
+                check_synaptic(call, kernel, neurons, reset, start, arriving)
 
 
 @kernels(*FIRE, numbers="f32")
@@ -406,12 +459,12 @@ INPUT_SHAPES += [(1, 64, 6), (1, 257, 3), (1, 3, 257), (2, 16, 16), (129, 1, 1)]
 
 def input_record(kernel: Variant, weight: NDArray, blocks: int, shift: Any = None) -> Struct:
     rows, columns = weight.shape[-2:]
-    stored = input_weights_for(kernel.name, weight)
+    stored = input_weights_for(kernel.name, weight, shift)
     fields: dict[str, Any] = {"weights": Array(stored, align=4), "blocks": blocks}
     if shift is not None:
         fields["shift"] = Array(np.atleast_1d(shift).astype(np.int32))
         fields["shift_step"] = np.ndim(shift)
-    step = stored.size // blocks if weight.shape[0] > 1 else 0
+    step = stored.shape[1] if len(stored) > 1 else 0
     ctype = f"l2mu_input_{of_weights(kernel)}_t"
     return Struct(ctype, rows=rows, columns=columns, block_step=step, **fields)
 

@@ -11,6 +11,7 @@ from l2mu_compile.targets.layouts import (
     INPUT_LAYOUTS,
     LAYOUTS,
     MULTIPLY_LAYOUTS,
+    SHIFTED_INPUT_LAYOUTS,
     block_weights_for,
     input_weights_for,
     multiply_weights_for,
@@ -54,13 +55,16 @@ def test_rows_of_blocks_follow_one_another(name: str, sources: int, rows: int) -
     assert sorted_rows(stored.reshape(sources, -1)) == weights.tolist()
 
 
-@pytest.mark.parametrize("name", INPUT_LAYOUTS)
-@pytest.mark.parametrize(("columns", "rows"), SHAPES)
+@pytest.mark.parametrize("name", [*INPUT_LAYOUTS, *SHIFTED_INPUT_LAYOUTS])
+@pytest.mark.parametrize(("columns", "rows"), [(c, r) for c, r in SHAPES if c > 1])
 def test_blocks_of_samples_follow_one_another(name: str, columns: int, rows: int) -> None:
     weights = numbered(2, rows, columns)
     kernel = f"input_i8_i16_{name}"
     stored = input_weights_for(kernel, weights) ^ input_weights_for(kernel, 0 * weights)
-    assert sorted_rows(stored.reshape(2, -1)) == weights.reshape(2, -1).tolist()
+    assert sorted_rows(stored) == weights.reshape(2, -1).tolist()
+    assert sorted_rows(
+        input_weights_for(kernel, weights[0]) ^ input_weights_for(kernel, 0 * weights[0])
+    ) == [weights[0].ravel().tolist()]
 
 
 @pytest.mark.parametrize("name", FLOAT_INPUT_LAYOUTS)
@@ -68,7 +72,7 @@ def test_columns_of_float_samples_follow_one_another(name: str) -> None:
     weights = numbered(2, 17, 3).astype(np.float32)
     stored = input_weights_for(f"input_f32_{name}", weights)
     assert stored.dtype == np.float32
-    assert stored.tolist() == np.swapaxes(weights, 1, 2).ravel().tolist()
+    assert stored.tolist() == np.swapaxes(weights, 1, 2).reshape(2, -1).tolist()
 
 
 def sorted_rows(stored: np.ndarray) -> list[list[int]]:
@@ -87,7 +91,22 @@ def test_neon_inputs_end_with_the_last_eight() -> None:
     stored = input_weights_for("input_i8_i16_neon", numbered(9, 2))
     odd, even = [1, 3, 5, 7, 9, 11, 13, 15], [2, 4, 6, 8, 10, 12, 14, 16]
     last = [0] * 7
-    assert stored.tolist() == [*odd, *last, 17, *even, *last, 18]
+    assert stored.tolist() == [[*odd, *last, 17, *even, *last, 18]]
+
+
+def test_dsp_inputs_are_two_channels_of_four_targets() -> None:
+    stored = input_weights_for("input_i8_i16_dsp", numbered(5, 3))
+    first, second = [1, 4, 2, 5, 7, 10, 8, 11], [3, 6, 0, 0, 9, 12, 0, 0]
+    last = [13, 0, 14, 0, 0, 0, 0, 0], [15, 0, 0, 0, 0, 0, 0, 0]
+    assert stored.tolist() == [[*first, *second, *last[0], *last[1]]]
+
+
+def test_dsp_inputs_of_one_channel_are_shifted_before() -> None:
+    weights = np.int8([[[3], [-128]], [[3], [-128]]])
+    scaled = input_weights_for("input_i8_i16_dsp", weights, np.int32(7)).view("<i4")
+    assert scaled.tolist() == [[3 << 16, -128 << 16]]
+    scaled = input_weights_for("input_i8_i16_dsp", weights, np.int32([0, 23, 24, 30])).view("<i4")
+    assert scaled.tolist() == [[3 << 23, -128], [0, 0]]
 
 
 def test_m0_inputs_have_eights_and_what_is_left() -> None:
@@ -95,7 +114,7 @@ def test_m0_inputs_have_eights_and_what_is_left() -> None:
     weights = np.arange(-9, 9, dtype=np.int8).reshape(9, 2)
     stored = input_weights_for("input_i8_i16_m0", weights).view(np.uint8)
     first = [128 + weight for weight in range(-9, 7, 2)]
-    assert stored.tolist() == [*first, *(1 + weight for weight in first), 135, 136]
+    assert stored.tolist() == [[*first, *(1 + weight for weight in first), 135, 136]]
 
 
 @pytest.mark.parametrize(("columns", "by_rows"), [(1, False), (15, False), (16, True), (17, True)])
@@ -103,15 +122,15 @@ def test_mve_inputs_of_many_columns_are_by_rows(columns: int, by_rows: bool) -> 
     weights = numbered(2, 3, columns)
     stored = input_weights_for("input_i8_i16_mve", weights)
     wanted = weights if by_rows else np.swapaxes(weights, 1, 2)
-    assert stored.tolist() == wanted.ravel().tolist()
+    assert stored.tolist() == wanted.reshape(2, -1).tolist()
 
 
 def test_avx_inputs_have_pairs_of_columns() -> None:
     """An odd column is by itself; for AVX2, eights as for NEON."""
     stored = input_weights_for("input_i8_i16_avx512", numbered(3, 5))
     pairs = [1, 2, 6, 7, 11, 12, 3, 4, 8, 9, 13, 14]
-    assert stored.tolist() == [*pairs, 5, 10, 15]
-    stored = input_weights_for("input_i8_i32_avx2", numbered(9, 3))
+    assert stored.tolist() == [[*pairs, 5, 10, 15]]
+    (stored,) = input_weights_for("input_i8_i32_avx2", numbered(9, 3))
     gap = [0] * 7
     assert stored[:18].tolist() == [x for row in range(8) for x in (3 * row + 1, 3 * row + 2)] + [
         0,
@@ -137,18 +156,21 @@ def test_portable_kernels_read_weights_by_source() -> None:
     weights = numbered(3, 5)
     assert weights_for("accumulate_dense_i8_i16", weights).tolist() == weights.ravel().tolist()
     assert block_weights_for("accumulate_shared_f32", weights).tolist() == weights.ravel().tolist()
-    assert input_weights_for("input_i8_i16", weights).tolist() == weights.ravel().tolist()
+    assert input_weights_for("input_i8_i16", weights).tolist() == [weights.ravel().tolist()]
 
 
-def test_dsp_tiles_of_sixteen_eight_and_four() -> None:
+def test_dsp_rows_of_eights() -> None:
     """In every four the middle two are swapped."""
-    stored = weights_for("accumulate_dense_i8_i16_dsp", numbered(2, 25))
-    first = [1, 3, 2, 4, 5, 7, 6, 8, 9, 11, 10, 12, 13, 15, 14, 16]
-    assert stored[:16].tolist() == first
-    assert stored[16:32].tolist() == [25 + x for x in first]
-    assert stored[32:40].tolist() == [17, 19, 18, 20, 21, 23, 22, 24]
-    assert stored[40:48].tolist() == [25 + x for x in (17, 19, 18, 20, 21, 23, 22, 24)]
-    assert stored[48:].tolist() == [25, 0, 0, 0, 50, 0, 0, 0]
+    stored = weights_for("accumulate_dense_i8_i16_dsp", numbered(2, 10))
+    assert stored[:16].tolist() == [1, 3, 2, 4, 5, 7, 6, 8, 9, 0, 10, 0, 0, 0, 0, 0]
+    assert stored[16:].tolist() == [11, 13, 12, 14, 15, 17, 16, 18, 19, 0, 20, 0, 0, 0, 0, 0]
+
+
+def test_dsp_blocks_end_with_the_last_four() -> None:
+    stored = block_weights_for("accumulate_shared_i8_i16_dsp", numbered(2, 6))
+    assert stored.tolist() == [1, 3, 2, 4, 0, 5, 0, 6, 7, 9, 8, 10, 0, 11, 0, 12]
+    stored = block_weights_for("accumulate_shared_i8_i16_dsp", numbered(2, 3))
+    assert stored.tolist() == [1, 2, 3, 4, 5, 6]
 
 
 def test_m0_tiles_of_sixteen_and_four() -> None:
