@@ -29,6 +29,7 @@ def host_target(machine: str, system: str, pointer_bytes: int) -> Target:
         cpu="native" if native else "baseline",
         pointer_bytes=pointer_bytes,
         kernel_sets=_KERNEL_SETS.get(arch, ("ref",)),
+        optional_sets=("dotprod",) if arch == "aarch64" else (),
         shared=True,
         shared_suffix=".dylib" if system == "darwin" else ".so",
     )

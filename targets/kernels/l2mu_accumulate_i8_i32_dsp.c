@@ -7,9 +7,8 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* Weights lie as for int16 sums: in tiles of 16, 8 and 4 targets, and in every word those of the targets 0,
- * 2, 1 and 3. */
-#define TILE 16U
+/* Weights lie as for int16 sums: rows are filled up to a multiple of eight, and in every word are those of
+ * the targets 0, 2, 1 and 3. */
 
 /* Add four weights to four sums. */
 INLINE void add_four(int32_t *sums, uint32_t weights)
@@ -38,55 +37,20 @@ INLINE void add_eight(int32_t *v, const int8_t *weights, size_t stride, const ui
     }
 }
 
-/* The same of the first eight weights in a row, of which only `count` have a sum. */
-static void add_some(int32_t *v, size_t count, const int8_t *weights, size_t stride,
-                     const uint16_t *spike, const uint16_t *end)
-{
-    int32_t sums[8] = {0, 0, 0, 0, 0, 0, 0, 0};
-    add_eight(sums, weights, stride, spike, end);
-    for (size_t i = 0; i < count; ++i) {
-        v[i] += sums[i];
-    }
-}
-
-static void add_last(int32_t *v, size_t count, const int8_t *weights, const uint16_t *spike,
-                     const uint16_t *end)
-{
-    int32_t sums[4] = {0, 0, 0, 0};
-    for (; spike != end; ++spike) {
-        add_four(sums, ((const uint32_t *)(const void *)weights)[*spike]);
-    }
-    for (size_t i = 0; i < count; ++i) {
-        v[i] += sums[i];
-    }
-}
-
 void l2mu_accumulate_dense_i8_i32_dsp(const l2mu_dense_i8_t *p, int32_t *v, const uint16_t *spikes)
 {
     const uint16_t *const spike = spikes + 1;
     const uint16_t *const end = spike + spikes[0];
-    const int8_t *weights = p->weights;
-    int32_t *target = v;
-    size_t left = p->targets;
-    for (; left >= TILE; left -= TILE) {
-        add_eight(target, weights, TILE, spike, end);
-        add_eight(&target[8], &weights[8], TILE, spike, end);
-        target += TILE;
-        weights += (size_t)TILE * p->sources;
+    const size_t stride = (p->targets + 7U) & ~(size_t)7U;
+    const size_t whole = p->targets & ~(size_t)7U;
+    for (size_t first = 0; first < whole; first += 8U) {
+        add_eight(&v[first], &p->weights[first], stride, spike, end);
     }
-    if (left > 4U) {
-        const size_t stride = (left > 12U) ? TILE : 8U;
-        const size_t count = (left < 8U) ? left : 8U;
-        add_some(target, count, weights, stride, spike, end);
-        weights += (left > 12U) ? 8U : (8U * (size_t)p->sources);
-        target += count;
-        left -= count;
-        if (left > 4U) {
-            add_some(target, left, weights, TILE, spike, end);
-            left = 0;
+    if (whole < stride) {
+        int32_t sums[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+        add_eight(sums, &p->weights[whole], stride, spike, end);
+        for (size_t i = 0; i < (p->targets - whole); ++i) {
+            v[whole + i] += sums[i];
         }
-    }
-    if (left > 0U) {
-        add_last(target, left, weights, spike, end);
     }
 }

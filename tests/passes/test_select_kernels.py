@@ -69,11 +69,9 @@ def test_integers_get_integer_kernels() -> None:
     assert {p.kernel for p in after.populations} == {"i32"}
 
 
-@pytest.mark.parametrize(
-    ("target", "ending", "input_ending"), [("cortex-m3", "_m0", ""), ("cortex-m4", "_dsp", "")]
-)
+@pytest.mark.parametrize(("target", "ending"), [("cortex-m3", "_m0"), ("cortex-m4", "_dsp")])
 def test_narrow_populations_get_narrow_kernels_of_the_targets_sets(
-    target: str, ending: str, input_ending: str
+    target: str, ending: str
 ) -> None:
     """As far as there are any, and where neurons are not too few for them."""
     network = narrow(37, "zero", scalar=True)
@@ -81,7 +79,7 @@ def test_narrow_populations_get_narrow_kernels_of_the_targets_sets(
     assert {p.kernel for p in after.populations if p.size > 3} == {f"i16{ending}"}
     assert {p.kernel for p in after.populations if p.size == 3} == {"i16"}
     assert [p.kernel for p in after.projections] == [
-        f"input_i8_i16{input_ending}",
+        f"input_i8_i16{ending}",
         f"accumulate_dense_i8_i16{ending}",
         f"accumulate_dense_i8_i16{ending}",
         f"accumulate_shared_i8_i16{ending}",
