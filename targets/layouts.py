@@ -135,4 +135,4 @@ BLOCK_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "dsp": _dsp_blocks,
     "neon": _neon_blocks,
 }
-INPUT_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {"neon": _neon_input}
+INPUT_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {"fpu": np.ravel, "neon": _neon_input}

@@ -258,6 +258,7 @@ void l2mu_accumulate_distinct_i8_i16_avx2(int16_t *v, uint16_t rows, uint16_t co
 /* Add the currents of a sample. float: v += weight * sample, channel after channel.
  * int8: v += (sum of weight * sample + half) >> shift, half = 1 << (shift - 1), or 0 for shift 0. */
 void l2mu_input_f32(const l2mu_input_f32_t *p, float *v, const float *sample);
+void l2mu_input_f32_fpu(const l2mu_input_f32_t *p, float *v, const float *sample);
 void l2mu_input_i8_i32(const l2mu_input_i8_t *p, int32_t *v, const int16_t *sample);
 void l2mu_input_i8_i16(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);
 void l2mu_input_i8_i16_neon(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);
