@@ -249,5 +249,6 @@ INPUT_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
 SHIFTED_INPUT_LAYOUTS: dict[str, Callable[[NDArray, NDArray], NDArray]] = {"dsp": _dsp_input}
 FLOAT_INPUT_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "avx512": np.asarray,
+    "fpu": np.asarray,
     "neon64": np.asarray,
 }

@@ -137,6 +137,9 @@ void l2mu_fire_none_f32_neon64(const l2mu_neurons_f32_t *p, float *v, uint16_t *
 void l2mu_fire_subtract_f32_avx512(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
 void l2mu_fire_zero_f32_avx512(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
 void l2mu_fire_none_f32_avx512(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
+void l2mu_fire_subtract_f32_avx2(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
+void l2mu_fire_zero_f32_avx2(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
+void l2mu_fire_none_f32_avx2(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
 void l2mu_fire_subtract_f32_fpu(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
 void l2mu_fire_zero_f32_fpu(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
 void l2mu_fire_none_f32_fpu(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
@@ -268,6 +271,7 @@ void l2mu_saturate_i32(const l2mu_neurons_i32_t *p, int32_t *v);
 void l2mu_accumulate_dense_f32(const l2mu_dense_f32_t *p, float *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_f32_neon64(const l2mu_dense_f32_t *p, float *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_f32_avx512(const l2mu_dense_f32_t *p, float *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_f32_avx2(const l2mu_dense_f32_t *p, float *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_f32_fpu(const l2mu_dense_f32_t *p, float *v, const uint16_t *spikes);
 void l2mu_accumulate_shared_f32_fpu(float *v, uint16_t rows, uint16_t columns, const float *weights,
                                     const uint16_t *spikes);
@@ -335,6 +339,7 @@ void l2mu_flag_spikes_vnni(uint8_t *flags, uint16_t sources, const uint16_t *spi
 void l2mu_input_f32(const l2mu_input_f32_t *p, float *v, const float *sample);
 void l2mu_input_f32_neon64(const l2mu_input_f32_t *p, float *v, const float *sample);
 void l2mu_input_f32_avx512(const l2mu_input_f32_t *p, float *v, const float *sample);
+void l2mu_input_f32_fpu(const l2mu_input_f32_t *p, float *v, const float *sample);
 void l2mu_input_i8_i32(const l2mu_input_i8_t *p, int32_t *v, const int16_t *sample);
 void l2mu_input_i8_i16(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);
 void l2mu_input_i8_i16_dsp(const l2mu_input_i8_t *p, int16_t *v, const int16_t *sample);
