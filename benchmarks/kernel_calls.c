@@ -37,14 +37,15 @@ const uint16_t *const spikes = list;
 uint16_t *const listed = found;
 uint16_t rows;
 uint16_t columns;
-uint16_t flag_count;
+uint16_t source_count;
 l2mu_neurons_f32_t neurons_f32 = {.alpha = decay_f32, .beta = decay_f32, .threshold = threshold_f32};
 l2mu_neurons_i32_t neurons_i32 = {.alpha = decay_i32,
                                   .beta = decay_i32,
                                   .threshold = threshold_i32,
                                   .low = -32768,
                                   .high = 32767};
-l2mu_neurons_i16_t neurons_i16 = {.beta = decay_i32, .threshold = threshold_i16};
+l2mu_neurons_i16_t neurons_i16 = {
+    .alpha = decay_i32, .beta = decay_i32, .threshold = threshold_i16};
 l2mu_dense_f32_t dense_f32;
 l2mu_dense_i8_t dense_i8;
 l2mu_input_f32_t input_f32;
@@ -117,6 +118,7 @@ static void set_neurons(const case_t *c)
     neurons_i16.size = c->n;
     neurons_i16.bias = (c->biased != 0U) ? bias_i16 : NULL;
     neurons_i16.beta_step = (uint8_t)c->own;
+    neurons_i16.bounded = (uint8_t)c->bounded;
 }
 
 void start(void)
@@ -143,7 +145,7 @@ void prepare(const case_t *c)
     set_neurons(c);
     rows = c->n;
     columns = c->columns;
-    flag_count = (uint16_t)((c->sources + 15U) / 16U * 16U);
+    source_count = c->sources;
     dense_f32 = (l2mu_dense_f32_t){weights, c->n, c->sources};
     dense_i8 = (l2mu_dense_i8_t){weights, c->n, c->sources};
     input_f32 = (l2mu_input_f32_t){weights, c->blocks, c->n, c->columns, 0};

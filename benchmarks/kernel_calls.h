@@ -14,6 +14,7 @@ typedef struct {
     uint16_t spikes;
     uint16_t biased;
     uint16_t own;
+    uint16_t bounded;
     uint16_t synaptic;
     uint16_t targets; /* of all blocks */
 } case_t;
@@ -28,7 +29,7 @@ extern const uint16_t *const spikes;
 extern uint16_t *const listed;
 extern uint16_t rows;
 extern uint16_t columns;
-extern uint16_t flag_count;
+extern uint16_t source_count;
 extern l2mu_neurons_f32_t neurons_f32;
 extern l2mu_neurons_i32_t neurons_i32;
 extern l2mu_neurons_i16_t neurons_i16;

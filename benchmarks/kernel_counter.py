@@ -46,7 +46,7 @@ _ARGUMENTS = {
 _OWN_ARGUMENTS = {
     "list_samples": {"const float *": "spiking_sample"},
     "quantize_sample": {"const float *": "sample"},
-    "flag_spikes": {"uint16_t": "flag_count"},
+    "flag_spikes": {"uint16_t": "source_count"},
 }
 _PARTS = re.compile(
     rf"l2mu_(?P<operation>\w+?)(?P<numbers>(_[fi]\d+)*)(_(?P<set>{'|'.join(NEEDED_MACROS)}))?"
@@ -64,6 +64,7 @@ class Case:
     spikes: int = 0
     biased: int = 0
     own: int = 0
+    bounded: int = 0
 
 
 def spiking_neurons(case: Case) -> list[int]:
@@ -114,7 +115,8 @@ def _record(index: int, kernel: str, case: Case) -> list[int]:
     blocks = case.sources // case.columns if parted else case.blocks
     return [
         *(index, kind, case.n, case.columns, case.blocks, case.sources, case.spikes),
-        *(case.biased, case.own, operation.startswith("fire_synaptic"), case.n * blocks),
+        *(case.biased, case.own, case.bounded),
+        *(operation.startswith("fire_synaptic"), case.n * blocks),
     ]
 
 

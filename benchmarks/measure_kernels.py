@@ -76,6 +76,7 @@ CUTS = (
     ("{}+7/96", "{}+7%96/64", "{}+7%96%64/32", "{}+7%32/8"),
     ("{}+7/160", *(f"{{}}+7%160/{n}?" for n in (128, 96, 64, 32)), "{}+7%160", "{}+7%32/8"),
 )
+SEVERAL = "columns/2?"
 GOOD = 0.03  # an error that no further term is worth
 STATED = 0.05  # what terms should be good for
 FEW = 100  # instructions: an error counts relative to at least so many
@@ -104,7 +105,8 @@ def cases_of(kernel: str) -> list[Case]:
     if not operation.startswith(NEURONS):
         return plain
     some = [Case(n, sources=n, spikes=n // 10) for n in SIZES]
-    return [*plain, *(replace(c, biased=1) for c in some), *(replace(c, own=1) for c in some)]
+    kinds = ("biased", "own", "bounded")
+    return [*plain, *(replace(c, **{kind: 1}) for kind, c in product(kinds, some))]
 
 
 def sizes_of(case: Case) -> dict[str, float]:
@@ -115,7 +117,7 @@ def sizes_of(case: Case) -> dict[str, float]:
         **{f"full{n}": float(len({j // n for j in spiking})) for n in GROUPS},
         **{name: float(case.n) for name in ("targets", "rows", "neurons")},
         **{name: float(getattr(case, name)) for name in ("columns", "blocks", "sources")},
-        **{name: float(getattr(case, name)) for name in ("biased", "own")},
+        **{name: float(getattr(case, name)) for name in ("biased", "own", "bounded")},
     }
 
 
@@ -133,17 +135,21 @@ def models_of(kernel: str) -> Iterator[list[str]]:
     elif operation.startswith(BLOCKS):
         for cut in _cuts("rows"):
             terms = ["1", "any", *_products(("spikes",), cut)]
-            found += [terms, [*terms, *_products(("1", "any", "spikes"), ("columns/2?",))]]
+            found += [terms, [*terms, *_products(("1", "any", "spikes"), (SEVERAL,))]]
     elif operation.startswith(INPUT):
         for rows, columns in product(_cuts("rows"), _cuts("columns", (*EVEN_CUTS, FLAGGED))):
-            found.append(["1", *_products(("blocks",), _products(rows, columns))])
+            several = _products((SEVERAL,), columns)  # kernels may do one channel by other means
+            each = _products(rows, ("1", *several))
+            found.append(["1", SEVERAL, *_products(("blocks",), each)])
     elif operation.startswith("fire"):
         for cut, groups in product(_cuts("neurons"), ((), *((f"full{n}",) for n in GROUPS))):
-            found.append([*_products(("1", "biased", "own"), cut), "any", "spikes", *groups])
+            kinds = _products(("1", "biased", "own", "bounded"), cut)
+            found.append([*kinds, "any", "spikes", *groups])
     elif operation.startswith(NEURONS):
         found += [_products(("1", "biased", "own"), cut) for cut in _cuts("neurons")]
     elif operation.startswith(LISTING):
-        found += [[*cut, "any", "spikes"] for cut in _cuts("neurons")]
+        size = "sources" if operation.startswith("flag") else "neurons"
+        found += [[*cut, "any", "spikes"] for cut in _cuts(size)]
     else:
         found += [list(cut) for cut in _cuts("neurons")]
     yield from sorted(found, key=len)

@@ -75,13 +75,15 @@ class _Selection:
 
     def of_population(self, p: Population) -> str:
         operation = update(p)
-        kernel = self._required(operation, number(self.network, p), population_sizes(p))
+        kernel = self._required(
+            operation, number(self.network, p), population_sizes(self.network, p)
+        )
         return kernel.removeprefix(f"{operation}_")
 
     def multiplied(self, source: Population, chosen: dict[str, str]) -> dict[str, str]:
         """Projections of ``source`` that had better multiply than what was ``chosen``, each with
         its kernel; none if flags cost more than that saves, or costs are not known."""
-        sizes = population_sizes(source)
+        sizes = population_sizes(self.network, source) | {"sources": source.size}
         flags = self._cheapest(self._candidates("flag_spikes", ""), sizes)
         saved, found = 0.0, {}
         for p in self.network.out_of(source.name):

@@ -10,6 +10,7 @@ are, by operation,
     rows, columns       of a block; and ``blocks``
     neurons             or channels, or classes
     biased, own         1 for neurons with a bias, with a decay each; else 0
+    bounded             1 for neurons whose membranes are never beyond their limits, else 0
     spikes              that a call reads or finds, on average
     any                 how often there is one at all
     full8               how many eights of neurons have one (2, 4, 16, 32 likewise)
@@ -28,6 +29,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from l2mu_compile.bounds import unsaturated_range
 from l2mu_compile.network import Network, Population, Projection, spiking
 from l2mu_compile.program import Call, Program
 from l2mu_compile.targets.record import Target
@@ -90,9 +92,11 @@ def projection_sizes(network: Network, projection: Projection) -> dict[str, floa
     return found | activity(sources, sources * _rate(network, projection.source))
 
 
-def population_sizes(population: Population) -> dict[str, float]:
+def population_sizes(network: Network, population: Population) -> dict[str, float]:
     """The sizes of a population, at its own rate."""
+    bounded = network.quantized and unsaturated_range(network, population) is not None
     found = {
+        "bounded": float(bounded),
         "neurons": population.size,
         "biased": float(population.bias is not None),
         "own": float(population.neuron.beta.ndim > 0),
@@ -140,7 +144,7 @@ def _sizes(network: Network, call: Call) -> dict[str, float]:
         channels = network.input.size
         return {"neurons": channels} | activity(channels, channels * ASSUMED_RATE)
     named = {p.name: p for p in network.populations}
-    return population_sizes(named.get(call.owner) or named[network.readout.population])
+    return population_sizes(network, named.get(call.owner) or named[network.readout.population])
 
 
 def _rate(network: Network, source: str) -> float:

@@ -38,7 +38,7 @@ def input_weights_for(kernel: str, weights: NDArray, shift: NDArray | None = Non
     name = kernel.rpartition("_")[2]
     blocks = weights.reshape(-1, *weights.shape[-2:])
     if "_f32" not in kernel and name in SHIFTED_INPUT_LAYOUTS:
-        stored = SHIFTED_INPUT_LAYOUTS[name](blocks, np.int32(0) if shift is None else shift)
+        stored = SHIFTED_INPUT_LAYOUTS[name](blocks, np.asarray(0 if shift is None else shift))
     else:
         layout = (FLOAT_INPUT_LAYOUTS if "_f32" in kernel else INPUT_LAYOUTS).get(name)
         stored = blocks if layout is None else layout(np.swapaxes(blocks, 1, 2))

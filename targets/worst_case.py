@@ -37,30 +37,17 @@ from l2mu_compile.program import (
 
 STEPS = 2  # in the second, membranes that do not leak away spike without saturating
 SAMPLE = 100  # in the network's own integers: neither clipped nor zero
-WIDE_BITS = 16  # of membranes in int32, which without currents must not fit int16
+WIDE_BITS = 16  # of membranes in int32, which without currents might be kept in int16
 
 _CTYPES = {"i16": "int16_t", "i32": "int32_t"}
 
 
 def where_all_spike(network: Network) -> Program:
     """The Program of a planned integer ``network`` with numbers that make every neuron spike."""
-
-    def excitable(p: Population) -> Population:
-        bias = None if p.bias is None else np.zeros_like(p.bias)
-        bits = p.membrane_bits if narrow(network, p) else WIDE_BITS
-        calm = replace(p, bias=bias, membrane_bits=bits)
-        if not spiking(p):
-            return calm
-        can_spike = p.neuron.threshold < membrane_limit(p) - 1
-        return with_neuron(calm, threshold=np.where(can_spike, 1, membrane_limit(calm)))
-
-    def weightless(p: Projection) -> Projection:
-        return replace(p, weight=np.zeros_like(p.weight))
-
-    calm = network.map_projections(weightless).map_populations(excitable)
-    program = lower(calm)
-    for p in calm.populations:
-        program = _started_high(program, calm, p)
+    calm = network.map_projections(_weightless).map_populations(lambda p: _excitable(network, p))
+    program = replace(lower(network), data=lower(calm).data)
+    for p in network.populations:
+        program = _started_high(program, network, p)
     return program
 
 
@@ -70,6 +57,22 @@ def window_where_all_spike(program: Program) -> NDArray:
     last = program.from_floats.arguments[-1]
     value = SAMPLE * 2.0**-last if isinstance(last, int) else 1.0
     return np.full((1, STEPS, program.inputs), value, np.float32)
+
+
+def _weightless(projection: Projection) -> Projection:
+    return replace(projection, weight=np.zeros_like(projection.weight))
+
+
+def _excitable(network: Network, population: Population) -> Population:
+    """Neurons that can spike do so at the least occasion; those of int16 stay so."""
+    bias = None if population.bias is None else np.zeros_like(population.bias)
+    bits = population.membrane_bits if narrow(network, population) else WIDE_BITS
+    calm = replace(population, bias=bias, membrane_bits=bits)
+    if not spiking(population):
+        return calm
+    limit = membrane_limit(population)
+    can_spike = population.neuron.threshold < limit - 1
+    return with_neuron(calm, threshold=np.where(can_spike, 1, limit))
 
 
 def _started_high(program: Program, network: Network, population: Population) -> Program:

@@ -73,7 +73,7 @@ def test_integers_get_integer_kernels() -> None:
 def test_narrow_populations_get_narrow_kernels_of_the_targets_sets(
     target: str, ending: str
 ) -> None:
-    """As far as there are any, and where neurons are not too few for them."""
+    """Where neurons are not too few for them."""
     network = narrow(37, "zero", scalar=True)
     after = applied(SelectKernels(), network, Context(target=get_target(target)))
     assert {p.kernel for p in after.populations if p.size > 3} == {f"i16{ending}"}
@@ -113,7 +113,7 @@ def test_nothing_but_kernels_is_set(network: Network) -> None:
     assert bare.map_projections(lambda p: replace(p, kernel=None)) == network
 
 
-MANY = 100  # neurons
+MANY = 128  # neurons
 
 
 def priced(monkeypatch: pytest.MonkeyPatch, **kernels: dict[str, float]) -> None:
@@ -157,7 +157,7 @@ def test_the_rate_decides(monkeypatch: pytest.MonkeyPatch, rate: float, ending: 
     priced(
         monkeypatch,
         accumulate_dense_i8_i16={"spikes*targets": 2.0},
-        accumulate_dense_i8_i16_dsp={"1": 1000.0, "spikes*targets": 0.5},
+        accumulate_dense_i8_i16_dsp={"1": 1500.0, "spikes*targets": 0.5},
     )
     found = kernels_of(loop(rate))
     assert found["a.a.last"] == f"accumulate_dense_i8_i16{ending}"
@@ -184,6 +184,14 @@ def test_among_equals_and_unknown_kernels_the_first_serves(
     assert found["b.a"] == "accumulate_dense_i8_i16_dsp"
 
 
+@pytest.mark.parametrize("target", ["cortex-m55", "cortex-a76"])
+def test_where_nearly_all_spike_helium_and_dot_products_multiply(target: str) -> None:
+    for rate, operation in ((0.05, "accumulate"), (0.99, "multiply")):
+        after = SelectKernels().apply(loop(rate), Context(target=get_target(target)))
+        (recurrent,) = (p for p in after.projections if p.name == "a.a.last")
+        assert str(recurrent.kernel).startswith(f"{operation}_dense_i8_i16")
+
+
 FLAGS = "flag_spikes_dsp"
 MULTIPLY = "multiply_dense_i8_i16_dsp"
 
@@ -195,7 +203,7 @@ MULTIPLY = "multiply_dense_i8_i16_dsp"
         (0.5, 0.0, {"a.a.last"}),  # but not among many neurons
         (0.9, 0.0, {"a.a.last", "b.a"}),
         (0.9, 4000.0, {"a.a.last", "b.a"}),
-        (0.9, 9000.0, set()),  # flags cost more than is saved
+        (0.9, 12000.0, set()),  # flags cost more than is saved
     ],
 )
 def test_many_spikes_are_multiplied(

@@ -105,7 +105,7 @@ def test_sizes_are_those_of_the_network() -> None:
     assert cells["spikes"] == pytest.approx(12 * ASSUMED_RATE)
     busy = network.map_populations(lambda p: replace(p, rate=0.5))
     assert projection_sizes(busy, busy.projections[1])["spikes"] == 3
-    assert population_sizes(busy.population("m"))["spikes"] == 6
+    assert population_sizes(busy, busy.population("m"))["spikes"] == 6
 
 
 def priced(monkeypatch: pytest.MonkeyPatch, **kernels: KernelCost) -> None:

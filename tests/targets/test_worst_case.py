@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exactness import kernels_and_memory, unbuilt
+from exactness import kernels_and_memory, multiplying, unbuilt
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from networks import i8, integer_networks, l2mu, narrow, planned, samples, windows_for
 
 from l2mu_compile.network import NARROW_BITS, Input, Network, Population, Projection, Readout
 from l2mu_compile.neurons import LIF, CuBaLIF, Neuron
-from l2mu_compile.program import lower
+from l2mu_compile.program import Program, lower
 from l2mu_compile.targets.build import build, open_device
 from l2mu_compile.targets.elf import footprint
 from l2mu_compile.targets.record import Region, Target
@@ -106,11 +106,23 @@ def test_its_calls_are_those_of_the_network(bits: int, reset: str) -> None:
     )
     for one in (network, heavy):
         made = kernels_and_memory(one, "cortex-m4")
-        program, worst = lower(made), where_all_spike(made)
-        assert worst.step == program.step
-        assert worst.buffers == program.buffers
-        weights = {d.name: d.values.nbytes for d in program.data}
-        assert {d.name: d.values.nbytes for d in worst.data}.items() >= weights.items()
+        assert_same_calls(lower(made), where_all_spike(made))
+
+
+def test_its_calls_multiply_where_the_networks_do() -> None:
+    made = multiplying(narrow(9, "zero", scalar=False), get_target("cortex-m55"))
+    program = lower(made)
+    assert any("multiply" in call.kernel for call in program.step)
+    assert_same_calls(program, where_all_spike(made))
+
+
+def assert_same_calls(program: Program, worst: Program) -> None:
+    assert worst.step == program.step
+    assert worst.buffers == program.buffers
+    assert worst.records[: len(program.records)] == program.records
+    for data, other in zip(program.data, worst.data, strict=False):
+        assert (other.name, other.ctype) == (data.name, data.ctype)
+        assert other.values.size == data.values.size
 
 
 def test_floats_have_none_nor_what_nothing_counts(tmp_path: Path) -> None:
