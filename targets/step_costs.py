@@ -79,12 +79,13 @@ def _is_integer(program: Program) -> bool:
 
 def _excitement(program: Program, fire: Call) -> Iterator[tuple[str, int]]:
     """What the arrays that a fire kernel reads must hold for every neuron to spike: the last of
-    them is the accumulator."""
+    them is the accumulator. A synapse is the greatest that is not saturated: those are told late.
+    """
     names = [a.name for a in fire.arguments if isinstance(a, Place)]
     *membranes, accumulator = [name for name in names if not name.endswith("_spikes")]
     yield from ((name, 0) for name in membranes)
     highest = {member.buffer.name: member.high for member in program.members}
-    yield accumulator, highest[accumulator]
+    yield accumulator, min(highest[name] for name in (*membranes, accumulator))
 
 
 def _sample(program: Program) -> np.ndarray:
