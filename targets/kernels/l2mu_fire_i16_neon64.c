@@ -284,18 +284,18 @@ INLINE void fire_synaptic(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
 {
     const bool each = p->beta_step != 0U;
     const uint16_t *next;
+    place_t at = {NULL, syn, p->threshold, p->alpha, p->beta, each ? 8U : 0U, &spikes[1]};
+    int32_t same[16];
+    at.v = v;
     if (each || (*p->alpha == 65536) || (*p->beta == 65536)) {
-        int32_t same[16];
         for (size_t k = 0; k < 8U; ++k) {
             same[k] = *p->alpha;
             same[8U + k] = *p->beta;
         }
-        const place_t at = {v,    syn, p->threshold, each ? p->alpha : same, each ? p->beta : &same[8],
-                            each ? 8U : 0U, &spikes[1]};
-        const decays_t none = one_decay(0);
-        next = integrate_all(at, p->size, none, none, true, reset);
+        at.alpha = each ? p->alpha : same;
+        at.beta = each ? p->beta : &same[8];
+        next = integrate_all(at, p->size, one_decay(0), one_decay(0), true, reset);
     } else {
-        const place_t at = {v, syn, p->threshold, p->alpha, p->beta, 0, &spikes[1]};
         next = integrate_all(at, p->size, one_decay(*p->alpha), one_decay(*p->beta), false, reset);
     }
     spikes[0] = (uint16_t)(next - spikes - 1);

@@ -95,18 +95,18 @@
 
 /* Functions (membranes, synapses, thresholds, decays of synapses and of membranes, end of the membranes,
  * where spikes go): where the next spike would go. */
-#define LOOPS(name, next)                                                                 \
+#define LOOPS(name, reset)                                                                \
     __attribute__((naked)) static uint16_t *name##_one(                                   \
         int16_t *v, int16_t *syn, const int16_t *threshold, int32_t alpha, int32_t beta,  \
         const int16_t *end, uint16_t *spikes)                                             \
     {                                                                                     \
-        __asm__ volatile(LOOP(ONE_DECAY, next));                                          \
+        __asm__ volatile(LOOP(ONE_DECAY, reset));                                         \
     }                                                                                     \
     __attribute__((naked)) static uint16_t *name##_own(                                   \
         int16_t *v, int16_t *syn, const int16_t *threshold, const int32_t *alpha,         \
         const int32_t *beta, const int16_t *end, uint16_t *spikes)                        \
     {                                                                                     \
-        __asm__ volatile(LOOP(OWN_DECAY, next));                                          \
+        __asm__ volatile(LOOP(OWN_DECAY, reset));                                         \
     }                                                                                     \
     static void name(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn, uint16_t *spikes) \
     {                                                                                     \

@@ -74,12 +74,15 @@
                           decay_type alpha, decay_type beta, uint16_t *next)                  \
     {                                                                                         \
         const int16_t *threshold = p->threshold;                                              \
+        int16_t *membrane = v;                                                                \
+        int16_t *synapse = syn;                                                               \
         uint32_t fired;                                                                       \
         uint32_t first;                                                                       \
         uint32_t index;                                                                       \
         uint32_t lane;                                                                        \
         __asm__ volatile(LOOP(decay, reset)                                                   \
-                         : [v] "+&r"(v), [syn] "+&r"(syn), [threshold] "+&r"(threshold),      \
+                         : [v] "+&r"(membrane), [syn] "+&r"(synapse),                         \
+                           [threshold] "+&r"(threshold),                                      \
                            [alpha] "+&r"(alpha), [beta] "+&r"(beta), [next] "+&r"(next),      \
                            [fired] "=&l"(fired), [first] "=&r"(first), [index] "=&r"(index),  \
                            [lane] "=&r"(lane)                                                 \
