@@ -141,13 +141,41 @@ static inline void add_block_row(float *v, const float *weights, size_t rows)
     }
 }
 
+/* How often a divisor goes into numbers of 16 bits, without an instruction for that if there is none. */
+typedef struct {
+    uint32_t divisor;
+#ifndef __ARM_FEATURE_IDIV
+    uint32_t inverse; /* (2^32 - 1) / divisor, rounded down */
+#endif
+} division_t;
+
+static inline division_t division_by(uint32_t divisor)
+{
+#ifdef __ARM_FEATURE_IDIV
+    const division_t by = {divisor};
+#else
+    const division_t by = {divisor, UINT32_MAX / divisor};
+#endif
+    return by;
+}
+
+static inline uint32_t quotient(uint32_t number, division_t by)
+{
+#ifdef __ARM_FEATURE_IDIV
+    return number / by.divisor;
+#else
+    return (uint32_t)(((uint64_t)by.inverse * (number + 1U)) >> 32U);
+#endif
+}
+
 static inline __attribute__((always_inline)) void
 add_blocks(float *v, size_t rows, uint32_t columns, bool shared, const float *weights,
            const uint16_t *spikes)
 {
+    const division_t by_columns = division_by(columns);
     const uint16_t *const end = &spikes[1U + spikes[0]];
     for (const uint16_t *spike = &spikes[1]; spike != end; ++spike) {
-        const uint32_t block = *spike / columns;
+        const uint32_t block = quotient(*spike, by_columns);
         const uint32_t source = shared ? (*spike - (block * columns)) : *spike;
         add_block_row(&v[block * rows], &weights[source * rows], rows);
     }
