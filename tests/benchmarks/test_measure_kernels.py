@@ -18,7 +18,7 @@ from l2mu_compile.targets.registry import get_target
 from l2mu_compile.windows import load_windows
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.append(str(ROOT / "benchmarks"))  # after the tests' own modules
 
 import measure_kernels  # noqa: E402
 from kernel_counter import Case, counts, parts  # noqa: E402
