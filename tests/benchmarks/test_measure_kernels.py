@@ -25,7 +25,7 @@ from kernel_counter import Case, counts, parts  # noqa: E402
 
 EXAMPLE = ROOT / "examples" / "har_smartwatch"
 ROUNDING = 0.001  # of the table's figures
-WITHIN = 0.05  # of the instructions of a whole step of the example
+WITHIN = 0.1  # of the instructions of a whole step of the example: spikes do not come independently
 TARGETS = [
     *("cortex-m0plus", "cortex-m4", "cortex-a53"),
     pytest.param(
