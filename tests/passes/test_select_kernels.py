@@ -96,7 +96,7 @@ def test_a_host_gets_kernels_that_this_machine_can_run() -> None:
 
 
 def test_a_projection_follows_the_numbers_of_its_target() -> None:
-    network = narrow(9, "none", scalar=True)
+    network = narrow(37, "none", scalar=True)
     wide = network.map_populations(lambda p: replace(p, membrane_bits=16) if p.name == "m" else p)
     after = applied(SelectKernels(), wide, Context(target=get_target("cortex-m4")))
     kernels = {p.name: p.kernel for p in (*after.populations, *after.projections)}
