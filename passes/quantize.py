@@ -113,13 +113,14 @@ class Quantize(Pass):
     ) -> tuple[int, NDArray]:
         """Bits of membranes, and S_j of every neuron: narrow ones if they lose little precision."""
         scale = self._scales(network, population, fraction)
-        if not (self.narrow and can_be_narrow(network, population) and _forgets(population)):
+        wanted = self.narrow and self.membrane_bits >= NARROW_BITS
+        if not (wanted and can_be_narrow(network, population) and _forgets(population)):
             return self.membrane_bits, scale
         threshold = np.broadcast_to(population.neuron.threshold, population.size)
         limits = [scale, _narrow_limit(network, population, fraction), NARROW_THRESHOLD / threshold]
         smaller = _tied(network, population, np.minimum.reduce(limits))
         if ((smaller * 2 >= scale) | (smaller * threshold >= _fine_levels(population))).all():
-            return min(NARROW_BITS, self.membrane_bits), smaller
+            return NARROW_BITS, smaller
         return self.membrane_bits, scale
 
     def _scales(self, network: Network, population: Population, fraction: int) -> NDArray:

@@ -224,6 +224,12 @@ def test_populations_that_lose_little_are_narrow() -> None:
     assert wide.projections[1].weight.tolist() == quantized.projections[1].weight.tolist()
 
 
+def test_membranes_too_short_to_be_narrow_keep_their_scale() -> None:
+    network = calibrated(feed_forward(), 16)
+    short = applied(Quantize(membrane_bits=NARROW_BITS - 2), network)
+    assert short == applied(Quantize(membrane_bits=NARROW_BITS - 2, narrow=False), network)
+
+
 def test_a_population_whose_threshold_would_be_coarse_stays_wide() -> None:
     """Samples reach a thousand times the threshold of h; out hears nothing of them."""
     network = calibrated(feed_forward(), 1000)
