@@ -83,6 +83,7 @@ def test_deviations_are_those_documented(tmp_path: Path) -> None:
         ("plain", "leaky", False),
         ("single", "synaptic", True),
         ("stacked", "synaptic", False),
+        ("plain", "leaky", True),
     ]
     check(tmp_path, kinds)
 
