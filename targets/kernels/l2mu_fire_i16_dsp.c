@@ -9,11 +9,10 @@
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* assembly uses them */
 
-/* The assembly knows where these are. */
+/* The assembly knows where these are, and what is between the last two. */
 typedef char l2mu_places[((offsetof(l2mu_neurons_i16_t, beta) == 4U) &&
                           (offsetof(l2mu_neurons_i16_t, threshold) == 8U) &&
                           (offsetof(l2mu_neurons_i16_t, size) == 16U) &&
-                          (offsetof(l2mu_neurons_i16_t, beta_step) == 18U) &&
                           (offsetof(l2mu_neurons_i16_t, bounded) == 19U))
                              ? 1
                              : -1];
