@@ -268,7 +268,7 @@ def as_text(timings: list[Timing], missing: Mapping[str, str], quick: bool) -> s
     )
     rows = [_row(timing, timings) for timing in timings]
     lines = [f"- not measured: {name} ({reason})" for name, reason in missing.items()]
-    return "\n\n".join([where, table(HEAD, rows), "\n".join(lines)])
+    return "\n\n".join(filter(None, [where, table(HEAD, rows), "\n".join(lines)]))
 
 
 def _row(timing: Timing, timings: list[Timing]) -> tuple[str, ...]:
