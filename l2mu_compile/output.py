@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from l2mu_compile.processes import signals_held
 
 MARKER = "report.json"
 UNUSABLE = '\0\t\n\r\\%"'  # zig misreads them in its dependency files and output names
+REMOVALS, PAUSE_SECONDS = 30, 0.1
 _TEMPORARY = "l2mu-tmp-"  # in the name of everything that is only there while we work
 
 
@@ -130,9 +132,18 @@ def _remove_unless_locked(work: Path, path: Path) -> None:
         if _lock(handle, wait=False):
             if (work / "old").is_dir() and not path.exists():
                 (work / "old").replace(path)
-            shutil.rmtree(work, ignore_errors=True)
+            _remove(work)
     finally:
         os.close(handle)
+
+
+def _remove(work: Path) -> None:
+    """A compiler that a killed process started may still write there for a moment."""
+    for _ in range(REMOVALS):
+        shutil.rmtree(work, ignore_errors=True)
+        if not work.exists():
+            return
+        time.sleep(PAUSE_SECONDS)
 
 
 def _lock(handle: int, wait: bool) -> bool:

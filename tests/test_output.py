@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import stat
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -99,6 +103,26 @@ def test_left_over_directories_go():
         (folder / "report.json").write_text("new")
     found = {path.name for path in Path().iterdir()}
     assert found == {"out", ".out.l2mu-tmp-link", *(path.name for path in kept)}
+
+
+def test_a_left_over_directory_that_is_still_written_to_goes():
+    """By a compiler that outlives the killed process by half a second."""
+    work = left_over(".out.l2mu-tmp-dead", "new")
+    end = time.monotonic() + 0.5
+
+    def write() -> None:
+        for number in itertools.count():
+            if time.monotonic() > end:
+                return
+            with suppress(FileNotFoundError):
+                (work / f"new/{number}.o").touch()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    with whole_directory(Path("out")) as folder:
+        (folder / "report.json").write_text("new")
+    writer.join()
+    assert [path.name for path in Path().iterdir()] == ["out"]
 
 
 def test_a_directory_in_use_is_left_alone():
