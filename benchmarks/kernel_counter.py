@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ from numpy.typing import NDArray
 from l2mu_compile import processes
 from l2mu_compile.errors import ToolchainError
 from l2mu_compile.targets.emulator import Emulator
-from l2mu_compile.targets.kernel_sets import NEEDED_MACROS
+from l2mu_compile.targets.kernel_sets import parts
 from l2mu_compile.targets.kernel_table import KERNEL_DIR, Kernel, kernel_table
-from l2mu_compile.targets.qemu import board_command, find_program, instructions_of
+from l2mu_compile.targets.qemu import board_command, find_program, instructions_after_an_empty
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.toolchain import (
     RUNTIME_DIR,
@@ -48,9 +47,6 @@ _OWN_ARGUMENTS = {
     "quantize_sample": {"const float *": "sample"},
     "flag_spikes": {"uint16_t": "source_count"},
 }
-_PARTS = re.compile(
-    rf"l2mu_(?P<operation>\w+?)(?P<numbers>(_[fi]\d+)*)(_(?P<set>{'|'.join(NEEDED_MACROS)}))?"
-)
 
 
 @dataclass(frozen=True)
@@ -76,14 +72,6 @@ def spiking_neurons(case: Case) -> list[int]:
             found.append(j)
             wanted -= 1
     return found
-
-
-def parts(kernel: str) -> tuple[str, str, str]:
-    """Operation, numbers and set of a kernel: ``accumulate_dense``, ``i8_i16``, ``dsp``."""
-    match = _PARTS.fullmatch(kernel)
-    if match is None:
-        raise ValueError(f"{kernel} is not named like a kernel")
-    return match["operation"], match["numbers"].removeprefix("_"), match["set"] or "ref"
 
 
 def counts(target: Target, cases: dict[str, list[Case]], folder: Path) -> dict[str, NDArray]:
@@ -186,5 +174,4 @@ def _on_board(target: Target, image: Path, records: Sequence[NDArray], folder: P
     if ended.returncode != 0:
         raise ToolchainError(f"{qemu.program} ended with {ended.returncode}: {ended.stderr}")
     ticks = np.fromfile(folder / "ticks", "<u4")
-    numbers = instructions_of(ticks, qemu.clock_hz)
-    return numbers[1:] - numbers[0] + 1  # the first is an empty function's, which is one
+    return instructions_after_an_empty(ticks, qemu.clock_hz)

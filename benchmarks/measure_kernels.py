@@ -19,12 +19,13 @@ from typing import Annotated, Any, Optional
 
 import numpy as np
 import typer
-from kernel_counter import Case, counts, parts, spiking_neurons
+from kernel_counter import Case, counts, spiking_neurons
 from numpy.typing import NDArray
 
 from l2mu_compile.display import bars, err
 from l2mu_compile.output import write_whole
 from l2mu_compile.targets.kernel_costs import GROUPS, TABLE, unit
+from l2mu_compile.targets.kernel_sets import parts
 from l2mu_compile.targets.kernel_table import kernel_table
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import TARGETS, get_target
@@ -209,12 +210,6 @@ def as_text(table: dict[str, Any]) -> str:
     return "{\n" + ",\n".join(entries) + "\n}\n"
 
 
-def measurable(target: Target) -> bool:
-    """Whether an emulator counts instructions for it."""
-    board = "firmware" in target.artifacts and target.qemu and target.qemu.clock_hz
-    return target.emulator is not None or bool(board)
-
-
 def main(
     target: Annotated[
         Optional[list[str]], typer.Option(help="Only this one; may be given several times.")
@@ -224,7 +219,7 @@ def main(
     """Measure the kernels of targets and write them into the table."""
     chosen = [get_target(name) for name in target or TARGETS]
     if target is None:
-        chosen = [one for one in chosen if measurable(one)]
+        chosen = [one for one in chosen if one.counts_instructions]
     table = json.loads(output.read_text(encoding="utf-8")) if target and output.exists() else {}
     with bars(False) as progress, ProcessPoolExecutor() as pool:
         shown = progress.phase("measuring targets")

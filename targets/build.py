@@ -56,7 +56,7 @@ def instructions_if_all_spike(product: Product, objects: Sequence[Path]) -> int 
     as well where memory is so full that the few more constants of that find no room.
     """
     target, folder = product.target, product.scratch / "worst"
-    if not (product.network.quantized and _has_counter(target)):
+    if not (product.network.quantized and target.counts_instructions):
         return None
     program = where_all_spike(product.network)
     others = [path for path in objects if path.stem != product.name]
@@ -113,9 +113,3 @@ def open_device(
 def _is_native(target: Target) -> bool:
     same_files = target.shared and target.shared_suffix == HOST.shared_suffix
     return target.arch == HOST.arch and same_files
-
-
-def _has_counter(target: Target) -> bool:
-    """Whether there is an emulator that counts the instructions of code for ``target``."""
-    clock = target.qemu is not None and target.qemu.clock_hz is not None
-    return target.emulator is not None or ("firmware" in target.artifacts and clock)

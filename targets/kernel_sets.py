@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
@@ -25,6 +26,21 @@ NEEDED_MACROS = {
     "vnni": ("__AVX512VNNI__", "__AVX512BW__", "__AVX512VL__", "__x86_64__"),
 }
 
+_PARTS = re.compile(
+    rf"l2mu_(?P<operation>\w+?)(?P<numbers>(_[fi]\d+)*)(_(?P<set>{'|'.join(NEEDED_MACROS)}))?"
+)
+
+
+def parts(kernel: str) -> tuple[str, str, str]:
+    """Operation, numbers and set of a kernel: ``accumulate_dense``, ``i8_i16``, ``dsp``.
+
+    Raises ValueError for what is not named like one.
+    """
+    match = _PARTS.fullmatch(kernel)
+    if match is None:
+        raise ValueError(f"{kernel} is not named like a kernel")
+    return match["operation"], match["numbers"].removeprefix("_"), match["set"] or "ref"
+
 
 def usable_sets(target: Target) -> tuple[str, ...]:
     """Kernel sets that ``target`` can run: those of its record, or what this machine has of them.
@@ -36,7 +52,7 @@ def usable_sets(target: Target) -> tuple[str, ...]:
 
 def are_portable(sources: Iterable[str]) -> bool:
     """Whether C files of these names are for every processor: their kernels are all of ``ref``."""
-    return not any(name.rpartition("_")[2] in NEEDED_MACROS for name in functions_in(sources))
+    return all(parts(name)[2] == "ref" for name in functions_in(sources))
 
 
 def with_usable_sets(target: Target) -> Target:

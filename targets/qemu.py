@@ -133,9 +133,7 @@ class QemuFirmware(_BatchDevice):
         ticks = _read(folder / TICKS_FILE, "<u4", (1 + count * steps,))
         if not ticks.all():  # a step was too long for the timer
             return super()._instructions(folder, count, steps)
-        numbers = instructions_of(ticks, self._qemu.clock_hz)
-        # The first is an empty function's, which is one instruction.
-        return (numbers[1:] - numbers[0] + 1).reshape(count, steps)
+        return instructions_after_an_empty(ticks, self._qemu.clock_hz).reshape(count, steps)
 
 
 class QemuExecutable(_BatchDevice):
@@ -173,6 +171,12 @@ def find_program(program: str) -> str:
         package = DEBIAN_PACKAGES.get(program, "qemu-user")
         raise NoEmulatorError(f"{program} is not installed (Debian's package: {package})")
     return found
+
+
+def instructions_after_an_empty(ticks: NDArray, clock_hz: int) -> NDArray:
+    """Instructions int64 of all functions but the first, which is empty: one instruction."""
+    numbers = instructions_of(ticks, clock_hz)
+    return numbers[1:] - numbers[0] + 1
 
 
 def instructions_of(ticks: NDArray, clock_hz: int) -> NDArray:

@@ -131,6 +131,12 @@ class Target:
         return "freestanding" in (self.link_triple or self.triple).split("-")
 
     @property
+    def counts_instructions(self) -> bool:
+        """Whether there is an emulator that counts the instructions of the target's code."""
+        clock = self.qemu is not None and self.qemu.clock_hz is not None
+        return self.emulator is not None or ("firmware" in self.artifacts and clock)
+
+    @property
     def runs_on(self) -> str:
         """What runs this target's code to verify it."""
         if self.emulator is not None:

@@ -22,7 +22,7 @@ from machines import Emulated, Host, Machine, emulated_image
 from numpy.typing import NDArray
 
 from l2mu_compile.targets.host import HOST
-from l2mu_compile.targets.kernel_sets import usable_sets
+from l2mu_compile.targets.kernel_sets import parts, usable_sets
 from l2mu_compile.targets.kernel_table import KERNEL_DIR, kernel_table
 from l2mu_compile.targets.registry import TARGETS, get_target
 
@@ -49,9 +49,6 @@ GUARD = 64  # bytes on either side of an array
 _PAINT = 0xA5
 _WIDEST = 16  # the largest alignment that an array can be placed with
 
-_NAME = re.compile(
-    rf"l2mu_(?P<operation>\w+?)(?P<numbers>(_[fi]\d+)*)(_(?P<set>{'|'.join(SETS)}))?"
-)
 _STRUCT = re.compile(r"typedef struct \{(.*?)\} (\w+);", re.DOTALL)
 _FIELD = re.compile(r"^\s*(?:const )?(\w+) (\*?)(\w+);", re.MULTILINE)
 _BYTES = {"size_t": 0, "float": 4, "uint8_t": 1, "uint16_t": 2, "uint32_t": 4} | {
@@ -112,7 +109,7 @@ TESTED: set[str] = set()
 
 def sources(kernel_sets: Sequence[str]) -> list[str]:
     """The files that define the kernels of these sets."""
-    found = {k.source for k in kernel_table().values() if _parts(k.name)[2] in kernel_sets}
+    found = {k.source for k in kernel_table().values() if parts(k.name)[2] in kernel_sets}
     return sorted(found)
 
 
@@ -167,17 +164,10 @@ class Kernels:
 def _variants() -> tuple[Variant, ...]:
     found = []
     for name in kernel_table():
-        operation, numbers, kernel_set = _parts(name)
+        operation, numbers, kernel_set = parts(name)
         for machine in MACHINES[kernel_set]:
             found.append(Variant(name, operation, numbers, kernel_set, machine))
     return tuple(found)
-
-
-def _parts(name: str) -> tuple[str, str, str]:
-    """Operation, numbers and set of a kernel."""
-    match = _NAME.fullmatch(name)
-    assert match is not None
-    return match["operation"], match["numbers"].removeprefix("_"), match["set"] or "ref"
 
 
 @cache
