@@ -284,6 +284,14 @@ void l2mu_accumulate_distinct_f32(float *v, uint16_t rows, uint16_t columns, con
 void l2mu_accumulate_dense_i8_i32(const l2mu_dense_i8_t *p, int32_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i8_i32_dsp(const l2mu_dense_i8_t *p, int32_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i8_i32_mve(const l2mu_dense_i8_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i8_i32_m0(const l2mu_dense_i8_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i8_i32_neon32(const l2mu_dense_i8_t *p, int32_t *v,
+                                         const uint16_t *spikes);
+void l2mu_accumulate_dense_i8_i32_neon64(const l2mu_dense_i8_t *p, int32_t *v,
+                                         const uint16_t *spikes);
+void l2mu_accumulate_dense_i8_i32_avx2(const l2mu_dense_i8_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i8_i32_avx512(const l2mu_dense_i8_t *p, int32_t *v,
+                                         const uint16_t *spikes);
 void l2mu_accumulate_shared_i8_i32(int32_t *v, uint16_t rows, uint16_t columns, const int8_t *weights,
                                const uint16_t *spikes);
 void l2mu_accumulate_distinct_i8_i32(int32_t *v, uint16_t rows, uint16_t columns,
