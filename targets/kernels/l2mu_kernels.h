@@ -146,6 +146,9 @@ void l2mu_fire_none_f32_fpu(const l2mu_neurons_f32_t *p, float *v, uint16_t *spi
 void l2mu_fire_subtract_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
 void l2mu_fire_zero_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
 void l2mu_fire_none_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_subtract_i32_neon(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_zero_i32_neon(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_none_i32_neon(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
 void l2mu_fire_subtract_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
 void l2mu_fire_zero_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
 void l2mu_fire_none_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
@@ -193,6 +196,14 @@ void l2mu_fire_synaptic_clamp_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32
                                   uint16_t *spikes);
 void l2mu_fire_synaptic_none_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
                                  uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_i32_neon(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                          uint16_t *spikes);
+void l2mu_fire_synaptic_zero_i32_neon(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                      uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_i32_neon(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                       uint16_t *spikes);
+void l2mu_fire_synaptic_none_i32_neon(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                      uint16_t *spikes);
 void l2mu_fire_synaptic_subtract_i16(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
                                      uint16_t *spikes);
 void l2mu_fire_synaptic_zero_i16(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
