@@ -24,7 +24,8 @@ def multiply_weights_for(kernel: str, weights: NDArray) -> NDArray:
 
 def block_weights_for(kernel: str, weights: NDArray) -> NDArray:
     """``weights`` ``[sources, rows]`` of blocks (or many such) as ``kernel`` reads them, flat."""
-    layout = BLOCK_LAYOUTS.get(kernel.rpartition("_")[2])
+    *_, sums, kernel_set = kernel.split("_")
+    layout = BLOCK_LAYOUTS.get(f"{sums}_{kernel_set}")
     rows = weights.reshape(-1, weights.shape[-1])
     return rows.ravel() if layout is None else layout(rows)
 
@@ -256,8 +257,8 @@ MULTIPLY_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "vnni": _vnni,
 }
 BLOCK_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
-    "dsp": _dsp_blocks,
-    "neon": _neon_blocks,
+    "i16_dsp": _dsp_blocks,
+    "i16_neon": _neon_blocks,
 }
 INPUT_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "avx2": _avx2_input,

@@ -343,6 +343,26 @@ void l2mu_accumulate_shared_i8_i32(int32_t *v, uint16_t rows, uint16_t columns, 
                                const uint16_t *spikes);
 void l2mu_accumulate_distinct_i8_i32(int32_t *v, uint16_t rows, uint16_t columns,
                                  const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_shared_i8_i32_m0(int32_t *v, uint16_t rows, uint16_t columns,
+                                      const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_distinct_i8_i32_m0(int32_t *v, uint16_t rows, uint16_t columns,
+                                        const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_shared_i8_i32_dsp(int32_t *v, uint16_t rows, uint16_t columns,
+                                       const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_distinct_i8_i32_dsp(int32_t *v, uint16_t rows, uint16_t columns,
+                                         const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_shared_i8_i32_neon(int32_t *v, uint16_t rows, uint16_t columns,
+                                        const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_distinct_i8_i32_neon(int32_t *v, uint16_t rows, uint16_t columns,
+                                          const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_shared_i8_i32_mve(int32_t *v, uint16_t rows, uint16_t columns,
+                                       const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_distinct_i8_i32_mve(int32_t *v, uint16_t rows, uint16_t columns,
+                                         const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_shared_i8_i32_avx2(int32_t *v, uint16_t rows, uint16_t columns,
+                                        const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_distinct_i8_i32_avx2(int32_t *v, uint16_t rows, uint16_t columns,
+                                          const int8_t *weights, const uint16_t *spikes);
 void l2mu_accumulate_dense_i8_i16(const l2mu_dense_i8_t *p, int16_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i8_i16_dsp(const l2mu_dense_i8_t *p, int16_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i8_i16_neon32(const l2mu_dense_i8_t *p, int16_t *v,

@@ -3,6 +3,7 @@
 #ifndef L2MU_STRIPS_H
 #define L2MU_STRIPS_H
 
+#include "l2mu_arith.h"
 #include "l2mu_kernels.h"
 
 #define L2MU_MOST_ROWS 256U
@@ -17,10 +18,8 @@ typedef struct {
     int16_t *sums;
 } l2mu_strips_t;
 
-#define L2MU_STRIPS_INLINE static inline __attribute__((always_inline))
-
 /* So many sums are 0, and others up to a multiple of sixteen. */
-L2MU_STRIPS_INLINE void l2mu_clear_sums(int16_t *sums, size_t count)
+L2MU_INLINE void l2mu_clear_sums(int16_t *sums, size_t count)
 {
     uint32_t *pair = (uint32_t *)(void *)sums;
     const int16_t *const end = &sums[count];
@@ -39,7 +38,7 @@ L2MU_STRIPS_INLINE void l2mu_clear_sums(int16_t *sums, size_t count)
 }
 
 /* v += sums, of which there are some more than `count`. */
-L2MU_STRIPS_INLINE void l2mu_add_sums(int32_t *v, const int16_t *sums, size_t count)
+L2MU_INLINE void l2mu_add_sums(int32_t *v, const int16_t *sums, size_t count)
 {
     int32_t *const end = &v[count];
 #if defined(__thumb__) && !defined(__ARM_FEATURE_MVE)
@@ -66,8 +65,8 @@ L2MU_STRIPS_INLINE void l2mu_add_sums(int32_t *v, const int16_t *sums, size_t co
     }
 }
 
-L2MU_STRIPS_INLINE void l2mu_add_strips(const l2mu_dense_i8_t *p, int32_t *v, const uint16_t *spikes,
-                                        l2mu_strips_t by)
+L2MU_INLINE void l2mu_add_strips(const l2mu_dense_i8_t *p, int32_t *v, const uint16_t *spikes,
+                                 l2mu_strips_t by)
 {
     l2mu_dense_i8_t strip = *p;
     int32_t *target = v;
@@ -82,8 +81,8 @@ L2MU_STRIPS_INLINE void l2mu_add_strips(const l2mu_dense_i8_t *p, int32_t *v, co
 }
 
 /* v += the weights of every spike, as `l2mu_accumulate_dense_i8_i32`. */
-L2MU_STRIPS_INLINE void l2mu_accumulate_strips(const l2mu_dense_i8_t *p, int32_t *v,
-                                               const uint16_t *spikes, l2mu_strips_t by)
+L2MU_INLINE void l2mu_accumulate_strips(const l2mu_dense_i8_t *p, int32_t *v,
+                                        const uint16_t *spikes, l2mu_strips_t by)
 {
     const size_t count = spikes[0];
     const uint16_t *list = spikes;

@@ -78,6 +78,7 @@ def test_sources_are_the_models_own_files_and_the_kernels_it_calls() -> None:
     assert sorted(emit_c(float_program(), [])) == [
         "l2mu_accumulate_f32.c",
         "l2mu_arith.h",
+        "l2mu_blocks.h",
         "l2mu_counts.c",
         "l2mu_fire_f32.c",
         "l2mu_input_f32.c",
