@@ -219,6 +219,14 @@ void l2mu_fire_synaptic_clamp_i32_neon(const l2mu_neurons_i32_t *p, int32_t *v, 
                                        uint16_t *spikes);
 void l2mu_fire_synaptic_none_i32_neon(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
                                       uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_i32_dsp(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                         uint16_t *spikes);
+void l2mu_fire_synaptic_zero_i32_dsp(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                     uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_i32_dsp(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                      uint16_t *spikes);
+void l2mu_fire_synaptic_none_i32_dsp(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                     uint16_t *spikes);
 void l2mu_fire_synaptic_subtract_i32_mve(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
                                          uint16_t *spikes);
 void l2mu_fire_synaptic_zero_i32_mve(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
