@@ -32,6 +32,7 @@ from l2mu_compile.values import Value, frozen_array
 STAGES = ("traced", "folded", "quantized", "planned")
 READOUT_RULES = ("spike_count", "last_membrane", "max_membrane", "mean_membrane")
 SENSOR_ARRAYS = ("scale", "offset", "unit", "center")
+WEIGHT_LIMIT = 127  # of int8 weights, either way
 NARROW_BITS = 14  # of membranes in int16, which leaves room for a step's currents
 CTYPE_BYTES = {
     **{"float": 4, "int32_t": 4, "int64_t": 8},

@@ -8,6 +8,7 @@ from l2mu_compile.passes.detect_spikes import DetectSpikes
 from l2mu_compile.passes.fold_input import FoldInput
 from l2mu_compile.passes.fold_threshold import FoldThreshold
 from l2mu_compile.passes.plan_memory import PlanMemory
+from l2mu_compile.passes.prune_population import PrunePopulation
 from l2mu_compile.passes.quantize import Quantize
 from l2mu_compile.passes.remove_dead import RemoveDead
 from l2mu_compile.passes.select_kernels import SelectKernels
@@ -20,6 +21,7 @@ PASSES: dict[str, type[Pass]] = {
         FoldThreshold,
         DetectSpikes,
         Calibrate,
+        PrunePopulation,
         Quantize,
         SelectKernels,
         PlanMemory,
