@@ -187,11 +187,14 @@ class Readout:
 
     Scores over the window: ``spike_count`` (the paper's), ``last_membrane``, ``max_membrane``,
     ``mean_membrane``. Ties go to the lowest index. ``labels`` name the classes, if that is known.
+    ``margins`` (one per class; spikes, counted) decide a window early: once the leading class is
+    ahead of all others by its margin. From then on its scores stay as they are.
     """
 
     population: str
     rule: str = "spike_count"
     labels: tuple[str, ...] | None = None
+    margins: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
