@@ -254,7 +254,7 @@ class _Lowering:
             reset=reset,
             step=tuple(self.calls),
             classify=classify,
-            decided=early and Call("l2mu_decided_i32", early, "readout"),
+            decided=Call("l2mu_decided_i32", early, "readout") if early else None,
             save=Call("l2mu_save_state", saved, "save"),
             restore=Call("l2mu_restore_state", (*saved, Place("size")), "restore"),
         )

@@ -318,7 +318,8 @@ class _Parser:
 
     def _read_readout(self, rest: str) -> Readout:
         match = self._match(_READOUT, rest, "readout POPULATION : RULE")
-        margins = match["margins"] and tuple(map(int, match["margins"].split(",")))
+        given = match["margins"]
+        margins = tuple(map(int, given.split(","))) if given else None
         if match["labels"] is None:
             return Readout(match["name"], match["rule"], margins=margins)
         labels = json.loads(match["labels"])
