@@ -9,7 +9,7 @@
 
 void l2mu_accumulate_dense_i8_i32_avx512(const l2mu_dense_i8_t *p, int32_t *v, const uint16_t *spikes)
 {
-    __attribute__((aligned(64))) int16_t sums[STRIP];
-    const l2mu_strips_t strips = {l2mu_accumulate_dense_i8_i16_avx512, STRIP, sums};
-    l2mu_accumulate_strips(p, v, spikes, strips);
+    int16_t sums[STRIP] __attribute__((aligned(64)));
+    const l2mu_strips_t strips = {l2mu_accumulate_dense_i8_i16_avx512, STRIP};
+    l2mu_accumulate_strips(p, v, spikes, strips, sums);
 }

@@ -9,7 +9,7 @@
 
 void l2mu_accumulate_dense_i8_i32_m0(const l2mu_dense_i8_t *p, int32_t *v, const uint16_t *spikes)
 {
-    __attribute__((aligned(4))) int16_t sums[STRIP];
-    const l2mu_strips_t strips = {l2mu_accumulate_dense_i8_i16_m0, STRIP, sums};
-    l2mu_accumulate_strips(p, v, spikes, strips);
+    int16_t sums[STRIP] __attribute__((aligned(4)));
+    const l2mu_strips_t strips = {l2mu_accumulate_dense_i8_i16_m0, STRIP};
+    l2mu_accumulate_strips(p, v, spikes, strips, sums);
 }

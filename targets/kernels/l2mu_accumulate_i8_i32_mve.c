@@ -9,7 +9,7 @@
 
 void l2mu_accumulate_dense_i8_i32_mve(const l2mu_dense_i8_t *p, int32_t *v, const uint16_t *spikes)
 {
-    __attribute__((aligned(8))) int16_t sums[STRIP];
-    const l2mu_strips_t strips = {l2mu_accumulate_dense_i8_i16_mve, STRIP, sums};
-    l2mu_accumulate_strips(p, v, spikes, strips);
+    int16_t sums[STRIP] __attribute__((aligned(8)));
+    const l2mu_strips_t strips = {l2mu_accumulate_dense_i8_i16_mve, STRIP};
+    l2mu_accumulate_strips(p, v, spikes, strips, sums);
 }

@@ -174,8 +174,10 @@ L2MU_INLINE void fire(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes,
     int32_t same[GROUP];
     place_t at;
     at.v = v;
+    at.syn = NULL;
     at.beta.at = p->beta;
     at.beta.step = p->beta_step;
+    at.alpha = at.beta;
     at.threshold = parameters(p->threshold, p->threshold_step, same);
     at.next = &spikes[1];
     at.low = vdupq_n_s32(p->low);

@@ -11,11 +11,10 @@
 
 typedef void l2mu_accumulate_narrow_t(const l2mu_dense_i8_t *p, int16_t *v, const uint16_t *spikes);
 
-/* A kernel for int16, the targets of a strip, a multiple of eight, and room for their sums. */
+/* A kernel for int16, and the targets of a strip, a multiple of eight. */
 typedef struct {
     l2mu_accumulate_narrow_t *accumulate;
     size_t targets;
-    int16_t *sums;
 } l2mu_strips_t;
 
 /* So many sums are 0, and others up to a multiple of sixteen. */
@@ -66,23 +65,24 @@ L2MU_INLINE void l2mu_add_sums(int32_t *v, const int16_t *sums, size_t count)
 }
 
 L2MU_INLINE void l2mu_add_strips(const l2mu_dense_i8_t *p, int32_t *v, const uint16_t *spikes,
-                                 l2mu_strips_t by)
+                                 l2mu_strips_t by, int16_t *sums)
 {
     l2mu_dense_i8_t strip = *p;
     int32_t *target = v;
     for (size_t left = p->targets; left > 0U; left -= strip.targets) {
         strip.targets = (uint16_t)((left < by.targets) ? left : by.targets);
-        l2mu_clear_sums(by.sums, strip.targets);
-        by.accumulate(&strip, by.sums, spikes);
-        l2mu_add_sums(target, by.sums, strip.targets);
+        l2mu_clear_sums(sums, strip.targets);
+        by.accumulate(&strip, sums, spikes);
+        l2mu_add_sums(target, sums, strip.targets);
         target += strip.targets;
         strip.weights += by.targets * p->sources;
     }
 }
 
-/* v += the weights of every spike, as `l2mu_accumulate_dense_i8_i32`. */
+/* v += the weights of every spike, as `l2mu_accumulate_dense_i8_i32`; there is room for a strip's sums,
+ * and for more up to a multiple of sixteen. */
 L2MU_INLINE void l2mu_accumulate_strips(const l2mu_dense_i8_t *p, int32_t *v,
-                                        const uint16_t *spikes, l2mu_strips_t by)
+                                        const uint16_t *spikes, l2mu_strips_t by, int16_t *sums)
 {
     const size_t count = spikes[0];
     const uint16_t *list = spikes;
@@ -98,7 +98,7 @@ L2MU_INLINE void l2mu_accumulate_strips(const l2mu_dense_i8_t *p, int32_t *v,
             }
             list = piece;
         }
-        l2mu_add_strips(p, v, list, by);
+        l2mu_add_strips(p, v, list, by, sums);
         done += some;
     }
 }

@@ -7,8 +7,8 @@
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* assembly uses them */
 
-/* What the assembly holds in r0 to r11. A decay is that of all neurons less 1, times 2^31, or where those
- * of the next ones are. */
+/* What the assembly holds in r0 to r5 and r8 to r11, but for `step`. A decay is that of all neurons less 1,
+ * times 2^31, or where those of the next ones are. */
 typedef struct {
     int32_t *v;
     int32_t *syn;
@@ -16,12 +16,11 @@ typedef struct {
     uint16_t *next;
     uint32_t alpha;
     uint32_t beta;
-    size_t step; /* bytes from one threshold to the next; on the stack */
-    uint32_t unused;
     int32_t low;
     uint32_t range; /* from the lower limit to the upper one */
     int32_t *begin;
     int32_t *end;
+    size_t step; /* bytes from one threshold to the next */
 } neurons_t;
 
 #define SATURATE(x)                       \
@@ -62,8 +61,8 @@ typedef struct {
     __asm__ volatile(                                 \
         "    push   {r0, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n" \
         "    mov    lr, r0\n"                        \
-        "    ldm    lr, {r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11}\n" \
-        "    str    r6, [sp]\n"                      \
+        "    ldm    lr, {r0, r1, r2, r3, r4, r5, r8, r9, r10, r11, r12}\n" \
+        "    str    r12, [sp]\n"                     \
         "1:  ldr    r7, [r1]\n" SATURATE("r7")       \
         "    ldr    r6, [r0]\n"                      \
         "    ldr    r12, [r2]\n"                     \
@@ -115,18 +114,18 @@ static uint32_t decay_of(const int32_t *decay, uint8_t step)
 
 static neurons_t neurons_of(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn, uint16_t *spikes)
 {
-    const neurons_t all = {v,
-                           syn,
-                           p->threshold,
-                           &spikes[1],
-                           decay_of(p->alpha, p->alpha_step),
-                           decay_of(p->beta, p->beta_step),
-                           p->threshold_step * sizeof *v,
-                           0U,
-                           p->low,
-                           (uint32_t)p->high - (uint32_t)p->low,
-                           v,
-                           &v[p->size]};
+    neurons_t all;
+    all.v = v;
+    all.syn = syn;
+    all.threshold = p->threshold;
+    all.next = &spikes[1];
+    all.alpha = decay_of(p->alpha, p->alpha_step);
+    all.beta = decay_of(p->beta, p->beta_step);
+    all.low = p->low;
+    all.range = (uint32_t)p->high - (uint32_t)p->low;
+    all.begin = v;
+    all.end = &v[p->size];
+    all.step = p->threshold_step * sizeof *v;
     return all;
 }
 
