@@ -37,7 +37,7 @@ class Windows:
         """At most ``count`` windows, evenly spread over these."""
         if count is None or count >= len(self.x):
             return self
-        chosen = np.unique(np.linspace(0, len(self.x) - 1, count).astype(int))
+        chosen = spread(count, len(self.x))
         y = None if self.y is None else self.y[chosen]
         return replace(self, x=self.x[chosen], y=y)
 
@@ -54,6 +54,11 @@ class Windows:
                 f"{self.source}: label y[{index}] is {self.y[index]}; "
                 f"those of network {network.name} are between 0 and {network.classes - 1}"
             )
+
+
+def spread(count: int, windows: int) -> NDArray:
+    """Indices of at most ``count`` windows, evenly spread over so many."""
+    return np.unique(np.linspace(0, windows - 1, min(count, windows)).astype(int))
 
 
 def load_windows(path: StrPath) -> Windows:
