@@ -17,12 +17,12 @@
 #define TILE_VECTORS 7U
 
 /* Two vectors of targets: their sums, and their weights' place in a row. */
-#define START_PAIR(low, high, weights)                         \
-    "    vmla.s16 " low ", " high ", %[plus_256]\n"            \
+#define START_PAIR(low, high, weights)              \
+    "    vmla.s16 " low ", " high ", %[plus_256]\n" \
     "    vadd.i16 " low ", " low ", %[start]\n"
-#define ADD_PAIR(low, high, weights)                           \
-    "    vldrb.u8 q7, [%[row], #" weights "]\n"                \
-    "    vadd.i16 " low ", " low ", q7\n"                      \
+#define ADD_PAIR(low, high, weights)            \
+    "    vldrb.u8 q7, [%[row], #" weights "]\n" \
+    "    vadd.i16 " low ", " low ", q7\n"       \
     "    vqdmlah.s16 " high ", q7, %[upper_byte]\n"
 #define FINISH_PAIR(low, high, weights) "    vmla.s16 " low ", " high ", %[minus_256]\n"
 
@@ -42,19 +42,19 @@
 #define PARTS_5(DO) PARTS_4(DO) DO##_ONE("q4", "32")
 #define PARTS_7(DO) PARTS_6(DO) DO##_ONE("q6", "48")
 
-#define ROW(vectors)                                                   \
-    "    ldrh   %[row], [%[spike]], #2\n"                              \
+#define ROW(vectors)                      \
+    "    ldrh   %[row], [%[spike]], #2\n" \
     "    mla    %[row], %[row], %[row_bytes], %[weights]\n" PARTS_##vectors(ADD)
 
 /* Add the rows of `count` spikes, at least one, to a tile of sums, which stay in registers meanwhile. */
-#define TILE(vectors, last)                                                                             \
+#define TILE(vectors, last)                                                                       \
     static inline void add_tile_##vectors(int16_t *v, const int8_t *weights,                      \
                                           const uint16_t *first, size_t count)                    \
     {                                                                                             \
         const uint16_t *spike = first;                                                            \
         int16_t *const sums = v;                                                                  \
         const int8_t *row;                                                                        \
-        __asm__ volatile("    vldmia %[v], {d0-" last "}\n" PARTS_##vectors(START)                                                   \
+        __asm__ volatile("    vldmia %[v], {d0-" last "}\n" PARTS_##vectors(START)                \
                          "    lsrs   lr, %[count], #1\n"                                          \
                          "    bcc    1f\n"                                                        \
                          ROW(vectors)                                                             \
@@ -62,8 +62,8 @@
                          "2:\n" ROW(vectors) ROW(vectors)                                         \
                          "    le     lr, 2b\n"                                                    \
                          "3:\n"                                                                   \
-                         PARTS_##vectors(FINISH) "    vstmia %[v], {d0-" last "}\n"                                                 \
-                         : [spike] "+&r"(spike), [row] "=&l"(row)                                  \
+                         PARTS_##vectors(FINISH) "    vstmia %[v], {d0-" last "}\n"               \
+                         : [spike] "+&r"(spike), [row] "=&l"(row)                                 \
                          : [v] "r"(sums), [weights] "r"(weights), [count] "r"(count),             \
                            [row_bytes] "r"(LANES * (size_t)(vectors)),                            \
                            [start] "r"(-128 * (int32_t)count), [upper_byte] "r"(128),             \
@@ -131,39 +131,39 @@ typedef struct {
 
 /* The block of the next spike, and its row of weights. */
 #define NEXT(spike) "    ldrh   " spike ", [%[next]], #2\n"
-#define OF_SHARED                                     \
-    NEXT("%[source]")                                 \
-    "    udiv   %[block], %[source], r12\n"            \
-    "    mls    %[row], %[block], r12, %[source]\n"    \
+#define OF_SHARED                                   \
+    NEXT("%[source]")                               \
+    "    udiv   %[block], %[source], r12\n"         \
+    "    mls    %[row], %[block], r12, %[source]\n" \
     "    mla    %[row], %[row], r11, r10\n"
-#define OF_DISTINCT                                   \
-    NEXT("%[source]")                                 \
-    "    udiv   %[block], %[source], r12\n"            \
+#define OF_DISTINCT                         \
+    NEXT("%[source]")                       \
+    "    udiv   %[block], %[source], r12\n" \
     "    mla    %[row], %[source], r11, r10\n"
 
-/* Follow the spikes of a list, at least one, to `rows` targets in the block of each, eight at most; p0 says
- * which lanes there are. */
-#define FOLLOW(name, once, block_and_row, each)                                                   \
-    static inline void name(const blocks_t *to, uint32_t rows, const uint16_t *spikes)            \
-    {                                                                                             \
-        const uint16_t *next = spikes;                                                            \
-        uint32_t source;                                                                          \
-        uint32_t block;                                                                           \
-        const int8_t *row;                                                                        \
-        __asm__ volatile("    ldm    %[to], {r8, r9, r10, r11, r12}\n"                             \
-                         "    vctp.16 %[rows]\n"                                                  \
-                         NEXT("lr")                                       \
-                         "    dls    lr, lr\n" once                                               \
-                         "1:\n" block_and_row                                                \
-                         "    mla    %[block], %[block], r9, r8\n" each                           \
-                         "    vldrht.u16 q0, [%[block]]\n"                                        \
-                         "    vaddt.i16 q0, q0, q1\n"                                             \
-                         "    vstrht.16 q0, [%[block]]\n"                                         \
-                         "    le     lr, 1b\n"                                                    \
-                         : [next] "+&r"(next), [source] "=&r"(source), [block] "=&r"(block),    \
-                           [row] "=&l"(row)                                                       \
-                         : [to] "r"(to), [rows] "r"(rows)                                          \
-                         : "r8", "r9", "r10", "r11", "r12", "lr", "q0", "q1", "cc", "memory");    \
+/* Follow the spikes of a list, at least one, to the next `rows` targets in the block of each, but eight at
+ * most; p0 says which lanes there are. */
+#define FOLLOW(name, once, block_and_row, each)                                                \
+    static inline void name(const blocks_t *to, uint32_t rows, const uint16_t *spikes)         \
+    {                                                                                          \
+        const uint16_t *next = spikes;                                                         \
+        uint32_t source;                                                                       \
+        uint32_t block;                                                                        \
+        const int8_t *row;                                                                     \
+        __asm__ volatile("    ldm    %[to], {r8, r9, r10, r11, r12}\n"                         \
+                         "    vctp.16 %[rows]\n"                                               \
+                         NEXT("lr")                                                            \
+                         "    dls    lr, lr\n" once                                            \
+                         "1:\n" block_and_row                                                  \
+                         "    mla    %[block], %[block], r9, r8\n" each                        \
+                         "    vldrht.u16 q0, [%[block]]\n"                                     \
+                         "    vaddt.i16 q0, q0, q1\n"                                          \
+                         "    vstrht.16 q0, [%[block]]\n"                                      \
+                         "    le     lr, 1b\n"                                                 \
+                         : [next] "+&r"(next), [source] "=&r"(source), [block] "=&r"(block),   \
+                           [row] "=&l"(row)                                                    \
+                         : [to] "r"(to), [rows] "r"(rows)                                      \
+                         : "r8", "r9", "r10", "r11", "r12", "lr", "q0", "q1", "cc", "memory"); \
     }
 
 #define LOAD_WEIGHTS "vldrbt.s16 q1, [%[row]]\n"
@@ -174,13 +174,14 @@ FOLLOW(follow_column, "    mov    %[row], r10\n    vpst\n    " LOAD_WEIGHTS,
        NEXT("%[block]"), "    vpsttt\n")
 
 /* Of blocks of more than eight rows, eight at a time. */
-#define FOR_EIGHTS(follow)                                                                        \
-    for (uint32_t left = rows; left > 0U;) {                                                      \
-        const uint32_t some = (left < LANES) ? left : LANES;                                      \
-        follow(&to, some, spikes);                                                                 \
-        to.v += some;                                                                             \
-        to.weights += some;                                                                       \
-        left -= some;                                                                             \
+#define FOR_EIGHTS(follow)                       \
+    for (uint32_t left = rows;; left -= LANES) { \
+        follow(&to, left, spikes);               \
+        if (left <= LANES) {                     \
+            return;                              \
+        }                                        \
+        to.v += LANES;                           \
+        to.weights += LANES;                     \
     }
 
 void l2mu_accumulate_shared_i8_i16_mve(int16_t *v, uint16_t rows, uint16_t columns,

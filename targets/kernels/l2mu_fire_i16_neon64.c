@@ -130,77 +130,77 @@ INLINE uint16_t *list_32(const uint16x8_t spiking[4], size_t first, uint16_t *ne
 
 /* Assembly for 32 neurons at a time that have one decay: v0 to v3 are their membranes, v4 to v7 their
  * thresholds, v16 to v19 those that spike. Most sixteens have no spike among them. */
-#define SATURATE_4                                                                    \
+#define SATURATE_4 \
     SATURATE_1("0") SATURATE_1("1") SATURATE_1("2") SATURATE_1("3")
-#define SATURATE_1(v)                                                                 \
-    "    smin   v" v ".8h, v" v ".8h, %[high].8h\n"                                    \
+#define SATURATE_1(v)                               \
+    "    smin   v" v ".8h, v" v ".8h, %[high].8h\n" \
     "    smax   v" v ".8h, v" v ".8h, %[low].8h\n"
 #define BOUNDED_4
 
-#define COMPARE_1(v, threshold, spiking)                                              \
+#define COMPARE_1(v, threshold, spiking) \
     "    cmgt   v" spiking ".8h, v" v ".8h, v" threshold ".8h\n"
 #define DECAY_1(v) "    sqdmulh v" v ".8h, v" v ".8h, %[beta].8h\n"
 
 /* Four bits for each of sixteen neurons. */
-#define BITS_16(bits, sums, first, last)                                              \
-    "    uzp1   v" sums ".16b, v" first ".16b, v" last ".16b\n"                        \
-    "    shrn   v" sums ".8b, v" sums ".8h, #4\n"                                      \
+#define BITS_16(bits, sums, first, last)                        \
+    "    uzp1   v" sums ".16b, v" first ".16b, v" last ".16b\n" \
+    "    shrn   v" sums ".8b, v" sums ".8h, #4\n"               \
     "    fmov   " bits ", d" sums "\n"
 
-#define SUBTRACT_1(v, threshold, spiking)                                             \
+#define SUBTRACT_1(v, threshold, spiking) \
     "    mla    v" v ".8h, v" threshold ".8h, v" spiking ".8h\n"
-#define ZERO_1(v, threshold, spiking)                                                 \
+#define ZERO_1(v, threshold, spiking) \
     "    bic    v" v ".16b, v" v ".16b, v" spiking ".16b\n"
 #define NONE_1(v, threshold, spiking)
 
 /* List the neurons, counted from `first`, that have bits, at least one. */
-#define LIST_16(bits)                                                                 \
-    "    rbit   " bits ", " bits "\n"                                                  \
-    "2:  clz    %[place], " bits "\n"                                                  \
-    "    lsr    %[mask], %[top], %[place]\n"                                           \
-    "    bics   " bits ", " bits ", %[mask]\n"                                         \
-    "    add    %[place], %[first], %[place], lsr #2\n"                                \
-    "    strh   %w[place], [%[next]], #2\n"                                            \
+#define LIST_16(bits)                                   \
+    "    rbit   " bits ", " bits "\n"                   \
+    "2:  clz    %[place], " bits "\n"                   \
+    "    lsr    %[mask], %[top], %[place]\n"            \
+    "    bics   " bits ", " bits ", %[mask]\n"          \
+    "    add    %[place], %[first], %[place], lsr #2\n" \
+    "    strh   %w[place], [%[next]], #2\n"             \
     "    b.ne   2b\n"
 
-#define FIRST_16                                                                      \
-    "    sub    %[first], %[v], %[begin]\n"                                            \
+#define FIRST_16                            \
+    "    sub    %[first], %[v], %[begin]\n" \
     "    lsr    %[first], %[first], #1\n"
 #define LAST_16 FIRST_16 "    add    %[first], %[first], #16\n"
 
 /* Functions (where to start, where to end, decay, where spikes go): where the next spike would go. */
-#define FIRE_32(name, saturate, reset)                                                \
-    INLINE uint16_t *name(place_t at, const int16_t *end, decays_t one)               \
-    {                                                                                 \
-        const int16_t *const begin = at.v;                                            \
-        uint64_t bits;                                                                \
-        uint64_t more;                                                                \
-        uint64_t first;                                                               \
-        uint64_t place;                                                               \
-        uint64_t mask;                                                                \
-        __asm__ volatile(                                                             \
+#define FIRE_32(name, saturate, reset)                                                 \
+    INLINE uint16_t *name(place_t at, const int16_t *end, decays_t one)                \
+    {                                                                                  \
+        const int16_t *const begin = at.v;                                             \
+        uint64_t bits;                                                                 \
+        uint64_t more;                                                                 \
+        uint64_t first;                                                                \
+        uint64_t place;                                                                \
+        uint64_t mask;                                                                 \
+        __asm__ volatile(                                                              \
             "1:  ld1    {v0.8h-v3.8h}, [%[v]]\n"                                       \
             "    ld1    {v4.8h-v7.8h}, [%[threshold]], #64\n" saturate                 \
-            COMPARE_1("0", "4", "16") COMPARE_1("1", "5", "17")                       \
-            COMPARE_1("2", "6", "18") COMPARE_1("3", "7", "19")                       \
-            BITS_16("%[bits]", "20", "16", "17") BITS_16("%[more]", "21", "18", "19") \
-            DECAY_1("0") DECAY_1("1") DECAY_1("2") DECAY_1("3")                       \
+            COMPARE_1("0", "4", "16") COMPARE_1("1", "5", "17")                        \
+            COMPARE_1("2", "6", "18") COMPARE_1("3", "7", "19")                        \
+            BITS_16("%[bits]", "20", "16", "17") BITS_16("%[more]", "21", "18", "19")  \
+            DECAY_1("0") DECAY_1("1") DECAY_1("2") DECAY_1("3")                        \
             "    cbz    %[bits], 3f\n" FIRST_16 LIST_16("%[bits]")                     \
-            reset("0", "4", "16") reset("1", "5", "17")                               \
+            reset("0", "4", "16") reset("1", "5", "17")                                \
             "3:  cbz    %[more], 3f\n" LAST_16 LIST_16("%[more]")                      \
-            reset("2", "6", "18") reset("3", "7", "19")                               \
+            reset("2", "6", "18") reset("3", "7", "19")                                \
             "3:  st1    {v0.8h-v3.8h}, [%[v]], #64\n"                                  \
             "    cmp    %[v], %[end]\n"                                                \
             "    b.ne   1b\n"                                                          \
-            : [v] "+&r"(at.v), [threshold] "+&r"(at.threshold), [next] "+&r"(at.next),  \
-              [bits] "=&r"(bits), [more] "=&r"(more), [first] "=&r"(first),           \
-              [place] "=&r"(place), [mask] "=&r"(mask)                                \
-            : [begin] "r"(begin), [end] "r"(end), [top] "r"((uint64_t)15 << 60U),     \
-              [beta] "w"(one.part), [high] "w"(vdupq_n_s16(HIGH)),                    \
-              [low] "w"(vdupq_n_s16(LOW))                                             \
-            : "cc", "memory", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v16",  \
-              "v17", "v18", "v19", "v20", "v21");                                     \
-        return at.next;                                                               \
+            : [v] "+&r"(at.v), [threshold] "+&r"(at.threshold), [next] "+&r"(at.next), \
+              [bits] "=&r"(bits), [more] "=&r"(more), [first] "=&r"(first),            \
+              [place] "=&r"(place), [mask] "=&r"(mask)                                 \
+            : [begin] "r"(begin), [end] "r"(end), [top] "r"((uint64_t)15 << 60U),      \
+              [beta] "w"(one.part), [high] "w"(vdupq_n_s16(HIGH)),                     \
+              [low] "w"(vdupq_n_s16(LOW))                                              \
+            : "cc", "memory", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v16",   \
+              "v17", "v18", "v19", "v20", "v21");                                      \
+        return at.next;                                                                \
     }
 
 FIRE_32(subtract_bounded, BOUNDED_4, SUBTRACT_1)
@@ -210,23 +210,7 @@ FIRE_32(zero_saturated, SATURATE_4, ZERO_1)
 FIRE_32(none_bounded, BOUNDED_4, NONE_1)
 FIRE_32(none_saturated, SATURATE_4, NONE_1)
 
-INLINE uint16_t *fire_bounded(place_t at, const int16_t *end, decays_t one, reset_t reset)
-{
-    switch (reset) {
-    case SUBTRACT: return subtract_bounded(at, end, one);
-    case ZERO: return zero_bounded(at, end, one);
-    default: return none_bounded(at, end, one);
-    }
-}
-
-INLINE uint16_t *fire_saturated(place_t at, const int16_t *end, decays_t one, reset_t reset)
-{
-    switch (reset) {
-    case SUBTRACT: return subtract_saturated(at, end, one);
-    case ZERO: return zero_saturated(at, end, one);
-    default: return none_saturated(at, end, one);
-    }
-}
+typedef uint16_t *fire_32_t(place_t at, const int16_t *end, decays_t one);
 
 /* Each has its own decay. */
 INLINE place_t fire_own_32(place_t at, const int16_t *begin, reset_t reset)
@@ -288,7 +272,8 @@ INLINE void add(int16_t *v, const int16_t *bias, size_t size)
     }
 }
 
-INLINE void fire(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes, reset_t reset)
+INLINE void fire(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes, reset_t reset,
+                 fire_32_t *bounded, fire_32_t *unbounded)
 {
     static const int32_t undiminished[8] = {65536, 65536, 65536, 65536, 65536, 65536, 65536, 65536};
     const size_t eights = ((size_t)p->size + 7U) / 8U;
@@ -306,8 +291,8 @@ INLINE void fire(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes, rese
         at.next = fire_eights(at, v, end, one, true, reset);
     } else {
         if (whole != 0U) {
-            at.next = (p->bounded != 0U) ? fire_bounded(at, &v[whole], one, reset)
-                                         : fire_saturated(at, &v[whole], one, reset);
+            at.next = (p->bounded != 0U) ? bounded(at, &v[whole], one)
+                                         : unbounded(at, &v[whole], one);
             at.v += whole;
             at.threshold += whole;
         }
@@ -321,17 +306,17 @@ INLINE void fire(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes, rese
 
 void l2mu_fire_subtract_i16_neon64(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
-    fire(p, v, spikes, SUBTRACT);
+    fire(p, v, spikes, SUBTRACT, subtract_bounded, subtract_saturated);
 }
 
 void l2mu_fire_zero_i16_neon64(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
-    fire(p, v, spikes, ZERO);
+    fire(p, v, spikes, ZERO, zero_bounded, zero_saturated);
 }
 
 void l2mu_fire_none_i16_neon64(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
-    fire(p, v, spikes, NONE);
+    fire(p, v, spikes, NONE, none_bounded, none_saturated);
 }
 
 INLINE place_t integrate_32(place_t at, const int16_t *begin, decays_t alpha, decays_t beta, bool own,
