@@ -5,6 +5,7 @@ from __future__ import annotations
 from l2mu_compile.passbase import Pass
 from l2mu_compile.passes.calibrate import Calibrate
 from l2mu_compile.passes.detect_spikes import DetectSpikes
+from l2mu_compile.passes.fine_tune import FineTune
 from l2mu_compile.passes.fold_input import FoldInput
 from l2mu_compile.passes.fold_threshold import FoldThreshold
 from l2mu_compile.passes.plan_memory import PlanMemory
@@ -21,6 +22,7 @@ PASSES: dict[str, type[Pass]] = {
         DetectSpikes,
         Calibrate,
         Quantize,
+        FineTune,
         SelectKernels,
         PlanMemory,
     )
