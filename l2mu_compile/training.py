@@ -1,9 +1,11 @@
 """Fine-tuning: a network trained on labelled windows, and never worse than it was.
 
-Cross-entropy of the readout's scores, Adam (Kingma and Ba 2015, arXiv 1412.6980) with a learning
-rate that falls to zero along half a cosine. After every epoch the network as it would be compiled
-runs the validation windows in the interpreter. The best of all epochs and of the network as it came
-is kept: the one with more windows right or, among equals, with the lower loss, or else the earlier.
+Cross-entropy of the readout's scores, and a price on populations that spike more than they did, as
+the cost of compiled code follows the spikes. Adam (Kingma and Ba 2015, arXiv 1412.6980) with a
+learning rate that falls to zero along half a cosine. After every epoch the network as it would be
+compiled runs the validation windows in the interpreter. The best of all epochs and of the network
+as it came is kept: the one with more windows right or, among equals, with the lower loss, or else
+the earlier.
 
 Everything is drawn from seeds and computed in one thread, so the same call gives the same network,
 also when it goes on from what a killed one has kept.
@@ -30,13 +32,15 @@ from l2mu_compile.network import Network
 from l2mu_compile.preserve import one_thread
 from l2mu_compile.restrain import restrained
 from l2mu_compile.text import network_digest
-from l2mu_compile.torch_network import NetworkModule
+from l2mu_compile.torch_network import Activity, NetworkModule
 from l2mu_compile.windows import Windows
 
 CHUNK = 256  # windows the interpreter runs at a time
 LOGIT_PER_RATE = 15.0  # of an output that spikes at every step
 LOGIT_SPREAD = 2.0  # standard deviation of membranes' logits before training
 MAX_NORM = 1.0  # of a batch's gradient
+RATE_PRICE = 0.3  # of a population that spikes twice as often as before
+LEAST_RATE = 0.05  # spikes per neuron and step; quieter populations may spike as often for free
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Tuned:
     diverged: bool = False
 
 
-def score(network: Network, windows: Windows, logit: float) -> Score:
+def score(network: Network, windows: Windows, logit: float = 1.0) -> Score:
     """Run labelled windows in the interpreter; a logit is ``logit`` times a readout's score."""
     assert windows.y is not None
     right, loss = 0, 0.0
@@ -116,6 +120,13 @@ def fine_tune(
         return _Training(network, labelled, recipe, progress, kept).run()
 
 
+def rates(network: Network, windows: Windows) -> dict[str, float]:
+    """Spikes per neuron and step of each population that is not read out."""
+    found = run(network, windows.first(CHUNK).x)
+    hidden = (p for p in network.populations if p.name != network.readout.population)
+    return {p.name: found.rate(p) for p in hidden}
+
+
 class _Training:
     """A run; `_save` and `_load` name all that changes from epoch to epoch."""
 
@@ -131,6 +142,7 @@ class _Training:
         self.progress, self.kept = progress, kept
         self.batches = math.ceil(len(labelled.train.x) / recipe.batch)
         self.logit = logit_scale(network, labelled.train)
+        self.rates = {n: max(r, LEAST_RATE) for n, r in rates(network, labelled.train).items()}
         self.module = NetworkModule(network, recipe.memory)
         self.parameters = self.module.trained()
         if not self.parameters:
@@ -164,8 +176,8 @@ class _Training:
         order = np.random.default_rng(seeds).permutation(len(x))
         for batch in range(self.batches):
             chosen = order[batch * self.recipe.batch :][: self.recipe.batch]
-            scores = self.module(torch.from_numpy(x[chosen])).scores
-            loss = F.cross_entropy(scores.double() * self.logit, torch.from_numpy(y[chosen]))
+            activity = self.module(torch.from_numpy(x[chosen]), ("spikes",))
+            loss = self._loss(activity, torch.from_numpy(y[chosen]))
             self.optimizer.zero_grad()
             loss.backward()
             norm = nn.utils.clip_grad_norm_(self.parameters, MAX_NORM)
@@ -180,6 +192,13 @@ class _Training:
             self.module.keep_allowed()
             if self.progress:
                 self.progress(done + 1, total)
+
+    def _loss(self, activity: Activity, y: Tensor) -> Tensor:
+        loss = F.cross_entropy(activity.scores.double() * self.logit, y)
+        for name, before in self.rates.items():
+            more = F.relu(activity.spikes[name].mean() / before - 1)
+            loss = loss + RATE_PRICE * more.square()
+        return loss
 
     def _judge(self) -> None:
         """Score the network as it would be compiled, and keep the best."""

@@ -21,12 +21,14 @@ from l2mu_compile.labelled import LabelledWindows
 from l2mu_compile.network import Input, Network, Population, Projection, Readout
 from l2mu_compile.text import network_digest
 from l2mu_compile.training import (
+    LEAST_RATE,
     LOGIT_PER_RATE,
     LOGIT_SPREAD,
     Recipe,
     Score,
     fine_tune,
     logit_scale,
+    rates,
     score,
 )
 from l2mu_compile.verify import verify
@@ -117,6 +119,21 @@ def test_logits_of_counts_and_of_membranes() -> None:
     silent = read.map_projections(lambda p: replace(p, weight=p.weight * 0))
     silent = silent.map_populations(lambda p: replace(p, bias=None))
     assert logit_scale(silent, windows()) == 1
+
+
+def test_more_spikes_have_a_price(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A third of the weights, so that the hidden neurons are quiet at first, and have to speak up.
+    before = network().map_projections(lambda p: replace(p, weight=p.weight * f32(0.35)))
+    before = before.map_populations(lambda p: replace(p, bias=None))
+    data = split(before)
+    assert rates(before, data.train).keys() == {"h"}
+    assert rates(before, data.train)["h"] < LEAST_RATE
+    held = fine_tune(before, data, RECIPE)
+    monkeypatch.setattr(training, "RATE_PRICE", 0.0)
+    free = fine_tune(before, data, RECIPE)
+    held_rate, free_rate = (rates(found.network, data.train)["h"] for found in (held, free))
+    assert LEAST_RATE < held_rate < free_rate - 0.01
+    assert held.after.accuracy > held.before.accuracy + 0.2
 
 
 def test_the_same_call_gives_the_same_network() -> None:
