@@ -151,6 +151,7 @@ class Check:
     def _activity(self, result: Comparison | Run) -> dict[str, Any]:
         per_step = result.windows * result.steps
         return {
+            "steps_per_decision": float(result.needed.mean()),
             "synaptic_operations_per_step": result.operations / per_step,
             "spike_rates": {
                 p.name: result.spike_totals[p.name] / (p.size * per_step)
@@ -241,9 +242,15 @@ def _instruction_counts(result: Comparison) -> dict[str, Any]:
         measured |= {
             "instructions_per_step_mean": float(counts.mean()),
             "instructions_per_step_max": int(counts.max()),
-            "instructions_per_window_mean": float(counts.sum() / result.windows),
+            "instructions_per_window_mean": float(counts[_taken(result)].sum() / result.windows),
         }
     return measured
+
+
+def _taken(result: Comparison) -> NDArray:
+    """Steps that windows take until they are decided, bool ``[B, T]``."""
+    taken: NDArray = np.arange(result.steps) < result.needed[:, None]
+    return taken
 
 
 def _require_untouched(folder: Path, report: Report) -> None:

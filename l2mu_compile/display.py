@@ -197,6 +197,9 @@ def show_report(report: Report, where: str) -> None:
     rates = "  ".join(f"{name} {100 * r:.1f} %" for name, r in report.spike_rates.items())
     table.add_row("spike rates", rates)
     if report.verify is not None:
+        if (report.steps_per_decision or report.verify.steps) < report.verify.steps:
+            early = f"after {report.steps_per_decision:.1f} of {report.verify.steps} steps"
+            table.add_row("decides", early)
         _add_verification(table, report.verify)
     else:
         table.add_row("verified", "[yellow]no: the code was not run[/]")

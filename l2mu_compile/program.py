@@ -65,6 +65,7 @@ STREAM_FUNCTIONS = (
     "decision",
     "stream_scores",
 )
+EARLY_FUNCTION = "decided"  # of networks that decide early
 API_TYPES = ("state_t", "stream_t")
 
 
@@ -124,7 +125,8 @@ class Program:
     """One time step of one network, ready to print.
 
     ``buffers`` are the arena; ``reset`` runs before a window on an arena of zeros, ``step`` once
-    for each sample, ``classify`` after the last. ``step`` reads a sample as ``sample_count`` of
+    for each sample, ``classify`` after the last; ``decided`` tells whether more steps are needed
+    (None where they always are). ``step`` reads a sample as ``sample_count`` of
     ``sample_ctype``; ``from_floats`` makes one of a float sample (None where it is one),
     ``from_counts`` of raw counts. ``save`` and ``restore`` read the table of ``members``. ``rule``
     is the readout's, ``labels`` name the classes, ``digest`` is the network's, ``stream`` None
@@ -148,6 +150,7 @@ class Program:
     reset: tuple[Call, ...]
     step: tuple[Call, ...]
     classify: Call
+    decided: Call | None
     save: Call
     restore: Call
 
@@ -160,13 +163,15 @@ class Program:
     def functions(self) -> tuple[str, ...]:
         """The C functions of the generated API."""
         words = API_FUNCTIONS + (STREAM_FUNCTIONS if self.stream else ())
+        words += (EARLY_FUNCTION,) if self.decided else ()
         return tuple(f"{self.name}_{word}" for word in words)
 
     @property
     def calls(self) -> tuple[Call, ...]:
         """All kernel calls."""
         conversions = (self.from_counts, *([self.from_floats] if self.from_floats else []))
-        return (*self.reset, *conversions, *self.step, self.classify, self.save, self.restore)
+        decisions = (self.classify, *([self.decided] if self.decided else []))
+        return (*self.reset, *conversions, *self.step, *decisions, self.save, self.restore)
 
     @property
     def kernels(self) -> tuple[str, ...]:
@@ -192,6 +197,7 @@ class Program:
         lines.append(f"  counts  {_call_text(self.from_counts)}")
         lines += [f"  step    {_call_text(call)}" for call in self.step]
         lines.append(f"  decide  {_call_text(self.classify)}")
+        lines += [f"  early   {_call_text(self.decided)}"] if self.decided else []
         lines += [f"  saved   {member}" for member in self.members]
         return "\n".join(lines) + "\n"
 
@@ -212,7 +218,7 @@ class _Lowering:
     def __init__(self, network: Network, stream: Stream | None) -> None:
         self.network = network
         self.stream = stream
-        words = (*API_FUNCTIONS, *STREAM_FUNCTIONS, *API_TYPES, "window")
+        words = (*API_FUNCTIONS, *STREAM_FUNCTIONS, EARLY_FUNCTION, *API_TYPES, "window")
         self.names = {f"{network.name}_{word}" for word in words}
         # A scratch buffer is a local variable: it would hide a constant of its name.
         self.names |= {buffer.name for buffer in network.buffers}
@@ -224,7 +230,8 @@ class _Lowering:
     def program(self) -> Program:
         network = self.network
         self.records_of = {p.name: self._neurons(p) for p in network.order()}
-        starts, score, classify = self._readout()
+        early = self._early()
+        starts, score, classify = self._readout(early)
         for turn in turns(network):
             self._take(turn, score)
         reset = (*self._biases(), *starts)
@@ -247,6 +254,7 @@ class _Lowering:
             reset=reset,
             step=tuple(self.calls),
             classify=classify,
+            decided=Call("l2mu_decided_i32", early, "readout") if early else None,
             save=Call("l2mu_save_state", saved, "save"),
             restore=Call("l2mu_restore_state", (*saved, Place("size")), "restore"),
         )
@@ -426,7 +434,16 @@ class _Lowering:
             str(projection.kernel), projection.name, parameters, accumulator, Place("sample")
         )
 
-    def _readout(self) -> tuple[tuple[Call, ...], Call, Call]:
+    def _early(self) -> tuple[Argument, ...] | None:
+        """What tells whether a window is decided: scores, and the margin of each."""
+        margins = self.network.readout.margins
+        if margins is None:
+            return None
+        name = f"{self.network.readout.population}_margin"
+        margin = self._constant(name, np.array(margins, dtype=np.int32))
+        return Place("score"), self.network.classes, margin
+
+    def _readout(self, early: tuple[Argument, ...] | None) -> tuple[tuple[Call, ...], Call, Call]:
         network = self.network
         name, classes = network.readout.population, network.classes
         score, membrane = Place("score"), Place(f"{name}_membrane")
@@ -434,7 +451,10 @@ class _Lowering:
         reset: tuple[Call, ...] = ()
         if network.readout.rule == "spike_count":
             number = "i32"
-            update = Call("l2mu_count_spikes", (score, Place(f"{name}_spikes")), "readout")
+            spikes = Place(f"{name}_spikes")
+            update = Call("l2mu_count_spikes", (score, spikes), "readout")
+            if early:
+                update = Call("l2mu_count_undecided_i32", (*early, spikes), "readout")
         elif network.readout.rule == "last_membrane":
             update = Call(f"l2mu_copy_{number}", (score, classes, membrane), "readout")
         elif network.readout.rule == "max_membrane":

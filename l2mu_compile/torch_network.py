@@ -60,13 +60,18 @@ class NetworkModule(nn.Module):
     """``network`` as a torch module; `network` gives it back with all that was trained.
 
     Arrays keep their types, shapes and structure; those that were not trained are bit-equal. Raises
-    `ModelError` for a planned network.
+    `ModelError` for a network that is planned or decides early.
     """
 
     def __init__(self, network: Network, memory: bool = False) -> None:
         super().__init__()
         if network.stage == "planned":
             raise ModelError(f"network {network.name} is planned: train it before select-kernels")
+        if network.readout.margins is not None:
+            raise ModelError(
+                f"network {network.name} decides early, by margins that training would make wrong: "
+                "train it before early-exit"
+            )
         self._network = network
         self._turns = turns(network)
         self._dtype = torch.float64 if network.quantized else torch.float32

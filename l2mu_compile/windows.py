@@ -39,7 +39,7 @@ class Windows:
         """At most ``count`` windows, evenly spread over these."""
         if count is None or count >= len(self.x):
             return self
-        return self.chosen(np.unique(np.linspace(0, len(self.x) - 1, count).astype(int)))
+        return self.chosen(spread(count, len(self.x)))
 
     def chosen(self, indices: NDArray) -> Windows:
         """The windows at ``indices``."""
@@ -59,6 +59,11 @@ class Windows:
                 f"{self.source}: label y[{index}] is {self.y[index]}; "
                 f"those of network {network.name} are between 0 and {network.classes - 1}"
             )
+
+
+def spread(count: int, windows: int) -> NDArray:
+    """Indices of at most ``count`` windows, evenly spread over so many."""
+    return np.unique(np.linspace(0, windows - 1, min(count, windows)).astype(int))
 
 
 def load_windows(path: StrPath) -> Windows:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import f32, float_networks, i8, integer_networks, integer_toy, narrow
-from test_torch_network import quantized, trained
+from networks import f32, i8, integer_toy, narrow
+from test_torch_network import FLOATS, INTEGERS, quantized, trained
 
 from l2mu_compile import bounds
 from l2mu_compile.network import NARROW_BITS, Network, Population, Projection
@@ -35,7 +35,7 @@ def one(weight: Any, bias: int = 0, bits: int = NARROW_BITS) -> Network:
 
 
 @settings(max_examples=60)
-@given(integer_networks(), st.booleans())
+@given(INTEGERS, st.booleans())
 def test_proofs_hold_after_training(network: Network, memory: bool) -> None:
     found = restrained(trained(network, memory, rate=3.0).network(), network)
     verify(found)
@@ -45,7 +45,7 @@ def test_proofs_hold_after_training(network: Network, memory: bool) -> None:
 
 
 @settings(max_examples=30)
-@given(float_networks())
+@given(FLOATS)
 def test_proofs_of_quantized_networks_hold_after_training(network: Network) -> None:
     network = quantized(network)
     found = restrained(trained(network, memory=True, rate=3.0).network(), network)

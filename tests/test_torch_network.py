@@ -40,6 +40,14 @@ from l2mu_compile.verify import verify
 RECORD = ("spikes", "membranes")
 
 
+def undecided(network: Network) -> Network:
+    """The network without margins, which are of no use in training."""
+    return network.replace(readout=replace(network.readout, margins=None))
+
+
+FLOATS, INTEGERS = float_networks().map(undecided), integer_networks().map(undecided)
+
+
 def activity(module: NetworkModule, x: NDArray) -> Activity:
     with torch.no_grad():
         return module(torch.from_numpy(x), RECORD)
@@ -96,13 +104,13 @@ def assert_close(network: Network, module: NetworkModule, x: NDArray) -> None:
 
 
 @settings(max_examples=80)
-@given(integer_networks(), st.data())
+@given(INTEGERS, st.data())
 def test_integer_networks_run_as_in_the_interpreter(network: Network, data: Any) -> None:
     assert_same(network, NetworkModule(network), data.draw(windows_for(network, finite=False)))
 
 
 @settings(max_examples=40)
-@given(float_networks(), st.data())
+@given(FLOATS, st.data())
 def test_float_networks_run_as_in_the_interpreter(network: Network, data: Any) -> None:
     x = data.draw(windows_for(network))
     seen = network.replace(input=replace(network.input, scale=None, offset=None))
@@ -136,7 +144,7 @@ def test_samples_that_do_not_fit_are_refused() -> None:
 
 
 @settings(max_examples=60)
-@given(st.one_of(float_networks(), integer_networks()))
+@given(st.one_of(FLOATS, INTEGERS))
 def test_an_untrained_network_comes_back(network: Network) -> None:
     module = NetworkModule(network, memory=True)
     for parameter in module.trained():
@@ -149,7 +157,7 @@ def test_an_untrained_network_comes_back(network: Network) -> None:
 
 
 @settings(max_examples=60)
-@given(integer_networks(), st.data())
+@given(INTEGERS, st.data())
 def test_trained_integer_networks_run_as_in_the_interpreter(network: Network, data: Any) -> None:
     module = trained(network, memory=True)
     changed = module.network()
@@ -158,7 +166,7 @@ def test_trained_integer_networks_run_as_in_the_interpreter(network: Network, da
 
 
 @settings(max_examples=40)
-@given(float_networks(), st.data())
+@given(FLOATS, st.data())
 def test_trained_float_networks_run_as_in_the_interpreter(network: Network, data: Any) -> None:
     network = network.replace(input=replace(network.input, scale=None, offset=None))
     module = trained(network, memory=True)
@@ -296,6 +304,13 @@ def test_other_networks_are_adopted() -> None:
 def test_a_planned_network_is_refused() -> None:
     with pytest.raises(ModelError, match="network toy is planned: train it before select-kernels"):
         NetworkModule(planned(feed_forward()))
+
+
+def test_a_network_that_decides_early_is_refused() -> None:
+    network = feed_forward()
+    early = network.replace(readout=replace(network.readout, margins=(3, 4)))
+    with pytest.raises(ModelError, match="network toy decides early, by margins"):
+        NetworkModule(early)
 
 
 def test_an_integrator_without_weights_from_spikes() -> None:

@@ -380,6 +380,12 @@ void l2mu_copy_i32(int32_t *score, uint16_t classes, const int32_t *v);
 void l2mu_fill_f32(float *score, uint16_t classes, float value);
 void l2mu_fill_i32(int32_t *score, uint16_t classes, int32_t value);
 
+/* The class whose score is ahead of every other by its margin, at least; -1 if there is none, or one
+ * class alone. Scores are not negative. The other function counts spikes as long as there is none. */
+int l2mu_decided_i32(const int32_t *score, uint16_t classes, const int32_t *margin);
+void l2mu_count_undecided_i32(int32_t *score, uint16_t classes, const int32_t *margin,
+                              const uint16_t *spikes);
+
 /* Index of the largest score, the lowest index among equals. */
 int l2mu_argmax_f32(const float *score, uint16_t classes);
 int l2mu_argmax_i32(const int32_t *score, uint16_t classes);

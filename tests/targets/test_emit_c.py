@@ -31,7 +31,7 @@ from networks import (
 
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import run
-from l2mu_compile.network import CTYPE_BYTES, READOUT_RULES, Network
+from l2mu_compile.network import CTYPE_BYTES, READOUT_RULES, Network, Readout
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import parse_pipeline, run_passes
 from l2mu_compile.program import Call, Program, lower
@@ -151,7 +151,8 @@ def kinds() -> list[Network]:
     """Networks that together use every feature of the templates."""
     clamped = feed_forward(cuba(reset="clamp"), "max_membrane")
     named = l2mu(name="l2mu")  # like the kernels
-    return [feed_forward(), clamped, leaky_readout(), late_reader(), chain(), named, deaf()]
+    early = chain().replace(readout=Readout("p4", margins=(1, 2, 3)))
+    return [feed_forward(), clamped, leaky_readout(), late_reader(), early, named, deaf()]
 
 
 def cpp_caller(program: Program) -> str:
@@ -163,7 +164,8 @@ def cpp_caller(program: Program) -> str:
     streams = """
         stream_init(t) stream_reset(t) push(t, f) push_raw(t, i) decision(t) stream_scores(t)"""
     name, macro = program.name, program.name.upper()
-    known = re.findall(r"\w+\([^)]*\)", calls + (streams if program.stream else ""))
+    calls += (streams if program.stream else "") + (" decided(s)" if program.decided else "")
+    known = re.findall(r"\w+\([^)]*\)", calls)
     assert {f"{name}_{call.partition('(')[0]}" for call in known} == set(program.functions)
     stream = f"static {name}_stream_t stream, *t = &stream;" if program.stream else ""
     return f"""#include "{name}.h"

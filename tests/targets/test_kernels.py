@@ -630,6 +630,48 @@ def test_count_spikes(call: Call, kernel: Variant) -> None:
             same(score.values, score.before + fired.astype(np.int32))
 
 
+def decision(score: np.ndarray, margin: np.ndarray) -> int:
+    """The leading class, if no other comes within its margin; -1 if one does, or there is none."""
+    if score.size < 2:
+        return -1
+    leading = int(np.argmax(score))
+    lead = score[leading] - np.delete(score, leading).max()
+    return leading if lead >= margin[leading] else -1
+
+
+def close_races(rng: np.random.Generator, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Scores and margins, about as many decided as not."""
+    for spread in (1, 3, 30, 2**30):
+        for margin in (1, 2, 2**31 - 1):
+            score = rng.integers(0, spread + 1, size).astype(np.int32)
+            yield score, rng.integers(1, margin, size, endpoint=True).astype(np.int32)
+
+
+@kernels("decided")
+def test_a_lead_of_the_margin_decides(call: Call, kernel: Variant) -> None:
+    rng = np.random.default_rng(18)
+    found = set()
+    for size in SIZES:
+        for score, margin in close_races(rng, size):
+            wanted = decision(score, margin)
+            assert call(kernel, Array(score), size, Array(margin)) == wanted
+            found.add(wanted)
+    assert {-1, 0, 1} <= found
+
+
+@kernels("count_undecided")
+def test_spikes_count_until_a_window_is_decided(call: Call, kernel: Variant) -> None:
+    rng = np.random.default_rng(19)
+    for size in SIZES:
+        for fired in activities(rng, size):
+            for start, margin in close_races(rng, size):
+                score = Array(start // 2)
+                spikes = Array(spike_list(fired))
+                call(kernel, score, size, Array(margin), spikes, changes=(score,))
+                more = fired if decision(score.before, margin) < 0 else np.zeros_like(fired)
+                same(score.values, score.before + more.astype(np.int32))
+
+
 @kernels("maximum", "copy", "fill", "sum")
 def test_scores(call: Call, kernel: Variant) -> None:
     rng = np.random.default_rng(15)
