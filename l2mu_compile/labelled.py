@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.errors import ModelError
 from l2mu_compile.network import Network
+from l2mu_compile.paths import printable
 from l2mu_compile.windows import Windows
 
 VALIDATION_SHARE = 0.2
+NAMED_GROUPS = 8  # at most; more are counted
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,10 @@ def labelled(
     _require_classes(windows, network, "holds no window of")
     if validation is not None:
         _require_labels(validation, network)
-        return LabelledWindows(windows, validation, f"windows of {validation.source}", seed)
+        return LabelledWindows(windows, validation, f"windows of {_name(validation)}", seed)
     if windows.group is None:
         held = _some_of_each_class(windows, seed)
-        split = f"a fifth of the windows of each class of {windows.source}"
+        split = f"a fifth of the windows of each class of {_name(windows)}"
     else:
         held, split = _some_groups(windows, seed)
     train, kept_back = windows.chosen(np.flatnonzero(~held)), windows.chosen(np.flatnonzero(held))
@@ -76,9 +79,15 @@ def _some_groups(windows: Windows, seed: int) -> tuple[NDArray, str]:
     sizes = np.cumsum(np.bincount(members)[order])[:-1]
     count = int(np.argmin(np.abs(sizes - VALIDATION_SHARE * len(members)))) + 1
     chosen = np.sort(order[:count])
-    kind = "group" if count == 1 else "groups"
-    names = ", ".join(str(groups[k]) for k in chosen)
-    return np.isin(members, chosen), f"{kind} {names} of {len(groups)} of {windows.source}"
+    names = "group " if count == 1 else "groups "
+    names += ", ".join(printable(str(groups[k])) for k in chosen)
+    if count > NAMED_GROUPS:
+        names = f"{count} groups"
+    return np.isin(members, chosen), f"{names} of {len(groups)} of {_name(windows)}"
+
+
+def _name(windows: Windows) -> str:
+    return printable(Path(windows.source).name)
 
 
 def _require_labels(windows: Windows, network: Network) -> None:

@@ -52,6 +52,16 @@ def test_groups_stay_whole() -> None:
     assert held == set(names.tolist()), "some groups are never held back"
 
 
+def test_groups_are_named_as_terminals_and_files_bear_it() -> None:
+    whole = replace(windows(90), group=np.repeat(["a\x1b[31m", "b\n"], 45), source="some/w.npz")
+    assert labelled(whole, None, network()).split in (
+        "group a?[31m of 2 of w.npz",
+        "group b? of 2 of w.npz",
+    )
+    many = replace(whole, group=np.arange(90))
+    assert labelled(many, None, network()).split == "18 groups of 90 of w.npz"
+
+
 def test_as_near_to_a_fifth_as_groups_allow() -> None:
     whole = replace(windows(100), group=np.repeat([7, 8, 9], [80, 10, 10]))
     for seed in range(6):
