@@ -111,6 +111,8 @@ def tune_model(model: Model, job: TuneJob, output: StrPath) -> TuneReport:
     """
     output = Path(output)
     check_output(output, TUNE_FILE)
+    given = [job.windows, *([job.validation] if job.validation is not None else [])]
+    files = [_data_file(windows) for windows in given]
     data = labelled(job.windows, job.validation, model.network, job.seed)
     notes = [*model.notes, *model.validate(data.train.first(VALIDATION_WINDOWS).x)]
     notes.append(f"validated on {len(data.validation.x)} windows: {data.split}")
@@ -133,7 +135,7 @@ def tune_model(model: Model, job: TuneJob, output: StrPath) -> TuneReport:
         with whole_directory(output, TUNE_FILE) as fresh:
             save_network(network, fresh / NETWORK_FILE)
             artifacts = [Artifact(path=n, bytes=b, sha256=d) for n, b, d in files_below(fresh)]
-            report = _report(model, job, data, network, steps, notes, artifacts)
+            report = _report(model, job, files, data, network, steps, notes, artifacts)
             (fresh / TUNE_FILE).write_text(report.to_json(), encoding="utf-8")
     return report
 
@@ -141,18 +143,18 @@ def tune_model(model: Model, job: TuneJob, output: StrPath) -> TuneReport:
 def _report(
     model: Model,
     job: TuneJob,
+    files: list[DataFile],
     data: LabelledWindows,
     network: Network,
     steps: list[Step],
     notes: list[str],
     artifacts: list[Artifact],
 ) -> TuneReport:
-    given = [job.windows, *([job.validation] if job.validation is not None else [])]
     return TuneReport(
         tool=f"l2mu-compile {__version__}",
         command=list(job.command),
         source=model.source,
-        data=[_data_file(windows) for windows in given],
+        data=files,
         validated_on=data.split,
         training_windows=len(data.train.x),
         validation_windows=len(data.validation.x),

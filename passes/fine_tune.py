@@ -25,7 +25,7 @@ class FineTune(Pass):
 
     name: ClassVar[str] = "fine-tune"
     epochs: int = 10
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     batch: int = 64
     seed: int = 0
     memory: bool = False

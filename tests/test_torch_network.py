@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from networks import (
 from numpy.typing import NDArray
 
 from l2mu_compile.errors import ModelError
+from l2mu_compile.frontend import load_model
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import READOUT_RULES, Input, Network, Population, Projection, Readout
 from l2mu_compile.passbase import Context
@@ -36,7 +38,9 @@ from l2mu_compile.text import network_digest, to_text
 from l2mu_compile.torch_network import SLOPE, Activity, NetworkModule
 from l2mu_compile.validation import MARGIN, magnitudes
 from l2mu_compile.verify import verify
+from l2mu_compile.windows import load_windows
 
+EXAMPLE = Path(__file__).parent.parent / "examples/har_smartwatch"
 RECORD = ("spikes", "membranes")
 
 
@@ -133,6 +137,17 @@ def test_readouts_of_an_l2mu(rule: str, neuron: Any) -> None:
     x = samples(network, 8, 40)
     assert run(network, x).spike_totals["out"] > 0
     assert_same(network, NetworkModule(network), x)
+
+
+@pytest.mark.parametrize("numbers", ["float32", "int8"])
+def test_the_example(numbers: str) -> None:
+    windows = load_windows(EXAMPLE / "calibration.npz").first(16)
+    network = load_model(EXAMPLE / "har.ckpt").network
+    if numbers == "int8":
+        network = quantized(network)
+        assert_same(network, NetworkModule(network), windows.x)
+    else:
+        assert_close(network, NetworkModule(network), windows.x)
 
 
 def test_samples_that_do_not_fit_are_refused() -> None:
