@@ -31,10 +31,11 @@ from test_sanitizers import SANITIZERS
 import l2mu_compile
 from l2mu_compile import stream as streams
 from l2mu_compile.interpreter import run
+from l2mu_compile.lowering import lower
 from l2mu_compile.network import CTYPE_BYTES, READOUT_RULES, Network
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import parse_pipeline, run_passes
-from l2mu_compile.program import Program, lower
+from l2mu_compile.program import Program
 from l2mu_compile.saved import saved_bytes
 from l2mu_compile.targets.emit_c import emit_c, state_bytes, stream_bytes
 from l2mu_compile.text import network_digest

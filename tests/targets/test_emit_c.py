@@ -31,10 +31,11 @@ from networks import (
 
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import run
+from l2mu_compile.lowering import lower
 from l2mu_compile.network import CTYPE_BYTES, READOUT_RULES, Network, Readout
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import parse_pipeline, run_passes
-from l2mu_compile.program import Call, Program, lower
+from l2mu_compile.program import Call, Program
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.emit_c import emit_c, render, state_bytes, state_layout
 from l2mu_compile.targets.kernel_table import KERNEL_DIR

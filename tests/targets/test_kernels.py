@@ -18,8 +18,8 @@ from packages import M4F, need, tool
 
 from l2mu_compile.buffers import FLAG_MULTIPLE
 from l2mu_compile.interpreter import quantize_samples
+from l2mu_compile.lowering import count_scale
 from l2mu_compile.neurons import LIF, CuBaLIF
-from l2mu_compile.program import count_scale
 from l2mu_compile.targets.kernel_table import KERNEL_DIR, kernel_table
 from l2mu_compile.targets.layouts import (
     block_weights_for,

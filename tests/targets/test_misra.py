@@ -16,8 +16,8 @@ from reference_models import Options, RawNet, save_state
 from test_emit_c import cpp_caller
 
 from l2mu_compile.frontend import load_model
+from l2mu_compile.lowering import lower
 from l2mu_compile.network import READOUT_RULES, Readout
-from l2mu_compile.program import lower
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.build import write_sources
 
