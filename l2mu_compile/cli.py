@@ -1,4 +1,4 @@
-"""The command line: ``l2mu-compile inspect | compile | verify | tune | opt | passes | targets``.
+"""The command line: ``l2mu-compile inspect | compile | verify | tune | search | opt | ...``.
 
 How it ends, and with which exit codes, is in `l2mu_compile.exits`.
 """
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Optional
 import typer
 from rich.markup import escape
 
-from l2mu_compile import __version__
+from l2mu_compile import __version__, search_command, tune_command
 from l2mu_compile.display import (
     amount,
     bars,
@@ -62,7 +62,6 @@ from l2mu_compile.options import (
     printer,
 )
 from l2mu_compile.paths import printable
-from l2mu_compile.tune_command import EPILOG, tune
 
 # ruff: noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
 
@@ -252,7 +251,8 @@ def verify(
     _print_report(report, directory, as_json)
 
 
-app.command(epilog=EPILOG)(tune)
+app.command(epilog=tune_command.EPILOG)(tune_command.tune)
+app.command(epilog=search_command.EPILOG)(search_command.search)
 
 
 @app.command(epilog='Example: l2mu-compile opt network.txt -p "remove-dead,fold-threshold"')

@@ -22,6 +22,7 @@ from l2mu_compile.compiled import (
 from l2mu_compile.errors import ModelError, NoEmulatorError, UsageError
 from l2mu_compile.frontend import Model
 from l2mu_compile.interpreter import check_samples, run
+from l2mu_compile.labelled import LabelledWindows
 from l2mu_compile.lowering import lower
 from l2mu_compile.network import Network
 from l2mu_compile.output import files_below, whole_directory
@@ -66,6 +67,7 @@ class Job:
     """How to compile: everything besides the model and where the output goes.
 
     ``windows`` calibrate and are what the fresh code is checked on; random ones serve without.
+    ``labelled`` ones are for passes that train.
     ``board`` names the one that ``target`` was made for. ``window`` and ``hop`` are those of
     streams, if not the default ones (`stream_of`). ``artifacts`` are packages to make besides what
     is always built, ``java_package`` is where those for Java put their class. ``command`` goes into
@@ -75,6 +77,7 @@ class Job:
     target: Target
     passes: tuple[Pass, ...]
     windows: Windows | None = None
+    labelled: LabelledWindows | None = None
     board: str | None = None
     window: int | None = None
     hop: int | None = None
@@ -154,6 +157,7 @@ class _Compilation:
             target=target,
             samples=None if job.windows is None else job.windows.x,
             samples_from="" if job.windows is None else job.windows.source,
+            labelled=job.labelled,
             note=self.note,
             progress=job.progress_of("calibrating"),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,16 @@ class LabelledWindows:
     validation: Windows
     split: str
     seed: int = 0
+
+    def digest(self) -> str:
+        """SHA-256 of all windows and labels, and of how they were parted."""
+        found = hashlib.sha256()
+        for windows in (self.train, self.validation):
+            for array in (windows.x, windows.y):
+                assert array is not None
+                found.update(f"{array.dtype.str}{list(array.shape)}".encode())
+                found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
 
 
 def labelled(

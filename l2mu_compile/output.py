@@ -104,7 +104,7 @@ def lasting_directory(path: StrPath, suffix: str) -> Iterator[Path]:
             stack.callback(os.close, handle)
         except OSError as error:
             raise UsageError(f"{folder}: cannot be written: {reason(error)}") from None
-        if _taken(handle):
+        if taken(handle):
             raise UsageError(f"{folder}: another run is working there")
         try:
             yield folder
@@ -198,7 +198,7 @@ def _lock(handle: int, wait: bool) -> bool:
     return True
 
 
-def _taken(handle: int) -> bool:
+def taken(handle: int) -> bool:
     """Lock an open directory as `_lock` does; whether another process has done so."""
     try:
         import fcntl

@@ -112,7 +112,7 @@ def tune_model(model: Model, job: TuneJob, output: StrPath) -> TuneReport:
     output = Path(output)
     check_output(output, TUNE_FILE)
     given = [job.windows, *([job.validation] if job.validation is not None else [])]
-    files = [_data_file(windows) for windows in given]
+    files = [data_file(windows) for windows in given]
     data = labelled(job.windows, job.validation, model.network, job.seed)
     notes = [*model.notes, *model.validate(data.train.first(VALIDATION_WINDOWS).x)]
     notes.append(f"validated on {len(data.validation.x)} windows: {data.split}")
@@ -168,7 +168,8 @@ def _report(
     )
 
 
-def _data_file(windows: Windows) -> DataFile:
+def data_file(windows: Windows) -> DataFile:
+    """The file that ``windows`` are from; raises `UsageError` if it cannot be read."""
     path = Path(windows.source)
     try:
         digest = file_digest(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from l2mu_compile.errors import BudgetError, NoEmulatorError, UsageError
 from l2mu_compile.program import Program
-from l2mu_compile.targets.costs import Costs, measured_costs
+from l2mu_compile.targets.costs import Costs, linked_bytes, measured_costs, user_main
 from l2mu_compile.targets.devices import Device, EmulatedModel, HostModel
 from l2mu_compile.targets.emit_c import emit_c, state_bytes
 from l2mu_compile.targets.firmware import link_checked, make_firmware
@@ -16,7 +16,13 @@ from l2mu_compile.targets.host import HOST
 from l2mu_compile.targets.product import Product
 from l2mu_compile.targets.qemu import QemuExecutable, QemuFirmware
 from l2mu_compile.targets.record import Target
-from l2mu_compile.targets.toolchain import compile_objects, shared_library, static_library
+from l2mu_compile.targets.toolchain import (
+    CommandLog,
+    compile_objects,
+    link_firmware,
+    shared_library,
+    static_library,
+)
 from l2mu_compile.targets.worst_case import where_all_spike, window_where_all_spike
 
 EMULATORS = ("unicorn", "qemu")
@@ -46,6 +52,22 @@ def build(product: Product) -> Costs:
         around = make_firmware(product, objects)
     costs = measured_costs(product, objects)
     return replace(costs, all_spike=instructions_if_all_spike(product, [*around, *objects]))
+
+
+def flash_and_ram(program: Program, target: Target, folder: Path) -> tuple[int, int]:
+    """Bytes of what a user of ``program`` links, as in `Costs`, built in ``folder`` and not run."""
+    log, sources = CommandLog(), folder / "src"
+    objects = compile_objects(
+        target, write_sources(program, (), sources), [sources], folder / "lib", log
+    )
+    if target.shared:
+        image = folder / f"lib{program.name}{target.shared_suffix}"
+        shared_library(target, objects, image, log, exports=program.functions)
+    else:
+        image = folder / "user"
+        main = user_main(program, target, sources, folder, log)
+        link_firmware(target, [*main, *objects], image, log=log)
+    return linked_bytes(program, target, image)
 
 
 def instructions_if_all_spike(product: Product, objects: Sequence[Path]) -> int | None:

@@ -6,13 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from l2mu_compile.program import Program
 from l2mu_compile.targets.elf import footprint
 from l2mu_compile.targets.emit_c import render, state_bytes
 from l2mu_compile.targets.product import Product
+from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.stack import stack_bounds
 from l2mu_compile.targets.stack_code import UnboundedStackError
 from l2mu_compile.targets.step_costs import instructions_per_call
-from l2mu_compile.targets.toolchain import compile_objects, link_firmware, shared_library
+from l2mu_compile.targets.toolchain import (
+    CommandLog,
+    compile_objects,
+    link_firmware,
+    shared_library,
+)
 
 
 @dataclass(frozen=True)
@@ -35,24 +42,33 @@ def measured_costs(product: Product, objects: Sequence[Path]) -> Costs:
     one state; functions it does not call are left out. A shared library's are those of the library,
     which has all functions, and of one state. Raises `ToolchainError` if a tool fails.
     """
+    program, target = product.program, product.target
     image = product.scratch / "whole"
-    if product.target.shared:
+    if target.shared:
         exports = product.api()
-        shared_library(product.target, objects, image, product.log, exports=exports, strip=False)
-        library = footprint(product.image)
-        ram = library.ram + state_bytes(product.program)
-        return Costs(library.flash, ram, *_of_code(product, image))
-    main = product.scratch / "cost_main.c"
-    view = {"name": product.name, "stamp": product.stamp}
-    main.write_text(render("cost_main.c.jinja", view), encoding="utf-8")
-    compiled = product.scratch / "cost"
-    linked = compile_objects(product.target, [main], [product.sources], compiled, product.log)
-    linked += objects
+        shared_library(target, objects, image, product.log, exports=exports, strip=False)
+        return Costs(*linked_bytes(program, target, product.image), *_of_code(product, image))
+    main = user_main(program, target, product.sources, product.scratch, product.log)
+    linked = [*main, *objects]
     user = product.scratch / "user"
-    link_firmware(product.target, linked, user, log=product.log)
-    link_firmware(product.target, linked, image, log=product.log, keep=product.api())
-    size = footprint(user)
-    return Costs(size.flash, size.ram, *_of_code(product, image))
+    link_firmware(target, linked, user, log=product.log)
+    link_firmware(target, linked, image, log=product.log, keep=product.api())
+    return Costs(*linked_bytes(program, target, user), *_of_code(product, image))
+
+
+def user_main(
+    program: Program, target: Target, sources: Path, folder: Path, log: CommandLog
+) -> list[Path]:
+    """Objects of a main that takes samples and decides, compiled in ``folder``."""
+    main = folder / "cost_main.c"
+    main.write_text(render("cost_main.c.jinja", {"name": program.name, "stamp": ()}))
+    return compile_objects(target, [main], [sources], folder / "cost", log)
+
+
+def linked_bytes(program: Program, target: Target, image: Path) -> tuple[int, int]:
+    """Bytes of an image that a user links; a library has no state in itself."""
+    size = footprint(image)
+    return size.flash, size.ram + (state_bytes(program) if target.shared else 0)
 
 
 def _of_code(
