@@ -6,6 +6,7 @@ from l2mu_compile.passbase import Pass
 from l2mu_compile.passes.calibrate import Calibrate
 from l2mu_compile.passes.detect_spikes import DetectSpikes
 from l2mu_compile.passes.early_exit import EarlyExit
+from l2mu_compile.passes.fine_tune import FineTune
 from l2mu_compile.passes.fold_input import FoldInput
 from l2mu_compile.passes.fold_threshold import FoldThreshold
 from l2mu_compile.passes.plan_memory import PlanMemory
@@ -24,6 +25,7 @@ PASSES: dict[str, type[Pass]] = {
         Calibrate,
         PrunePopulation,
         Quantize,
+        FineTune,
         EarlyExit,
         SelectKernels,
         PlanMemory,

@@ -27,9 +27,10 @@ class EarlyExit(Pass):
     far ahead, after which another class decides so few that the chance is at most ``risk``. That is
     estimated as (k + 1) / (n + 2), for k of n windows (the rule of succession, Laplace 1814), so a
     class needs 1 / ``risk`` - 2 windows at least or is never decided early. At most ``windows``
-    windows are used. Run it last of all passes that change spikes: margins are those of this
-    network. To stop at a calibrated confidence is the idea of Li, Jones and Furber, "Unleashing the
-    Potential of Spiking Neural Networks by Dynamic Confidence", ICCV 2023, arXiv 2303.10276.
+    windows are used; while tuning, those to validate on. Run it last of all passes that change
+    spikes: margins are those of this network. To stop at a calibrated confidence is the idea of Li,
+    Jones and Furber, "Unleashing the Potential of Spiking Neural Networks by Dynamic Confidence",
+    ICCV 2023, arXiv 2303.10276.
     """
 
     name: ClassVar[str] = "early-exit"
@@ -52,7 +53,8 @@ class EarlyExit(Pass):
         if context.samples is None:
             raise UsageError("early-exit needs windows: give --calibrate data.npz")
         whole = network.replace(readout=replace(network.readout, margins=None))
-        samples = check_samples(network, context.samples)
+        unseen = context.samples if context.labelled is None else context.labelled.validation.x
+        samples = check_samples(network, unseen)
         scores = _scores(whole, samples[spread(self.windows, len(samples))], context)
         margins = tuple(_margin(scores, c, self.risk) for c in range(network.classes))
         self._tell(whole, scores, margins, context)

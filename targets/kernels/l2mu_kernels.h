@@ -146,6 +146,24 @@ void l2mu_fire_none_f32_fpu(const l2mu_neurons_f32_t *p, float *v, uint16_t *spi
 void l2mu_fire_subtract_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
 void l2mu_fire_zero_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
 void l2mu_fire_none_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_subtract_i32_neon(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_zero_i32_neon(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_none_i32_neon(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_subtract_i32_dsp(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_zero_i32_dsp(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_none_i32_dsp(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_subtract_i32_m0(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_zero_i32_m0(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_none_i32_m0(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_subtract_i32_mve(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_zero_i32_mve(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_none_i32_mve(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_subtract_i32_avx2(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_zero_i32_avx2(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_none_i32_avx2(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_subtract_i32_avx512(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_zero_i32_avx512(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_none_i32_avx512(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
 void l2mu_fire_subtract_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
 void l2mu_fire_zero_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
 void l2mu_fire_none_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
@@ -193,6 +211,46 @@ void l2mu_fire_synaptic_clamp_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32
                                   uint16_t *spikes);
 void l2mu_fire_synaptic_none_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
                                  uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_i32_neon(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                          uint16_t *spikes);
+void l2mu_fire_synaptic_zero_i32_neon(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                      uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_i32_neon(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                       uint16_t *spikes);
+void l2mu_fire_synaptic_none_i32_neon(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                      uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_i32_dsp(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                         uint16_t *spikes);
+void l2mu_fire_synaptic_zero_i32_dsp(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                     uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_i32_dsp(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                      uint16_t *spikes);
+void l2mu_fire_synaptic_none_i32_dsp(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                     uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_i32_mve(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                         uint16_t *spikes);
+void l2mu_fire_synaptic_zero_i32_mve(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                     uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_i32_mve(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                      uint16_t *spikes);
+void l2mu_fire_synaptic_none_i32_mve(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                     uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_i32_avx2(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                          uint16_t *spikes);
+void l2mu_fire_synaptic_zero_i32_avx2(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                      uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_i32_avx2(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                       uint16_t *spikes);
+void l2mu_fire_synaptic_none_i32_avx2(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                      uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_i32_avx512(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                            uint16_t *spikes);
+void l2mu_fire_synaptic_zero_i32_avx512(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                        uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_i32_avx512(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                         uint16_t *spikes);
+void l2mu_fire_synaptic_none_i32_avx512(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                        uint16_t *spikes);
 void l2mu_fire_synaptic_subtract_i16(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
                                      uint16_t *spikes);
 void l2mu_fire_synaptic_zero_i16(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
@@ -284,10 +342,38 @@ void l2mu_accumulate_distinct_f32(float *v, uint16_t rows, uint16_t columns, con
 void l2mu_accumulate_dense_i8_i32(const l2mu_dense_i8_t *p, int32_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i8_i32_dsp(const l2mu_dense_i8_t *p, int32_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i8_i32_mve(const l2mu_dense_i8_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i8_i32_m0(const l2mu_dense_i8_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i8_i32_neon32(const l2mu_dense_i8_t *p, int32_t *v,
+                                         const uint16_t *spikes);
+void l2mu_accumulate_dense_i8_i32_neon64(const l2mu_dense_i8_t *p, int32_t *v,
+                                         const uint16_t *spikes);
+void l2mu_accumulate_dense_i8_i32_avx2(const l2mu_dense_i8_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i8_i32_avx512(const l2mu_dense_i8_t *p, int32_t *v,
+                                         const uint16_t *spikes);
 void l2mu_accumulate_shared_i8_i32(int32_t *v, uint16_t rows, uint16_t columns, const int8_t *weights,
                                const uint16_t *spikes);
 void l2mu_accumulate_distinct_i8_i32(int32_t *v, uint16_t rows, uint16_t columns,
                                  const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_shared_i8_i32_m0(int32_t *v, uint16_t rows, uint16_t columns,
+                                      const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_distinct_i8_i32_m0(int32_t *v, uint16_t rows, uint16_t columns,
+                                        const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_shared_i8_i32_dsp(int32_t *v, uint16_t rows, uint16_t columns,
+                                       const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_distinct_i8_i32_dsp(int32_t *v, uint16_t rows, uint16_t columns,
+                                         const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_shared_i8_i32_neon(int32_t *v, uint16_t rows, uint16_t columns,
+                                        const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_distinct_i8_i32_neon(int32_t *v, uint16_t rows, uint16_t columns,
+                                          const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_shared_i8_i32_mve(int32_t *v, uint16_t rows, uint16_t columns,
+                                       const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_distinct_i8_i32_mve(int32_t *v, uint16_t rows, uint16_t columns,
+                                         const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_shared_i8_i32_avx2(int32_t *v, uint16_t rows, uint16_t columns,
+                                        const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_distinct_i8_i32_avx2(int32_t *v, uint16_t rows, uint16_t columns,
+                                          const int8_t *weights, const uint16_t *spikes);
 void l2mu_accumulate_dense_i8_i16(const l2mu_dense_i8_t *p, int16_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i8_i16_dsp(const l2mu_dense_i8_t *p, int16_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i8_i16_neon32(const l2mu_dense_i8_t *p, int16_t *v,

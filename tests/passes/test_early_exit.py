@@ -10,10 +10,12 @@ from networks import PORTABLE, applied, f32, feed_forward, read, samples, show
 
 from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.interpreter import run
+from l2mu_compile.labelled import LabelledWindows
 from l2mu_compile.network import Network
 from l2mu_compile.passbase import Context
 from l2mu_compile.passes.early_exit import NEVER, EarlyExit
 from l2mu_compile.verify import verify
+from l2mu_compile.windows import Windows
 
 # A class's neuron spikes wherever its channel is 1.
 RACE = """
@@ -131,3 +133,13 @@ def test_windows_are_needed() -> None:
 def test_a_risk_that_makes_no_sense(risk: float) -> None:
     with pytest.raises(UsageError, match="risk must be between 0 and 1"):
         EarlyExit(risk)
+
+
+def test_while_tuning_margins_are_of_windows_to_validate_on() -> None:
+    fitted, unseen = races(*["LLL"] * 30), races(*["RR."] * 15, *["LRR"] * 15)
+    data = LabelledWindows(Windows(fitted), Windows(unseen), "some")
+    context = Context(samples=fitted, labelled=data)
+    network = read(RACE.format(""))
+    found = EarlyExit(0.1).apply(network, context)
+    assert found == EarlyExit(0.1).apply(network, Context(samples=unseen))
+    assert found != EarlyExit(0.1).apply(network, Context(samples=fitted))

@@ -419,6 +419,18 @@ def test_dense(call: Call, kernel: Variant) -> None:
             same(v.values, filled(of_targets(kernel), with_rows(start, weight[fired])))
 
 
+@kernels("accumulate_dense", numbers="i8_i32")
+def test_wide_sums_of_the_greatest_weights(call: Call, kernel: Variant) -> None:
+    """So many that they are far beyond int16, and as many as just are not."""
+    targets = 3
+    for sources in (255, 256, 257, 600):
+        for greatest in (-128, 127):
+            weight = np.full((sources, targets), greatest, np.int8)
+            v, fired = array("i32", np.int32([5, -5, 0])), np.ones(sources, bool)
+            call(kernel, dense_record(kernel, weight), v, spikes_for(kernel, fired), changes=(v,))
+            same(v.values, with_rows(v.before, weight))
+
+
 @kernels("flag_spikes")
 def test_flag_spikes(call: Call, kernel: Variant) -> None:
     rng = np.random.default_rng(18)
