@@ -48,6 +48,7 @@ bench: bench-instructions bench-host bench-crossover bench-scaling
 
 bench-instructions: $(VENV)/.ready
 	$(BIN)/python benchmarks/instructions.py
+	$(BIN)/python benchmarks/quiet.py
 
 bench-host: $(VENV)/.ready
 	$(BIN)/python benchmarks/host.py

@@ -65,10 +65,13 @@ CUTS = (
         ("{}", f"{{}}*{{}}/{n}?", f"{{}}+{n - 1}/{n}", f"{{}}/{n}?", f"{{}}/{n + 1}?")
         for n in (4, 8)
     ),
+    ("{}/4", "{}%4", "{}%4?", "{}/4?", "{}/5?"),
     ("{}+3/16", "{}+3%16/8", "{}+3%8/4"),
     ("{}+7/16", "{}+7%16/8", "{}+7%16/12"),
+    ("{}+7/16", "{}+7%16/8", "{}+7/16?"),
     ("{}/32", "{}%32/8", "{}%8"),
     ("{}/16", "{}%16/8", "{}%8"),
+    ("{}/16", "{}%16/4", "{}%4"),
     (*FLAGGED, "{}%8?", "{}%16/8?"),
     ("{}/32", "{}%32/16", "{}%16", "{}/16?", "{}/32?", "{}%16?", "{}%16/4", "{}%4"),
     ("{}+7/32", "{}+7%32/8"),
@@ -144,8 +147,10 @@ def models_of(kernel: str) -> Iterator[list[str]]:
             found += [terms, [*terms, f"any*{cut[1]}?"]]
     elif operation.startswith(BLOCKS):
         for cut in _cuts("rows"):
-            terms = ["1", "any", *_products(("spikes",), cut)]
-            found += [terms, [*terms, *_products(("1", "any", "spikes"), (SEVERAL,))]]
+            each = ["any", *_products(("spikes",), cut)]
+            both = _products(("any", "spikes"), cut)
+            found += [["1", *each], ["1", *each, *_products(("1", "any", "spikes"), (SEVERAL,))]]
+            found += [["1", *both], ["1", *both, *_products(both, (SEVERAL,))]]
     elif operation.startswith(INPUT):
         for rows, columns in product(_cuts("rows"), _cuts("columns", (*EVEN_CUTS, FLAGGED))):
             several = _products((SEVERAL,), columns)  # kernels may do one channel by other means

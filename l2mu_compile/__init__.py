@@ -42,6 +42,8 @@ _PUBLIC = {
     "stream": ("Stream",),
     "targets.registry": ("TARGETS", "get_target"),
     "text": ("load_network", "network_digest", "parse", "save_network", "to_text"),
+    "torch_network": ("NetworkModule",),
+    "tuning": ("TuneJob", "tune_model"),
     "windows": ("Windows", "load_windows"),
 }
 _HOME = {name: module for module, names in _PUBLIC.items() for name in names}

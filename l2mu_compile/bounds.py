@@ -33,15 +33,22 @@ def narrow(network: Network, population: Population) -> bool:
     """
     if population.membrane_bits != NARROW_BITS or not can_be_narrow(network, population):
         return False
-    low, high = accumulator_range(network, population)
-    return low >= -(2**15) and high < 2**15
+    return not beyond_int16(network, population).any()
 
 
-def accumulator_range(network: Network, population: Population) -> tuple[int, int]:
-    """Least and greatest an integer population's accumulator can be when its turn comes."""
+def beyond_int16(network: Network, population: Population) -> NDArray:
+    """Neurons, bool ``[n]``, with an accumulator that may be beyond int16."""
+    low, high = accumulator_ranges(network, population)
+    return (low < -(2**15)) | (high >= 2**15)
+
+
+def accumulator_ranges(network: Network, population: Population) -> tuple[NDArray, NDArray]:
+    """Least and greatest, int64 ``[n]``, that the accumulators of an integer population can be when
+    its turn comes."""
     low, high = start_range(network, population)
     more_low, more_high = _current_range(network, arriving(network, population))
-    return int((low + more_low).min()), int((high + more_high).max())
+    each = np.zeros(population.size, dtype=np.int64)
+    return each + low + more_low, each + high + more_high
 
 
 def start_range(network: Network, population: Population) -> tuple[NDArray, NDArray]:

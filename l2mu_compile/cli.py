@@ -1,4 +1,4 @@
-"""The command line: ``l2mu-compile inspect | compile | verify | opt | passes | targets``.
+"""The command line: ``l2mu-compile inspect | compile | verify | tune | opt | passes | targets``.
 
 How it ends, and with which exit codes, is in `l2mu_compile.exits`.
 """
@@ -26,7 +26,7 @@ from l2mu_compile.display import (
     show_report,
     show_rows,
 )
-from l2mu_compile.errors import ModelError, UsageError, reason
+from l2mu_compile.errors import UsageError, reason
 from l2mu_compile.exits import EXIT_CODES, exit_code
 from l2mu_compile.options import (
     AsJson,
@@ -62,6 +62,7 @@ from l2mu_compile.options import (
     printer,
 )
 from l2mu_compile.paths import printable
+from l2mu_compile.tune_command import EPILOG, tune
 
 # ruff: noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
 
@@ -152,6 +153,7 @@ def compile(
 ) -> None:
     """Compile a model: sources, binaries, the network's text and a report, all in one directory."""
     from l2mu_compile.compiler import Job, compile_model
+    from l2mu_compile.frontend import load_model_for
     from l2mu_compile.labels import with_labels
     from l2mu_compile.output import check_output
     from l2mu_compile.pipeline import default_pipeline, parse_pipeline
@@ -177,7 +179,7 @@ def compile(
     )
     with bars(as_json) as progress:
         progress.say("loading")
-        model = _load(windows, ckpt, params, module, inputs, readout, name)
+        model = load_model_for(windows, ckpt, params, module, inputs, readout, name)
         model = with_labels(model, classes, windows)
         model = model.with_input(numbers("scale", input_scale), numbers("offset", input_offset))
         job = Job(
@@ -233,6 +235,7 @@ def verify(
 ) -> None:
     """Run compiled code on windows, against the interpreter bit for bit and the float model."""
     from l2mu_compile.compiled import verify_output
+    from l2mu_compile.frontend import load_model_for
     from l2mu_compile.windows import load_windows
 
     given = checkpoint is not None or module is not None
@@ -242,10 +245,14 @@ def verify(
     chosen = load_windows(data).first(windows)
     with bars(as_json) as progress:
         progress.say("loading")
-        model = _load(chosen, checkpoint, params, module, inputs, readout) if given else None
+        source = (checkpoint, params, module, inputs, readout)
+        model = load_model_for(chosen, *source) if given else None
         name = emulator.value if emulator else None
         report = verify_output(directory, chosen, model, progress.phase, name)
     _print_report(report, directory, as_json)
+
+
+app.command(epilog=EPILOG)(tune)
 
 
 @app.command(epilog='Example: l2mu-compile opt network.txt -p "remove-dead,fold-threshold"')
@@ -315,7 +322,7 @@ def opt(
 @app.command(epilog="Example: l2mu-compile passes --json")
 def passes(as_json: AsJson = False) -> None:
     """List the passes, with their options and contracts."""
-    from l2mu_compile.pipeline import FLOAT_PIPELINE, INT8_PIPELINE, known_passes
+    from l2mu_compile.pipeline import FLOAT_PIPELINE, INT8_PIPELINE, TUNE_PIPELINE, known_passes
 
     known = known_passes()
     if as_json:
@@ -325,13 +332,18 @@ def passes(as_json: AsJson = False) -> None:
                     {"name": n, "spelling": str(p()), "contract": p.contract()}
                     for n, p in known.items()
                 ],
-                "pipelines": {"float32": FLOAT_PIPELINE, "int8": INT8_PIPELINE},
+                "pipelines": {
+                    "float32": FLOAT_PIPELINE,
+                    "int8": INT8_PIPELINE,
+                    "tune": TUNE_PIPELINE,
+                },
             }
         )
         return
     show_entries([(str(p()), p.contract()) for p in known.values()])
     out.print("\nDefault pipelines:")
-    show_entries([("float32", ", ".join(FLOAT_PIPELINE)), ("int8", ", ".join(INT8_PIPELINE))])
+    pipelines = {"float32": FLOAT_PIPELINE, "int8": INT8_PIPELINE, "tune": TUNE_PIPELINE}
+    show_entries([(name, ", ".join(names)) for name, names in pipelines.items()])
 
 
 @app.command(epilog="Example: l2mu-compile targets --json")
@@ -387,21 +399,6 @@ def boards(as_json: AsJson = False) -> None:
 def main() -> None:
     """Entry point."""
     sys.exit(exit_code(lambda: app(standalone_mode=False, prog_name="l2mu-compile")))
-
-
-def _load(
-    windows: Any, path: Path | None, params: Any, module: Any, inputs: Any, *rest: Any
-) -> Any:
-    """A model; a module whose channels are not given must have those of ``windows``."""
-    from l2mu_compile.frontend import load_model
-
-    if module is None or inputs is not None or windows is None:
-        return load_model(path, params, module, inputs, *rest)
-    channels = windows.x.shape[2]
-    try:
-        return load_model(path, params, module, channels, *rest)
-    except ModelError as error:
-        raise ModelError(f"{error} (with {channels} channels, as {windows.source} has)") from error
 
 
 def _print_report(report: Any, where: Path, as_json: bool) -> None:

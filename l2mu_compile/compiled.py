@@ -14,10 +14,11 @@ from l2mu_compile.differential import Comparison, compare
 from l2mu_compile.errors import MismatchError, ModelError, UsageError, reason
 from l2mu_compile.frontend import Decide, Model, on_counts, read_network
 from l2mu_compile.interpreter import Progress, Run, check_samples, run
+from l2mu_compile.lowering import lower
 from l2mu_compile.network import Network
 from l2mu_compile.output import file_digest, write_whole
 from l2mu_compile.paths import StrPath
-from l2mu_compile.program import Program, lower
+from l2mu_compile.program import Program
 from l2mu_compile.report import Difference, Report, Verification, WindowsFrom, load_report
 from l2mu_compile.targets.boards import get_board
 from l2mu_compile.targets.build import open_device
@@ -151,6 +152,7 @@ class Check:
     def _activity(self, result: Comparison | Run) -> dict[str, Any]:
         per_step = result.windows * result.steps
         return {
+            "steps_per_decision": float(result.needed.mean()),
             "synaptic_operations_per_step": result.operations / per_step,
             "spike_rates": {
                 p.name: result.spike_totals[p.name] / (p.size * per_step)
@@ -241,9 +243,15 @@ def _instruction_counts(result: Comparison) -> dict[str, Any]:
         measured |= {
             "instructions_per_step_mean": float(counts.mean()),
             "instructions_per_step_max": int(counts.max()),
-            "instructions_per_window_mean": float(counts.sum() / result.windows),
+            "instructions_per_window_mean": float(counts[_taken(result)].sum() / result.windows),
         }
     return measured
+
+
+def _taken(result: Comparison) -> NDArray:
+    """Steps that windows take until they are decided, bool ``[B, T]``."""
+    taken: NDArray = np.arange(result.steps) < result.needed[:, None]
+    return taken
 
 
 def _require_untouched(folder: Path, report: Report) -> None:

@@ -22,12 +22,13 @@ from l2mu_compile.compiled import (
 from l2mu_compile.errors import ModelError, NoEmulatorError, UsageError
 from l2mu_compile.frontend import Model
 from l2mu_compile.interpreter import check_samples, run
+from l2mu_compile.lowering import lower
 from l2mu_compile.network import Network
 from l2mu_compile.output import files_below, whole_directory
 from l2mu_compile.passbase import Context, Pass
 from l2mu_compile.paths import StrPath, printable
 from l2mu_compile.pipeline import Observer, run_passes
-from l2mu_compile.program import Program, lower
+from l2mu_compile.program import Program
 from l2mu_compile.report import (
     Artifact,
     PackagedLibrary,

@@ -24,12 +24,14 @@ PART_WINDOWS, PART_VALUES, PARTS_PER_CORE = 64, 1 << 24, 2
 
 @dataclass
 class Comparison:
-    """The outcome over all windows; ``decisions`` are the device's, int64 ``[B]``.
+    """The outcome over all windows; ``decisions`` are the device's, int64 ``[B]``, and ``needed``
+    the steps until a window was decided.
 
     ``instructions`` int64 ``[B, T]`` and ``stack_bytes`` are None where the device cannot tell.
     """
 
     decisions: NDArray
+    needed: NDArray
     first_difference: Difference | None
     spike_totals: dict[str, int]
     operations: int
@@ -44,6 +46,7 @@ class _Window:
     """What one window did on the device."""
 
     decision: int
+    needed: int
     difference: Difference | None
     instructions: tuple[int, ...]
 
@@ -112,7 +115,8 @@ def _compare_part(
             difference = _difference(network, buffers, trace.states, expected, i, first + i)
             difference = difference or _decision(expected, i, first + i, trace.decision)
             found = difference is not None
-        yield _Window(trace.decision, difference, trace.instructions)
+        needed = int(expected.needed[i])
+        yield _Window(trace.decision, needed, difference, trace.instructions)
     yield _Totals(expected.spike_totals, expected.operations, device.stack_bytes())
 
 
@@ -121,6 +125,7 @@ def _merged(windows: list[_Window], totals: list[_Totals], steps: int) -> Compar
     instructions = [w.instructions for w in windows]
     return Comparison(
         decisions=np.array([w.decision for w in windows], dtype=np.int64),
+        needed=np.array([w.needed for w in windows], dtype=np.int64),
         first_difference=next((w.difference for w in windows if w.difference), None),
         spike_totals={name: sum(t.spikes[name] for t in totals) for name in totals[0].spikes},
         operations=sum(t.operations for t in totals),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -27,6 +27,9 @@ from l2mu_compile.interpreter import Progress as Callback
 from l2mu_compile.network import Network, Projection
 from l2mu_compile.neurons import parameter_names
 from l2mu_compile.report import PackagedLibrary, Report, Verification
+
+if TYPE_CHECKING:
+    from l2mu_compile.tuning import TuneReport
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -194,6 +197,9 @@ def show_report(report: Report, where: str) -> None:
     rates = "  ".join(f"{name} {100 * r:.1f} %" for name, r in report.spike_rates.items())
     table.add_row("spike rates", rates)
     if report.verify is not None:
+        if (report.steps_per_decision or report.verify.steps) < report.verify.steps:
+            early = f"after {report.steps_per_decision:.1f} of {report.verify.steps} steps"
+            table.add_row("decides", early)
         _add_verification(table, report.verify)
     else:
         table.add_row("verified", "[yellow]no: the code was not run[/]")
@@ -205,6 +211,24 @@ def show_report(report: Report, where: str) -> None:
         show_note(note)
     if report.verify is not None and report.numbers == "float32":
         _note_other_decisions(report.verify)
+
+
+def show_tuning(report: TuneReport, where: str) -> None:
+    """Every step of a `tune`, with the accuracy on its validation windows."""
+    rows = [
+        {
+            "after": "" if step.after is None else step.after.partition("{")[0],
+            "neurons": str(step.neurons),
+            "synapses": str(step.synapses),
+            "bytes": str(step.parameter_bytes),
+            "accuracy": f"{100 * step.accuracy:.2f} %",
+        }
+        for step in report.steps
+    ]
+    out.print(f"[bold]{escape(where)}[/]", soft_wrap=True)
+    out.print(_filled(rows))
+    for note in report.notes:
+        show_note(note)
 
 
 def _add_memory(table: Table, report: Report) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from l2mu_compile.original import Original
     from l2mu_compile.trace import Trace
+    from l2mu_compile.windows import Windows
 
 # What holds over three steps must hold over this many, on a batch of another size.
 LONG_STEPS, OTHER_BATCH = 40, 97
@@ -151,6 +152,25 @@ def load_model(
         raise ModelError(f"{path}: {error}") from error
     model = replace(model, notes=checkpoint.notes + model.notes)
     return model if checkpoint.labels is None else model.with_labels(checkpoint.labels, str(path))
+
+
+def load_model_for(
+    windows: Windows | None,
+    path: StrPath | None,
+    params: StrPath | None = None,
+    module: str | None = None,
+    inputs: int | None = None,
+    readout: str | None = None,
+    name: str | None = None,
+) -> Model:
+    """`load_model`; a ``module`` whose channels are not given must have those of ``windows``."""
+    if module is None or inputs is not None or windows is None:
+        return load_model(path, params, module, inputs, readout, name)
+    channels = windows.x.shape[2]
+    try:
+        return load_model(path, params, module, channels, readout, name)
+    except ModelError as error:
+        raise ModelError(f"{error} (with {channels} channels, as {windows.source} has)") from error
 
 
 def _refuse(option: str, value: object, place: str) -> None:

@@ -42,13 +42,17 @@ value. A sensor's scale and offset belong to the network (`Input`) and, once fol
 - ``saturate`` clips to the signed range of ``membrane_bits``. Sums before it never overflow int32
   (`l2mu_compile.verify` proves it for every network).
 
+**Decided early**: where a readout has margins, a window is decided once the largest score is at
+least its class's margin above every other; further spikes are not counted. With one class no window
+is.
+
 Scores: see `Readout`; a maximum starts at the lowest finite number of its type, and the mean is
 kept as a sum (float32 in step order, or an exact integer), since only the largest counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -71,7 +75,8 @@ Progress = Callable[[int, int], None]
 class Run:
     """What happened to ``B`` windows of ``T`` steps.
 
-    ``decisions`` int64 ``[B]``; ``scores`` ``[B, classes]``; ``spike_totals`` spikes of each
+    ``decisions`` int64 ``[B]``; ``scores`` ``[B, classes]``; ``needed`` int64 ``[B]`` steps until a
+    window was decided, ``T`` without margins; ``spike_totals`` spikes of each
     population over everything; ``operations`` synaptic operations (one weight added because one
     spike arrived) over everything. ``spikes`` (bool), ``membranes`` and ``synapses`` (syn of
     CuBaLIF) and ``accumulators`` (at the end of a step) are ``[B, T, neurons]`` by population,
@@ -82,6 +87,7 @@ class Run:
     steps: int
     decisions: NDArray
     scores: NDArray
+    needed: NDArray
     spike_totals: dict[str, int] = field(default_factory=dict)
     operations: int = 0
     spikes: dict[str, NDArray] = field(default_factory=dict)
@@ -115,11 +121,11 @@ def run(
     windows, steps, _ = samples.shape
     machine = _Machine(network, windows)
     kept = _Recorder(network, samples.shape[:2], record)
-    score = _Score(network, windows)
+    score = _Score(network, windows, steps)
     with np.errstate(over="ignore", invalid="ignore"):
         for step in range(steps):
             machine.step(samples[:, step])
-            score.add(machine)
+            score.add(machine, step)
             kept.keep(machine, step)
             if progress:
                 progress(step + 1, steps)
@@ -128,6 +134,7 @@ def run(
         steps=steps,
         decisions=_largest(score.total),
         scores=score.total,
+        needed=score.needed,
         spike_totals=machine.spike_totals,
         operations=machine.operations,
         spikes=kept.spikes,
@@ -328,8 +335,9 @@ class _Recorder:
 
 
 class _Score:
-    def __init__(self, network: Network, windows: int) -> None:
+    def __init__(self, network: Network, windows: int, steps: int) -> None:
         self.readout = network.readout
+        self.needed = np.full(windows, steps, dtype=np.int64)
         counting = network.quantized or network.readout.rule == "spike_count"
         self.total: NDArray = np.zeros(
             (windows, network.classes), np.int64 if counting else np.float32
@@ -337,10 +345,15 @@ class _Score:
         if network.readout.rule == "max_membrane":
             self.total += -(2**31) if counting else LOWEST_F32
 
-    def add(self, machine: _Machine) -> None:
+    def add(self, machine: _Machine, step: int) -> None:
         name, rule = self.readout.population, self.readout.rule
         membrane = machine.membrane[name]
-        if rule == "spike_count":
+        if self.readout.margins is not None:
+            before = decided(self.total, self.readout.margins)
+            self.total += machine.spikes[name] & ~before[:, None]
+            now = decided(self.total, self.readout.margins) & ~before
+            self.needed[now] = step + 1
+        elif rule == "spike_count":
             self.total += machine.spikes[name]
         elif rule == "last_membrane":
             self.total = membrane.copy()
@@ -348,6 +361,17 @@ class _Score:
             self.total = np.where(membrane > self.total, membrane, self.total)
         else:
             self.total += membrane
+
+
+def decided(scores: NDArray, margins: Sequence[int]) -> NDArray:
+    """Which windows' leading class is ahead of all others by its margin, bool ``[B]``."""
+    if scores.shape[1] == 1:
+        return np.zeros(len(scores), dtype=bool)
+    leading, windows = _largest(scores), np.arange(len(scores))
+    others = scores.copy()
+    others[windows, leading] = np.iinfo(scores.dtype).min
+    lead: NDArray = scores[windows, leading] - others.max(axis=1)
+    return lead >= np.asarray(margins)[leading]
 
 
 def _largest(scores: NDArray) -> NDArray:

@@ -32,6 +32,7 @@ from l2mu_compile.values import Value, frozen_array
 STAGES = ("traced", "folded", "quantized", "planned")
 READOUT_RULES = ("spike_count", "last_membrane", "max_membrane", "mean_membrane")
 SENSOR_ARRAYS = ("scale", "offset", "unit", "center")
+WEIGHT_LIMIT = 127  # of int8 weights, either way
 NARROW_BITS = 14  # of membranes in int16, which leaves room for a step's currents
 CTYPE_BYTES = {
     **{"float": 4, "int32_t": 4, "int64_t": 8},
@@ -186,11 +187,14 @@ class Readout:
 
     Scores over the window: ``spike_count`` (the paper's), ``last_membrane``, ``max_membrane``,
     ``mean_membrane``. Ties go to the lowest index. ``labels`` name the classes, if that is known.
+    ``margins`` (one per class; spikes, counted) decide a window early: once the leading class is
+    ahead of all others by its margin. From then on its scores stay as they are.
     """
 
     population: str
     rule: str = "spike_count"
     labels: tuple[str, ...] | None = None
+    margins: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

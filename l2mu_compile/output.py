@@ -22,12 +22,14 @@ MARKER = "report.json"
 UNUSABLE = '\0\t\n\r\\%"'  # zig misreads them in its dependency files and output names
 REMOVALS, PAUSE_SECONDS = 30, 0.1
 _TEMPORARY = "l2mu-tmp-"  # in the name of everything that is only there while we work
+_LASTING = "l2mu-kept"  # in the name of what a killed run leaves to the next one
 
 
-def check_output(path: Path) -> None:
+def check_output(path: Path, marker: str = MARKER) -> None:
     """Refuse, with `UsageError`, a path that is not free to be (re)written.
 
-    Free are: nothing there, an empty directory, or a directory that an earlier run wrote.
+    Free are: nothing there, an empty directory, or a directory that an earlier run wrote, whose
+    ``marker`` lists its ``artifacts``.
     """
     if path.name in ("", ".."):
         raise UsageError(f"{path}: give -o the name of a directory")
@@ -38,7 +40,7 @@ def check_output(path: Path) -> None:
             raise UsageError(f"{path}: is not a directory; give -o a new name")
         if path.is_mount():
             raise UsageError(f"{path}: is a mount point; give -o a name below it")
-        foreign = _foreign_file(path) if path.is_dir() else None
+        foreign = _foreign_file(path, marker) if path.is_dir() else None
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot be written: {reason(error)}") from None
     if foreign:
@@ -47,11 +49,11 @@ def check_output(path: Path) -> None:
         )
 
 
-def _foreign_file(path: Path) -> str | None:
+def _foreign_file(path: Path, marker: str) -> str | None:
     """Something below ``path`` that the report there does not list, or None."""
     try:
-        listed = json.loads((path / MARKER).read_text(encoding="utf-8"))["artifacts"]
-        known = {MARKER, *(artifact["path"] for artifact in listed)}
+        listed = json.loads((path / marker).read_text(encoding="utf-8"))["artifacts"]
+        known = {marker, *(artifact["path"] for artifact in listed)}
         known |= {parent.as_posix() for name in known for parent in Path(name).parents}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         known = set()
@@ -61,16 +63,17 @@ def _foreign_file(path: Path) -> str | None:
 
 
 @contextmanager
-def whole_directory(path: StrPath) -> Iterator[Path]:
+def whole_directory(path: StrPath, marker: str = MARKER) -> Iterator[Path]:
     """A fresh directory to fill, moved to ``path`` when the block ends without an error.
 
     Until then an earlier ``path`` stays untouched; on an error the new one is removed. A sibling of
     the fresh directory may hold what is needed meanwhile, and goes too. All this lies in a hidden
     directory beside ``path`` that is locked while in use; one that a killed process left is not,
-    and the next run removes it. Raises `UsageError` for whatever cannot be written.
+    and the next run removes it. ``marker`` is that of `check_output`. Raises `UsageError` for
+    whatever cannot be written.
     """
     path = Path(path)
-    check_output(path)
+    check_output(path, marker)
     try:
         with _parents_of(path):
             _remove_left_over(path)
@@ -81,6 +84,44 @@ def whole_directory(path: StrPath) -> Iterator[Path]:
                 _swap(fresh, path, work / "old")
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {reason(error)}") from None
+
+
+@contextmanager
+def lasting_directory(path: StrPath, suffix: str) -> Iterator[Path]:
+    """A hidden directory beside ``path`` for files, named ``*suffix``, that a killed run leaves to
+    the next one.
+
+    It is removed when the block ends without an error, or when nothing was put there. Raises
+    `UsageError` if another run uses it, if it holds other files, or if it cannot be made.
+    """
+    path = Path(path)
+    folder = path.absolute().with_name(f".{path.name}.{_LASTING}")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_parents_of(folder))
+            _make_lasting(folder, suffix)
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+        except OSError as error:
+            raise UsageError(f"{folder}: cannot be written: {reason(error)}") from None
+        if _taken(handle):
+            raise UsageError(f"{folder}: another run is working there")
+        try:
+            yield folder
+        except BaseException:
+            with suppress(OSError):
+                folder.rmdir()
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_lasting(folder: Path, suffix: str) -> None:
+    if folder.is_symlink():
+        raise UsageError(f"{folder}: is a link; remove it")
+    folder.mkdir(exist_ok=True)
+    for entry in folder.iterdir():
+        if entry.suffix != suffix and _TEMPORARY not in entry.name:
+            raise UsageError(f"{folder}: holds {entry.name}, which no run put there; remove it")
 
 
 @contextmanager
@@ -155,6 +196,19 @@ def _lock(handle: int, wait: bool) -> bool:
     except (ImportError, OSError):
         return False
     return True
+
+
+def _taken(handle: int) -> bool:
+    """Lock an open directory as `_lock` does; whether another process has done so."""
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):  # locks are not known here
+        return False
+    return False
 
 
 def _swap(fresh: Path, path: Path, old: Path) -> None:

@@ -24,6 +24,8 @@ from typing import ClassVar
 from numpy.typing import NDArray
 
 from l2mu_compile.interpreter import Progress
+from l2mu_compile.kept import Kept
+from l2mu_compile.labelled import LabelledWindows
 from l2mu_compile.network import Network
 from l2mu_compile.targets.record import Target
 
@@ -38,15 +40,18 @@ class Context:
 
     ``target``: capabilities of the device, as data; None when no target was named. ``samples``:
     calibration windows, float32 ``[B, T, inputs]``, or None; ``samples_from`` names their file for
-    messages. ``note`` takes a line for the user and the report; ``progress(done, total)`` is for
-    passes that take seconds.
+    messages. ``labelled``: windows to train on and to validate on, or None. ``note`` takes a line
+    for the user and the report; ``progress(done, total)`` is for passes that take seconds, ``kept``
+    for those that take minutes and can go on where a killed run was.
     """
 
     target: Target | None = None
     samples: NDArray | None = None
     samples_from: str = "calibration windows"
+    labelled: LabelledWindows | None = None
     note: Callable[[str], None] = field(default=_silent)
     progress: Progress | None = None
+    kept: Kept | None = None
 
 
 @dataclass(frozen=True)

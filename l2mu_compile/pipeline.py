@@ -42,6 +42,9 @@ INT8_PIPELINE = (
     "plan-memory",
 )
 
+# Tuning if no passes are named: integers, trained as they will be computed with.
+TUNE_PIPELINE = ("quantize", "fine-tune")
+
 NEED_WINDOWS = ("detect-spikes", "calibrate")
 
 _ITEM = re.compile(r"\s*(?P<name>[A-Za-z0-9_-]+)\s*(?:\{(?P<options>[^{}]*)\})?\s*(?:,|\Z)")
@@ -72,6 +75,17 @@ def default_pipeline(quantized: bool, calibrated: bool) -> tuple[Pass, ...]:
     """The default passes; those that need windows only where there are some."""
     names = INT8_PIPELINE if quantized else FLOAT_PIPELINE
     return tuple(PASSES[name]() for name in names if calibrated or name not in NEED_WINDOWS)
+
+
+def with_preparation(passes: Sequence[Pass]) -> tuple[Pass, ...]:
+    """``passes`` with those before the first ``quantize`` that the default pipeline has there."""
+    names = [p.name for p in passes]
+    if "quantize" not in names:
+        return tuple(passes)
+    position = names.index("quantize")
+    before = INT8_PIPELINE[: INT8_PIPELINE.index("quantize")]
+    missing = [PASSES[name]() for name in before if name not in names[:position]]
+    return (*passes[:position], *missing, *passes[position:])
 
 
 def parse_pipeline(text: str) -> tuple[Pass, ...]:

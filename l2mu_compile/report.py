@@ -172,7 +172,12 @@ class Report(_Strict):
         description="of a step in which every neuron spikes, conversion of a float sample "
         "included; none takes more. None for float networks and where nothing counts",
     )
-    instructions_per_window_mean: float | None = None
+    steps_per_decision: float | None = Field(
+        None, description="mean steps of a window until it is decided; all, unless it decides early"
+    )
+    instructions_per_window_mean: float | None = Field(
+        None, description="of the steps until it is decided"
+    )
     synaptic_operations_per_step: float
     spike_rates: dict[str, float] = Field(description="spikes per neuron and step, by population")
     populations: list[PopulationReport]

@@ -9,7 +9,7 @@
       projection SOURCE -> TARGET : dense[R,C] @W [delay=1] [shift=V] [kernel=NAME]
       projection SOURCE -> TARGET : blocks[R,C]xCOUNT @W ...          one block, repeated
       projection SOURCE -> TARGET : blocks[COUNT,R,C] @W ...          each block its own
-      readout    POPULATION : RULE [labels=["NAME", ...]]
+      readout    POPULATION : RULE [margins=[N, ...]] [labels=["NAME", ...]]
       buffer     NAME : CTYPE[COUNT] @OFFSET state|scratch
 
 A value ``V`` is a number or ``@name#digest``: an array in the sidecar and the first 12 hex digits
@@ -53,7 +53,10 @@ _ARROW = re.compile(
     r"(?P<source>\S+) -> (?P<target>\S+) : (?P<type>dense|blocks)\[(?P<dims>[0-9,]+)\]"
     r"(?:x(?P<count>[0-9]+))? @(?P<weight>\S+?)#(?P<digest>[0-9a-f]+)(?P<rest>.*)"
 )
-_READOUT = re.compile(r"(?P<name>\S+) : (?P<rule>\S+)(?: labels=(?P<labels>.*))?")
+_READOUT = re.compile(
+    r"(?P<name>\S+) : (?P<rule>\S+)(?: margins=\[(?P<margins>[0-9, ]+)\])?"
+    r"(?: labels=(?P<labels>.*))?"
+)
 
 Node = TypeVar("Node", Population, Projection)
 
@@ -166,8 +169,9 @@ def _projection_line(p: Projection) -> str:
 
 
 def _readout_line(readout: Readout) -> str:
+    margins = "" if readout.margins is None else f" margins={list(readout.margins)}"
     labels = "" if readout.labels is None else f" labels={json.dumps(readout.labels)}"
-    return f"readout    {readout.population} : {readout.rule}{labels}"
+    return f"readout    {readout.population} : {readout.rule}{margins}{labels}"
 
 
 def _options(owner: str, options: Mapping[str, Any]) -> str:
@@ -314,12 +318,14 @@ class _Parser:
 
     def _read_readout(self, rest: str) -> Readout:
         match = self._match(_READOUT, rest, "readout POPULATION : RULE")
+        given = match["margins"]
+        margins = tuple(map(int, given.split(","))) if given else None
         if match["labels"] is None:
-            return Readout(match["name"], match["rule"])
+            return Readout(match["name"], match["rule"], margins=margins)
         labels = json.loads(match["labels"])
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             self._fail("labels are a JSON array of strings")
-        return Readout(match["name"], match["rule"], tuple(labels))
+        return Readout(match["name"], match["rule"], tuple(labels), margins)
 
     def _read_buffer(self, rest: str) -> Buffer:
         head = self._match(_HEAD, rest, "buffer NAME : CTYPE[COUNT] @OFFSET LIFETIME")

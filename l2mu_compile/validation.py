@@ -85,6 +85,27 @@ def validate_on_noise(original: Original, fewer: int) -> list[str]:
     return notes
 
 
+def magnitudes(network: Network, population: Population, samples: NDArray, found: Run) -> NDArray:
+    """The largest number that has gone into each membrane so far, ``[B, T, neurons]``."""
+    name, neuron = population.name, population.neuron
+    gross = np.abs(found.membranes[name])
+    if isinstance(neuron, CuBaLIF):
+        gross = np.maximum(gross, np.abs(found.synapses[name]))
+    arriving = np.zeros_like(gross)
+    if population.bias is not None:
+        arriving += np.abs(population.bias)
+    for projection in network.into(name):
+        if projection.source == network.input.name:
+            source = np.abs(samples)
+        else:
+            source = found.spikes[projection.source].astype(np.float32)
+            source = np.roll(source, projection.delay, axis=1)
+            source[:, : projection.delay] = 0
+        arriving += source @ np.abs(projection.dense()).T
+    gross = np.maximum(np.maximum(gross, arriving), neuron.threshold)
+    return np.maximum.accumulate(gross, axis=1)
+
+
 def _run_twice(original: Original, samples: NDArray) -> list[Recording]:
     """Run windows, then, without a fresh start, the same again, or just their first steps."""
     steps = original.lifted.network.window or FEW_STEPS
@@ -130,7 +151,7 @@ def _require_close(
     faults = []
     for turn, population in enumerate(order):
         name = population.name
-        margin = MARGIN * _magnitudes(network, population, samples, found)
+        margin = MARGIN * magnitudes(network, population, samples, found)
         wrong = _apart(theirs.membranes[name], found.membranes[name], margin)
         clear = np.abs(found.membranes[name] - population.neuron.threshold) > margin
         wrong |= clear & (theirs.spikes[name] != found.spikes[name])
@@ -181,27 +202,6 @@ def _by_population(recording: Recording, lifted: Lifted) -> Recording:
         for of in (recording.spikes, recording.membranes)
     )
     return Recording(spikes, membranes, recording.output)
-
-
-def _magnitudes(network: Network, population: Population, samples: NDArray, found: Run) -> NDArray:
-    """The largest number that has gone into each membrane so far, ``[B, T, neurons]``."""
-    name, neuron = population.name, population.neuron
-    gross = np.abs(found.membranes[name])
-    if isinstance(neuron, CuBaLIF):
-        gross = np.maximum(gross, np.abs(found.synapses[name]))
-    arriving = np.zeros_like(gross)
-    if population.bias is not None:
-        arriving += np.abs(population.bias)
-    for projection in network.into(name):
-        if projection.source == network.input.name:
-            source = np.abs(samples)
-        else:
-            source = found.spikes[projection.source].astype(np.float32)
-            source = np.roll(source, projection.delay, axis=1)
-            source[:, : projection.delay] = 0
-        arriving += source @ np.abs(projection.dense()).T
-    gross = np.maximum(np.maximum(gross, arriving), neuron.threshold)
-    return np.maximum.accumulate(gross, axis=1)
 
 
 def _require_shown(original: Original, recording: Recording) -> None:

@@ -37,6 +37,7 @@ MAX_MATRIX = 2**26  # what a projection may take up when written out, weights
 Q15_ONE = 2**15
 MAX_FRACTION = 100  # 2^fraction is a float32
 MAX_LABEL_BYTES = 63
+MAX_MARGIN = 2**31 - 1  # an int32, as scores are
 
 
 def verify(network: Network) -> None:
@@ -142,6 +143,20 @@ def _readout(network: Network) -> Problems:
         yield "readout", f"{name} has no spikes to count"
     else:
         yield from _labels(network)
+        yield from _margins(network)
+
+
+def _margins(network: Network) -> Problems:
+    margins = network.readout.margins
+    if margins is None:
+        return
+    if network.readout.rule != "spike_count":
+        yield "readout", f"margins are for spike counts, not for {network.readout.rule}"
+    elif len(margins) != network.classes:
+        yield "readout", f"{len(margins)} margins for {network.classes} classes"
+    for margin in margins:
+        if not 1 <= margin <= MAX_MARGIN:
+            yield "readout", f"margin {margin} is outside [1, {MAX_MARGIN}]"
 
 
 def _labels(network: Network) -> Problems:

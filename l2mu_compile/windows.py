@@ -1,5 +1,5 @@
-"""Files of sensor windows: ``.npz`` with ``x`` ``[N, T, I]`` and, if known, labels ``y [N]`` and
-the ``classes`` they number."""
+"""Files of sensor windows: ``.npz`` with ``x`` ``[N, T, I]`` and, if known, labels ``y [N]``, the
+``classes`` they number, and the ``group [N]`` each window is from, such as a person."""
 
 from __future__ import annotations
 
@@ -17,29 +17,34 @@ from l2mu_compile.network import Network
 from l2mu_compile.paths import StrPath, file_bytes
 
 MAX_FILE_BYTES = 1 << 32
-ARRAYS = ("x", "y", "classes")
+ARRAYS = ("x", "y", "classes", "group")
 
 
 @dataclass(frozen=True)
 class Windows:
     """``x`` ``[N, T, I]``, raw counts if int16, else float32.
 
-    ``y`` int64 ``[N]`` are class labels and ``classes`` their names, or None if unknown;
-    ``source`` is where they come from, for messages.
+    ``y`` int64 ``[N]`` are class labels, ``classes`` their names and ``group`` ``[N]`` (integers
+    or strings) what windows belong together, or None if unknown; ``source`` is where they come
+    from, for messages.
     """
 
     x: NDArray
     y: NDArray | None = None
     classes: tuple[str, ...] | None = None
     source: str = "windows"
+    group: NDArray | None = None
 
     def first(self, count: int | None) -> Windows:
         """At most ``count`` windows, evenly spread over these."""
         if count is None or count >= len(self.x):
             return self
-        chosen = np.unique(np.linspace(0, len(self.x) - 1, count).astype(int))
-        y = None if self.y is None else self.y[chosen]
-        return replace(self, x=self.x[chosen], y=y)
+        return self.chosen(spread(count, len(self.x)))
+
+    def chosen(self, indices: NDArray) -> Windows:
+        """The windows at ``indices``."""
+        y, group = (None if a is None else a[indices] for a in (self.y, self.group))
+        return replace(self, x=self.x[indices], y=y, group=group)
 
     def require_fit(self, network: Network) -> None:
         """Raise `ModelError`, naming the source, if ``network`` cannot run or score these."""
@@ -56,6 +61,11 @@ class Windows:
             )
 
 
+def spread(count: int, windows: int) -> NDArray:
+    """Indices of at most ``count`` windows, evenly spread over so many."""
+    return np.unique(np.linspace(0, windows - 1, min(count, windows)).astype(int))
+
+
 def load_windows(path: StrPath) -> Windows:
     """Read windows. Raises `ModelError` naming the file, the array and what is wrong with it."""
     path = Path(path)
@@ -65,7 +75,8 @@ def load_windows(path: StrPath) -> Windows:
         raise ModelError(f"{path}: cannot read windows: {reason(error)}") from None
     if "x" not in arrays:
         raise ModelError(f"{path}: no array 'x' (found: {', '.join(arrays) or 'none'})")
-    x, y, classes = arrays["x"], arrays.get("y"), arrays.get("classes")
+    x = arrays["x"]
+    y, classes, group = (arrays.get(name) for name in ("y", "classes", "group"))
     if x.dtype.kind not in "fiu" or x.ndim != 3 or 0 in x.shape:
         raise ModelError(
             f"{path}: x is {x.dtype} {list(x.shape)}; expected numbers [windows, steps, channels]"
@@ -76,6 +87,11 @@ def load_windows(path: StrPath) -> Windows:
         raise ModelError(
             f"{path}: classes is {classes.dtype} {list(classes.shape)}; expected a list of strings"
         )
+    if group is not None and (group.dtype.kind not in "iuU" or group.shape != x.shape[:1]):
+        raise ModelError(
+            f"{path}: group is {group.dtype} {list(group.shape)}; "
+            f"expected integers or strings [{len(x)}]"
+        )
     with np.errstate(over="ignore"):
         x = as_samples(x)
     if not np.isfinite(x).all():
@@ -84,7 +100,8 @@ def load_windows(path: StrPath) -> Windows:
     if y is not None:
         y = np.minimum(y, y.dtype.type(min(np.iinfo(y.dtype).max, np.iinfo(np.int64).max)))
         y = y.astype(np.int64)  # uint64 beyond int64 stays large, and no label
-    return Windows(x, y, None if classes is None else tuple(classes.tolist()), str(path))
+    names = None if classes is None else tuple(classes.tolist())
+    return Windows(x, y, names, str(path), group)
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from l2mu_compile.passbase import Pass
 from l2mu_compile.passes.calibrate import Calibrate
 from l2mu_compile.passes.detect_spikes import DetectSpikes
+from l2mu_compile.passes.early_exit import EarlyExit
+from l2mu_compile.passes.fine_tune import FineTune
 from l2mu_compile.passes.fold_input import FoldInput
 from l2mu_compile.passes.fold_threshold import FoldThreshold
 from l2mu_compile.passes.plan_memory import PlanMemory
+from l2mu_compile.passes.prune_population import PrunePopulation
 from l2mu_compile.passes.quantize import Quantize
 from l2mu_compile.passes.remove_dead import RemoveDead
 from l2mu_compile.passes.select_kernels import SelectKernels
@@ -20,7 +23,10 @@ PASSES: dict[str, type[Pass]] = {
         FoldThreshold,
         DetectSpikes,
         Calibrate,
+        PrunePopulation,
         Quantize,
+        FineTune,
+        EarlyExit,
         SelectKernels,
         PlanMemory,
     )

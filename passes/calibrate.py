@@ -11,6 +11,7 @@ from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.interpreter import check_samples, run
 from l2mu_compile.network import Network, Population
 from l2mu_compile.passbase import Context, Pass
+from l2mu_compile.windows import spread
 
 CHUNK = 64
 
@@ -35,8 +36,7 @@ class Calibrate(Pass):
         if context.samples is None:
             raise UsageError("calibrate needs windows: give --calibrate data.npz")
         samples = check_samples(network, context.samples)
-        chosen = np.linspace(0, len(samples) - 1, min(self.windows, len(samples))).astype(int)
-        samples = samples[np.unique(chosen)]
+        samples = samples[spread(self.windows, len(samples))]
         origin = context.samples_from or "samples"
         if not np.isfinite(samples).all():
             raise ModelError(f"{origin}: hold NaN or infinity")

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from l2mu_compile.bounds import can_be_narrow
 from l2mu_compile.errors import ModelError, UsageError
-from l2mu_compile.network import NARROW_BITS, Network, Population, Projection, spiking
+from l2mu_compile.network import NARROW_BITS, WEIGHT_LIMIT, Network, Population, Projection, spiking
 from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.passbase import Context, Pass
 
-WEIGHT_LIMIT = 127
 SAMPLE_LIMIT = 2**15 - 1
 # Σ|weight| of a neuron's input synapses, so that the sum over int16 samples fits int32 with room.
 ROW_LIMIT = 2**14

@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import ClassVar, TypeVar
 
 from l2mu_compile.errors import UsageError
+from l2mu_compile.lowering import number, update
 from l2mu_compile.network import Network, Population, Projection, spiking
 from l2mu_compile.passbase import Context, Pass
-from l2mu_compile.program import number, update
 from l2mu_compile.targets.kernel_costs import (
     KernelCost,
     Sizes,

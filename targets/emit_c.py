@@ -123,6 +123,7 @@ def _view(program: Program, stamp: Sequence[str]) -> dict[str, Any]:
         "step": _groups(program, printer),
         "reads_sample": any(Place("sample") in call.arguments for call in program.step),
         "classify": printer.call(program.classify),
+        "decided": program.decided and printer.call(program.decided),
         "class_names": string_body(program.labels),
         "version": string(TOOL),
         "members": [_member_view(m) for m in program.members],

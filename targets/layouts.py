@@ -24,7 +24,8 @@ def multiply_weights_for(kernel: str, weights: NDArray) -> NDArray:
 
 def block_weights_for(kernel: str, weights: NDArray) -> NDArray:
     """``weights`` ``[sources, rows]`` of blocks (or many such) as ``kernel`` reads them, flat."""
-    layout = BLOCK_LAYOUTS.get(kernel.rpartition("_")[2])
+    *_, sums, kernel_set = kernel.split("_")
+    layout = BLOCK_LAYOUTS.get(f"{sums}_{kernel_set}")
     rows = weights.reshape(-1, weights.shape[-1])
     return rows.ravel() if layout is None else layout(rows)
 
@@ -188,6 +189,16 @@ def _avx512(weights: NDArray) -> NDArray:
     return _filled(weights, 32).ravel()
 
 
+def _strips(width: int, kernel_set: str) -> Callable[[NDArray], NDArray]:
+    """Strips of so many targets, each as the set's kernel for int16 sums wants them."""
+
+    def layout(weights: NDArray) -> NDArray:
+        starts = range(0, weights.shape[1], width)
+        return np.concatenate([LAYOUTS[kernel_set](weights[:, i : i + width]) for i in starts])
+
+    return layout
+
+
 def _dotprod(weights: NDArray) -> NDArray:
     """Tiles of 64, 16 and 4 targets, filled up with zeros. In a tile come sixteens of sources, in
     those fours of targets, in those fours of sources: each ``[4 targets, 4 sources]``."""
@@ -219,12 +230,22 @@ def _vnni(weights: NDArray) -> NDArray:
     return filled.reshape(-1, 4, filled.shape[1]).swapaxes(1, 2).ravel()
 
 
+# Targets of a strip: STRIP of each set's kernel for int32 sums.
+STRIPS = {
+    "avx2": 128,
+    "avx512": 256,
+    "dsp": 128,
+    "m0": 128,
+    "mve": 112,
+    "neon32": 96,
+    "neon64": 160,
+}
 LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "avx2": _eights,
     "avx512": _avx512,
     "dsp": _dsp,
     "fpu": _fpu,
-    "i32_mve": np.ravel,
+    **{f"i32_{name}": _strips(width, name) for name, width in STRIPS.items()},
     "m0": _m0,
     "mve": _mve,
     "neon32": _eights,
@@ -236,8 +257,8 @@ MULTIPLY_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "vnni": _vnni,
 }
 BLOCK_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
-    "dsp": _dsp_blocks,
-    "neon": _neon_blocks,
+    "i16_dsp": _dsp_blocks,
+    "i16_neon": _neon_blocks,
 }
 INPUT_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "avx2": _avx2_input,

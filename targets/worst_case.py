@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.bounds import membrane_limit, narrow
+from l2mu_compile.lowering import accumulator, lower, number
 from l2mu_compile.network import (
     Network,
     Population,
@@ -23,17 +24,7 @@ from l2mu_compile.network import (
     spiking,
     with_neuron,
 )
-from l2mu_compile.program import (
-    Call,
-    Constant,
-    Data,
-    Place,
-    Program,
-    Record,
-    accumulator,
-    lower,
-    number,
-)
+from l2mu_compile.program import Call, Constant, Data, Place, Program, Record
 
 STEPS = 2  # in the second, membranes that do not leak away spike without saturating
 SAMPLE = 100  # in the network's own integers: neither clipped nor zero

@@ -192,6 +192,9 @@ class State:
     def classify(self) -> int:
         return self._call("classify")
 
+    def decided(self) -> int:
+        return self._call("decided")
+
     def scores(self) -> list[float]:
         return scores_at(self, self.memory.address, "scores")
 

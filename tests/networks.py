@@ -344,8 +344,15 @@ def _network(draw: Draw, name: str, rule: str, numbers: Any) -> Network:
         entry,
         tuple(populations[i] for i in listed),
         tuple(projections[i] for i in order),
-        Readout(names[-1], rule),
+        Readout(names[-1], rule, margins=_margins(numbers, rule, sizes[names[-1]])),
     )
+
+
+def _margins(numbers: _Numbers, rule: str, classes: int) -> tuple[int, ...] | None:
+    """Leads that decide a window, some after a spike or two and some never."""
+    if rule != "spike_count" or numbers.chance():
+        return None
+    return tuple(numbers.rng.choice([1, 2, 4, 2**31 - 1], classes).tolist())
 
 
 class _Numbers:

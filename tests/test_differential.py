@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from l2mu_compile import differential, workers
 from l2mu_compile.differential import PART_WINDOWS, compare, recorded_state
 from l2mu_compile.interpreter import run
+from l2mu_compile.lowering import lower
 from l2mu_compile.network import Network
-from l2mu_compile.program import Program, lower
+from l2mu_compile.program import Program
 from l2mu_compile.targets.devices import HostModel, SteppedDevice
 
 QUANTIZED = [False, True]

@@ -17,6 +17,7 @@ from l2mu_compile.output import (
     check_output,
     file_digest,
     files_below,
+    lasting_directory,
     whole_directory,
     write_together,
     write_whole,
@@ -278,3 +279,68 @@ def test_files_below():
     found = files_below(Path("d"))
     assert [(name, size) for name, size, _ in found] == [("e/a", 0), ("z", 2)]
     assert found[1][2] == file_digest(Path("d/z")) == hashlib.sha256(b"zz").hexdigest()
+
+
+# ---- what a killed run leaves to the next one ----
+
+KEPT = ".out.l2mu-kept"
+
+
+def test_lasting_directory_goes_at_the_end():
+    with lasting_directory(Path("a/out"), ".kept") as folder:
+        (folder / "one.kept").write_text("1")
+        assert names() == ["a", f"a/{KEPT}", f"a/{KEPT}/one.kept"]
+    assert names() == ["a"]
+
+
+def test_lasting_directory_stays_after_a_failure_and_is_found_again():
+    with pytest.raises(ZeroDivisionError), lasting_directory(Path("a/out"), ".kept") as folder:
+        (folder / "one.kept").write_text("1")
+        (folder / ".one.kept.l2mu-tmp-x").write_text("half")
+        raise ZeroDivisionError
+    with lasting_directory(Path("a/out"), ".kept") as folder:
+        assert (folder / "one.kept").read_text() == "1"
+    assert names() == ["a"]
+
+
+def test_an_empty_lasting_directory_goes_even_then():
+    with pytest.raises(ZeroDivisionError), lasting_directory(Path("a/out"), ".kept"):
+        raise ZeroDivisionError
+    assert names() == []
+
+
+def test_a_lasting_directory_belongs_to_one_run():
+    with lasting_directory(Path("out"), ".kept") as folder:
+        (folder / "one.kept").write_text("1")
+        with (
+            pytest.raises(UsageError, match="another run is working there"),
+            lasting_directory(Path("out"), ".kept"),
+        ):
+            pass
+        assert (folder / "one.kept").exists()
+
+
+def test_other_files_are_not_ours():
+    Path(KEPT).mkdir()
+    Path(KEPT, "mine").write_text("mine")
+    message = "holds mine, which no run put there"
+    with pytest.raises(UsageError, match=message), lasting_directory(Path("out"), ".kept"):
+        pass
+    assert names() == [KEPT, f"{KEPT}/mine"]
+
+
+def test_a_lasting_directory_that_cannot_be_made():
+    Path("a").write_text("a file")
+    with (
+        pytest.raises(UsageError, match="cannot be written: Not a directory"),
+        lasting_directory(Path("a/out"), ".kept"),
+    ):
+        pass
+
+
+def test_another_marker():
+    Path("out").mkdir()
+    Path("out/tune.json").write_text(REPORT)
+    check_output(Path("out"), "tune.json")
+    with pytest.raises(UsageError, match=r"did not write \(tune.json\)"):
+        check_output(Path("out"))

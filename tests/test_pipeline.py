@@ -26,6 +26,7 @@ from l2mu_compile.pipeline import (
     known_passes,
     parse_pipeline,
     run_passes,
+    with_preparation,
 )
 from l2mu_compile.targets.registry import get_target
 
@@ -211,3 +212,24 @@ def test_default_pipelines_are_pure() -> None:
     assert run_passes(network, default_pipeline(True, True), context) == first
     assert all(np.array_equal(before[n], a) for n, a in network.tensors().items())
     assert network == l2mu()
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("remove-dead", ["remove-dead"]),
+        ("quantize", list(INT8_PIPELINE[:6])),
+        (
+            "calibrate{windows=3},quantize,remove-dead",
+            [
+                *("calibrate", "fold-input", "remove-dead", "fold-threshold", "detect-spikes"),
+                *("quantize", "remove-dead"),
+            ],
+        ),
+    ],
+)
+def test_what_quantize_builds_on_is_put_before_it(text: str, names: list[str]) -> None:
+    passes = parse_pipeline(text)
+    prepared = with_preparation(passes)
+    assert [p.name for p in prepared] == names
+    assert [p for p in prepared if any(p is q for q in passes)] == list(passes)

@@ -24,9 +24,9 @@ from networks import (
 from l2mu_compile.bounds import largest_start, start_range, unsaturated_range
 from l2mu_compile.differential import recorded_state
 from l2mu_compile.interpreter import run
+from l2mu_compile.lowering import lower
 from l2mu_compile.network import READOUT_RULES
 from l2mu_compile.neurons import CuBaLIF
-from l2mu_compile.program import lower
 from l2mu_compile.saved import Member, saved_members
 
 

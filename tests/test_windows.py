@@ -98,3 +98,29 @@ def test_first(count, chosen):
     np.testing.assert_array_equal(found.x, x[list(chosen)])
     np.testing.assert_array_equal(found.y, y[list(chosen)])
     assert Windows(x).first(count).y is None
+
+
+@pytest.mark.parametrize("group", [np.arange(5) // 2, np.array(["ann", "bob", "bob", "c", "c"])])
+def test_groups(tmp_path, group):
+    x, y = arrays()
+    np.savez(tmp_path / "w.npz", x=x, y=y, group=group)
+    found = load_windows(tmp_path / "w.npz")
+    np.testing.assert_array_equal(found.group, group)
+    np.testing.assert_array_equal(found.first(3).group, group[[0, 2, 4]])
+    np.testing.assert_array_equal(found.chosen(np.array([3])).group, group[[3]])
+    np.savez(tmp_path / "w.npz", x=x)
+    assert load_windows(tmp_path / "w.npz").group is None
+
+
+@pytest.mark.parametrize(
+    ("group", "text"),
+    [
+        (np.arange(4), r"group is int64 \[4\]; expected integers or strings \[5\]"),
+        (np.zeros(5), r"group is float64 \[5\]; expected integers or strings"),
+        (np.array(["a", None, 1, 2, 3], dtype=object), "cannot read windows: group.npy claims"),
+    ],
+)
+def test_other_groups_are_refused(tmp_path, group, text):
+    np.savez(tmp_path / "w.npz", x=arrays()[0], group=group)
+    with pytest.raises(ModelError, match=text):
+        load_windows(tmp_path / "w.npz")

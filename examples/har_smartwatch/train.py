@@ -255,6 +255,14 @@ def save(model: L2MU, path: Path) -> None:
     torch.save({"format": "l2mu-compile", "version": 1, **values}, path)
 
 
+def export_training(recordings: list[data.Recording], folder: Path) -> None:
+    """``train.npz``: all windows of people 1-8, each with its person as ``group``."""
+    x, y, person = data.windows(recordings, data.TRAINING_PEOPLE)
+    np.savez_compressed(
+        folder / "train.npz", x=x, y=y, group=person, classes=np.array(data.CLASSES)
+    )
+
+
 def export(recordings: list[data.Recording], folder: Path) -> None:
     """``calibration.npz``: windows of people 1-8; ``heldout.npz``: all windows of 9 and 10."""
     x, y, _ = data.windows(recordings, data.TRAINING_PEOPLE)
@@ -273,6 +281,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="watch_dataset.npy (default: from seglearn)")
     parser.add_argument("--out", type=Path, default=HERE, help="folder for the files written")
     parser.add_argument("--export-only", action="store_true", help="write only the two .npz files")
+    parser.add_argument(
+        "--export-training", action="store_true", help="write only train.npz, for l2mu-compile tune"
+    )
     parser.add_argument("--evaluate", action="store_true", help="only evaluate har.ckpt")
     parser.add_argument("--validate", default="", help="people among 1-8 to hold out, such as 7,8")
     for f in fields(Recipe):
@@ -293,6 +304,9 @@ def main() -> None:
         return
     recipe = Recipe(**{f.name: getattr(options, f.name) for f in fields(Recipe)})
     recordings = data.load(options.data)
+    if options.export_training:
+        export_training(recordings, options.out)
+        return
     if not options.validate:
         export(recordings, options.out)
     if options.export_only:

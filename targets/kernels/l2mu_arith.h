@@ -29,11 +29,18 @@ static inline int32_t l2mu_half(uint32_t shift)
     return (int32_t)half;
 }
 
-/* Q15 product rounded down. */
+/* Q15 product rounded down, of a factor in [0, 32768]. */
 static inline int32_t l2mu_decay(int32_t factor, int32_t state)
 {
+#if defined(__thumb__) && !defined(__thumb2__)
+    /* Armv6-M multiplies 32 bits: the halves of the state, the upper one with its sign, by the factor. */
+    const uint32_t upper = (uint32_t)l2mu_floor_shift(state, 16U) * (uint32_t)factor;
+    const uint32_t lower = ((uint32_t)state & 0xFFFFU) * (uint32_t)factor;
+    return (int32_t)((upper << 1U) + (lower >> 15U));
+#else
     const int64_t product = (int64_t)factor * state;
     return (int32_t)((product < 0) ? ~(~product >> 15U) : (product >> 15U));
+#endif
 }
 
 /* Q16 product rounded down, of a factor in [0, 65536] and a state of 15 bits. */

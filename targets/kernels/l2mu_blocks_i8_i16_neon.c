@@ -90,11 +90,56 @@ static inline void add_blocks(int16_t *v, size_t rows, uint32_t columns, bool sh
     }
 }
 
+/* Do so for blocks of four rows. */
+#ifdef __aarch64__
+#define FOURS(name, find_row)                                                                      \
+    static inline void name(int16_t *v, uint32_t columns, const int8_t *weights,                   \
+                            const uint16_t *spikes)                                                \
+    {                                                                                              \
+        const uint16_t *const end = &spikes[1U + spikes[0]];                                       \
+        const uint16_t *spike = &spikes[1];                                                        \
+        uint64_t source;                                                                           \
+        uint64_t block;                                                                            \
+        if (spike == end) {                                                                        \
+            return;                                                                                \
+        }                                                                                          \
+        __asm__ volatile("1:  ldrh   %w[source], [%[spike]], #2\n"                                  \
+                         "    udiv   %w[block], %w[source], %w[columns]\n" find_row                 \
+                         "    ldr    s0, [%[weights], %[source], lsl #2]\n"                         \
+                         "    ldr    d1, [%[v], %[block], lsl #3]\n"                                \
+                         "    saddw  v1.8h, v1.8h, v0.8b\n"                                         \
+                         "    str    d1, [%[v], %[block], lsl #3]\n"                                \
+                         "    cmp    %[spike], %[end]\n"                                            \
+                         "    b.ne   1b\n"                                                          \
+                         : [spike] "+&r"(spike), [source] "=&r"(source), [block] "=&r"(block)      \
+                         : [v] "r"(v), [columns] "r"(columns), [weights] "r"(weights),             \
+                           [end] "r"(end)                                                          \
+                         : "v0", "v1", "cc", "memory");                                            \
+    }
+
+FOURS(add_shared_fours, "    msub   %w[source], %w[block], %w[columns], %w[source]\n")
+FOURS(add_distinct_fours, "")
+#else
+static inline void add_shared_fours(int16_t *v, uint32_t columns, const int8_t *weights,
+                                    const uint16_t *spikes)
+{
+    add_blocks(v, 4U, columns, true, weights, spikes);
+}
+
+static inline void add_distinct_fours(int16_t *v, uint32_t columns, const int8_t *weights,
+                                      const uint16_t *spikes)
+{
+    add_blocks(v, 4U, columns, false, weights, spikes);
+}
+#endif
+
 void l2mu_accumulate_shared_i8_i16_neon(int16_t *v, uint16_t rows, uint16_t columns,
                                         const int8_t *weights, const uint16_t *spikes)
 {
-    if (rows == 4U) {
-        add_blocks(v, 4U, columns, true, weights, spikes);
+    if ((rows == 4U) && (columns == 1U)) {
+        add_blocks(v, 4U, 1U, true, weights, spikes);
+    } else if (rows == 4U) {
+        add_shared_fours(v, columns, weights, spikes);
     } else {
         add_blocks(v, rows, columns, true, weights, spikes);
     }
@@ -104,7 +149,7 @@ void l2mu_accumulate_distinct_i8_i16_neon(int16_t *v, uint16_t rows, uint16_t co
                                           const int8_t *weights, const uint16_t *spikes)
 {
     if (rows == 4U) {
-        add_blocks(v, 4U, columns, false, weights, spikes);
+        add_distinct_fours(v, columns, weights, spikes);
     } else {
         add_blocks(v, rows, columns, false, weights, spikes);
     }

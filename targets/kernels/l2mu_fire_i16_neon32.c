@@ -3,9 +3,9 @@
 #error "this file is for Armv7-A with NEON; compile the network for this processor, see --target"
 #endif
 
+#include <arm_neon.h>
 #include <stdbool.h>
 
-#include "l2mu_arith.h"
 #include "l2mu_kernels.h"
 
 #define HIGH ((1 << (L2MU_NARROW_BITS - 1)) - 1)
@@ -26,13 +26,10 @@ typedef struct {
 /* Assembly of a loop over 32 neurons at a time: q0 to q3 are their membranes, q8 to q11 thresholds, then
  * ones where neurons spike. q12 and q13 are the limits of membranes, q15 a bit for each of eight neurons.
  *
- * (2 v (beta - 32768) / 65536 + v) / 2, both rounded down, is v beta / 65536 rounded down. q14 is beta -
- * 32768, or 32768 where every neuron has a beta of its own; there v is added once if that is 65536. */
-#define ONE_DECAY(v, t)                     \
-    "    vqdmulh.s16 " t ", " v ", q14\n"    \
-    "    vhadd.s16 " v ", " t ", " v "\n"
-#define ONE_DECAYS \
-    ONE_DECAY("q0", "q4") ONE_DECAY("q1", "q5") ONE_DECAY("q2", "q6") ONE_DECAY("q3", "q7")
+ * q14 is beta / 2, or 32768 where every neuron has a beta of its own: (2 v (beta - 32768) / 65536 + v) / 2,
+ * both rounded down, is v beta / 65536 rounded down; v is added once more if beta is 65536. */
+#define ONE_DECAY(v) "    vqdmulh.s16 " v ", " v ", q14\n"
+#define ONE_DECAYS ONE_DECAY("q0") ONE_DECAY("q1") ONE_DECAY("q2") ONE_DECAY("q3")
 #define OWN_DECAY(v)                        \
     "    vldmia  %[beta]!, {d8-d11}\n"       \
     "    vuzp.16 q4, q5\n"                   \
@@ -105,7 +102,7 @@ typedef struct {
 #define FIRE(name, decays, reset)                                                                 \
     static inline place_t name(place_t at, const int16_t *end)                                    \
     {                                                                                             \
-        uint32_t first = (at.beta_step != 0U) ? 32768U : ((uint32_t)*at.beta - 32768U);           \
+        uint32_t first = (at.beta_step != 0U) ? 32768U : ((uint32_t)*at.beta / 2U);           \
         uint32_t bits = 0x08040201U;                                                              \
         __asm__ volatile(LOOP(decays, reset)                                                      \
                          : [v] "+&r"(at.v), [threshold] "+&r"(at.threshold), [beta] "+&r"(at.beta),  \
@@ -125,23 +122,66 @@ FIRE(none_own, OWN_DECAYS, STAY)
 
 typedef place_t fire_t(place_t at, const int16_t *end);
 
-/* Neurons one by one, from number `first` on. */
-static inline place_t fire_rest(place_t at, size_t first, size_t size, bool subtract, bool zero)
+/* A loop that is not worth unrolling. */
+#ifdef __clang__
+#define ONE_BY_ONE _Pragma("clang loop unroll(disable)")
+#else
+#define ONE_BY_ONE
+#endif
+
+static inline int16x4_t decayed(int16x4_t v, const int32_t *beta, size_t beta_step)
 {
-    for (size_t j = first; j < size; ++j) {
-        const int32_t membrane = l2mu_clip(*at.v, LOW, HIGH);
-        int32_t decayed = l2mu_decay_narrow(*at.beta, membrane);
-        if (membrane > *at.threshold) {
-            decayed = zero ? 0 : (decayed - (subtract ? *at.threshold : 0));
-            *at.next = (uint16_t)j;
-            ++at.next;
-        }
-        *at.v = (int16_t)decayed;
-        ++at.v;
-        ++at.threshold;
-        at.beta += at.beta_step;
+    const int32x4_t decays = (beta_step != 0U) ? vld1q_s32(beta) : vld1q_dup_s32(beta);
+    return vshrn_n_s32(vmulq_s32(vmovl_s16(v), decays), 16);
+}
+
+/* One bit for each of eight neurons. */
+static inline uint32_t bits_of(uint16x8_t spiking)
+{
+    const uint8x8_t bit = vcreate_u8(0x8040201008040201U);
+    uint8x8_t sums = vand_u8(vmovn_u16(spiking), bit);
+    sums = vpadd_u8(sums, sums);
+    sums = vpadd_u8(sums, sums);
+    return vget_lane_u8(vpadd_u8(sums, sums), 0);
+}
+
+/* Eight neurons, whatever their decays; `begin` is the first of the population. */
+static inline place_t fire_eight(place_t at, const int16_t *begin, bool subtract, bool zero)
+{
+    const int16x8_t start = vld1q_s16(at.v);
+    const int16x8_t threshold = vld1q_s16(at.threshold);
+    const int16x8_t v = vmaxq_s16(vminq_s16(start, vdupq_n_s16(HIGH)), vdupq_n_s16(LOW));
+    const uint16x8_t spiking = vcgtq_s16(v, threshold);
+    int16x8_t left = vcombine_s16(decayed(vget_low_s16(v), at.beta, at.beta_step),
+                                  decayed(vget_high_s16(v), &at.beta[4U * at.beta_step], at.beta_step));
+    if (subtract) {
+        left = vmlaq_s16(left, vreinterpretq_s16_u16(spiking), threshold);
+    } else if (zero) {
+        left = vbicq_s16(left, vreinterpretq_s16_u16(spiking));
+    } else {
+        /* A spike does nothing. */
     }
+    vst1q_s16(at.v, left);
+    ONE_BY_ONE
+    for (uint32_t bits = bits_of(spiking); bits != 0U; bits &= bits - 1U) {
+        *at.next = (uint16_t)((size_t)(at.v - begin) + (size_t)__builtin_ctz(bits));
+        ++at.next;
+    }
+    at.v += 8;
+    at.threshold += 8;
+    at.beta += 8U * at.beta_step;
     return at;
+}
+
+/* v += bias, eight at a time. */
+static inline void add(int16_t *v, const int16_t *bias, const int16_t *end)
+{
+    ONE_BY_ONE
+    while (v != end) {
+        vst1q_s16(v, vaddq_s16(vld1q_s16(v), vld1q_s16(bias)));
+        v += 8;
+        bias += 8;
+    }
 }
 
 /* A population: by `one` if all its neurons decay alike, by `own` if not. A single decay of 65536 is for
@@ -152,16 +192,17 @@ static inline void fire(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spike
     const size_t groups = (p->size + 7U) / 32U;
     const bool lasting = (p->beta_step == 0U) && (*p->beta == 65536);
     place_t at = {v, p->threshold, p->beta, p->beta_step, &spikes[1]};
-    size_t first = 0;
+    const int16_t *const end = &v[((size_t)p->size + 7U) / 8U * 8U];
     if ((groups > 0U) && !lasting) {
-        const int16_t *const end = &v[32U * groups];
-        at = (p->beta_step == 0U) ? one(at, end) : own(at, end);
-        first = 32U * groups;
+        at = (p->beta_step == 0U) ? one(at, &v[32U * groups]) : own(at, &v[32U * groups]);
     }
-    at = fire_rest(at, first, p->size, subtract, zero);
+    ONE_BY_ONE
+    while (at.v != end) {
+        at = fire_eight(at, v, subtract, zero);
+    }
     spikes[0] = (uint16_t)(at.next - spikes - 1);
-    for (size_t j = 0; (p->bias != NULL) && (j < p->size); ++j) {
-        v[j] = (int16_t)(v[j] + p->bias[j]);
+    if (p->bias != NULL) {
+        add(v, p->bias, end);
     }
 }
 

@@ -146,6 +146,24 @@ void l2mu_fire_none_f32_fpu(const l2mu_neurons_f32_t *p, float *v, uint16_t *spi
 void l2mu_fire_subtract_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
 void l2mu_fire_zero_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
 void l2mu_fire_none_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_subtract_i32_neon(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_zero_i32_neon(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_none_i32_neon(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_subtract_i32_dsp(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_zero_i32_dsp(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_none_i32_dsp(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_subtract_i32_m0(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_zero_i32_m0(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_none_i32_m0(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_subtract_i32_mve(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_zero_i32_mve(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_none_i32_mve(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_subtract_i32_avx2(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_zero_i32_avx2(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_none_i32_avx2(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_subtract_i32_avx512(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_zero_i32_avx512(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_none_i32_avx512(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
 void l2mu_fire_subtract_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
 void l2mu_fire_zero_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
 void l2mu_fire_none_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
@@ -225,6 +243,46 @@ void l2mu_fire_synaptic_clamp_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32
                                   uint16_t *spikes);
 void l2mu_fire_synaptic_none_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
                                  uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_i32_neon(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                          uint16_t *spikes);
+void l2mu_fire_synaptic_zero_i32_neon(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                      uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_i32_neon(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                       uint16_t *spikes);
+void l2mu_fire_synaptic_none_i32_neon(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                      uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_i32_dsp(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                         uint16_t *spikes);
+void l2mu_fire_synaptic_zero_i32_dsp(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                     uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_i32_dsp(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                      uint16_t *spikes);
+void l2mu_fire_synaptic_none_i32_dsp(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                     uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_i32_mve(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                         uint16_t *spikes);
+void l2mu_fire_synaptic_zero_i32_mve(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                     uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_i32_mve(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                      uint16_t *spikes);
+void l2mu_fire_synaptic_none_i32_mve(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                     uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_i32_avx2(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                          uint16_t *spikes);
+void l2mu_fire_synaptic_zero_i32_avx2(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                      uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_i32_avx2(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                       uint16_t *spikes);
+void l2mu_fire_synaptic_none_i32_avx2(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                      uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_i32_avx512(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                            uint16_t *spikes);
+void l2mu_fire_synaptic_zero_i32_avx512(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                        uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_i32_avx512(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                         uint16_t *spikes);
+void l2mu_fire_synaptic_none_i32_avx512(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                        uint16_t *spikes);
 void l2mu_fire_synaptic_subtract_i16(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
                                      uint16_t *spikes);
 void l2mu_fire_synaptic_zero_i16(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
@@ -316,10 +374,38 @@ void l2mu_accumulate_distinct_f32(float *v, uint16_t rows, uint16_t columns, con
 void l2mu_accumulate_dense_i8_i32(const l2mu_dense_i8_t *p, int32_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i8_i32_dsp(const l2mu_dense_i8_t *p, int32_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i8_i32_mve(const l2mu_dense_i8_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i8_i32_m0(const l2mu_dense_i8_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i8_i32_neon32(const l2mu_dense_i8_t *p, int32_t *v,
+                                         const uint16_t *spikes);
+void l2mu_accumulate_dense_i8_i32_neon64(const l2mu_dense_i8_t *p, int32_t *v,
+                                         const uint16_t *spikes);
+void l2mu_accumulate_dense_i8_i32_avx2(const l2mu_dense_i8_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i8_i32_avx512(const l2mu_dense_i8_t *p, int32_t *v,
+                                         const uint16_t *spikes);
 void l2mu_accumulate_shared_i8_i32(int32_t *v, uint16_t rows, uint16_t columns, const int8_t *weights,
                                const uint16_t *spikes);
 void l2mu_accumulate_distinct_i8_i32(int32_t *v, uint16_t rows, uint16_t columns,
                                  const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_shared_i8_i32_m0(int32_t *v, uint16_t rows, uint16_t columns,
+                                      const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_distinct_i8_i32_m0(int32_t *v, uint16_t rows, uint16_t columns,
+                                        const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_shared_i8_i32_dsp(int32_t *v, uint16_t rows, uint16_t columns,
+                                       const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_distinct_i8_i32_dsp(int32_t *v, uint16_t rows, uint16_t columns,
+                                         const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_shared_i8_i32_neon(int32_t *v, uint16_t rows, uint16_t columns,
+                                        const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_distinct_i8_i32_neon(int32_t *v, uint16_t rows, uint16_t columns,
+                                          const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_shared_i8_i32_mve(int32_t *v, uint16_t rows, uint16_t columns,
+                                       const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_distinct_i8_i32_mve(int32_t *v, uint16_t rows, uint16_t columns,
+                                         const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_shared_i8_i32_avx2(int32_t *v, uint16_t rows, uint16_t columns,
+                                        const int8_t *weights, const uint16_t *spikes);
+void l2mu_accumulate_distinct_i8_i32_avx2(int32_t *v, uint16_t rows, uint16_t columns,
+                                          const int8_t *weights, const uint16_t *spikes);
 void l2mu_accumulate_dense_i8_i16(const l2mu_dense_i8_t *p, int16_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i8_i16_dsp(const l2mu_dense_i8_t *p, int16_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i8_i16_neon32(const l2mu_dense_i8_t *p, int16_t *v,
@@ -411,6 +497,12 @@ void l2mu_copy_f32(float *score, uint16_t classes, const float *v);
 void l2mu_copy_i32(int32_t *score, uint16_t classes, const int32_t *v);
 void l2mu_fill_f32(float *score, uint16_t classes, float value);
 void l2mu_fill_i32(int32_t *score, uint16_t classes, int32_t value);
+
+/* The class whose score is ahead of every other by its margin, at least; -1 if there is none, or one
+ * class alone. Scores are not negative. The other function counts spikes as long as there is none. */
+int l2mu_decided_i32(const int32_t *score, uint16_t classes, const int32_t *margin);
+void l2mu_count_undecided_i32(int32_t *score, uint16_t classes, const int32_t *margin,
+                              const uint16_t *spikes);
 
 /* Index of the largest score, the lowest index among equals. */
 int l2mu_argmax_f32(const float *score, uint16_t classes);

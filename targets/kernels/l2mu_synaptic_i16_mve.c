@@ -10,14 +10,14 @@
 #define LANES 8U
 #define TEXT_OF(x) #x
 #define TEXT(x) TEXT_OF(x)
-#define SATURATE(x)                                              \
+#define SATURATE(x)                                                \
     "    vqshl.s16 " x ", " x ", #16-" TEXT(L2MU_NARROW_BITS) "\n" \
     "    vshr.s16 " x ", " x ", #16-" TEXT(L2MU_NARROW_BITS) "\n"
 
 /* x times its decays, rounded down; x + x (decay - 1), for decay - 1 is an int16 in Q15. All have one, or
  * there is a pointer to one for each: then 2^16 times it is 2^16 `whole` + `part`, an int16 too. */
 #define ONE_DECAY(x, decay) "    vqdmlah.s16 " x ", " x ", " decay "\n"
-#define OWN_DECAY(x, decay)              \
+#define OWN_DECAY(x, decay)                 \
     "    vld20.16 {q4, q5}, [" decay "]\n"  \
     "    vld21.16 {q4, q5}, [" decay "]!\n" \
     "    vmulh.s16 q3, " x ", q4\n"         \
@@ -37,58 +37,57 @@
 #define CLAMP(decay) SPIKED DECAYED(decay) PLUS_SYNAPSE "    vpst\n    veort  q0, q0, q0\n"
 #define NONE(decay) DECAYED(decay) PLUS_SYNAPSE
 
-/* Eight neurons at a time. A lane has two bits in `fired`; lr counts vectors down, and `first` is twice
- * the number of the first neuron. */
-#define LOOP(decay, next)                          \
-    "    dls    lr, %[vectors]\n"                  \
-    "1:  vldrh.u16 q2, [%[syn]]\n"                 \
-    "    vldrh.u16 q0, [%[v]]\n"                   \
-    "    vldrh.u16 q1, [%[threshold]], #16\n"      \
-    SATURATE("q2") next(decay)                     \
-    "    vcmp.s16 gt, q0, q1\n"                    \
-    "    vstrh.16 q0, [%[v]], #16\n"               \
-    decay("q2", "%[alpha]")                        \
-    "    vmrs   %[fired], p0\n"                    \
-    "    vstrh.16 q2, [%[syn]], #16\n"             \
-    "    cbnz   %[fired], 3f\n"                    \
-    "2:  le     lr, 1b\n"                          \
-    "    b      5f\n"                              \
-    "3:  sub    %[first], %[vectors], lr\n"        \
-    "    lsl    %[first], %[first], #4\n"          \
-    "4:  rbit   %[index], %[fired]\n"              \
-    "    clz    %[index], %[index]\n"              \
-    "    mov    %[lane], #3\n"                     \
-    "    lsl    %[lane], %[lane], %[index]\n"      \
-    "    bics   %[fired], %[fired], %[lane]\n"     \
-    "    add    %[index], %[index], %[first]\n"    \
-    "    lsr    %[index], %[index], #1\n"          \
-    "    strh   %[index], [%[next]], #2\n"         \
-    "    bne    4b\n"                              \
-    "    b      2b\n"                              \
+/* Eight neurons at a time. A lane has two bits in `fired`; lr counts vectors down, and `first` is the number
+ * of the first neuron. */
+#define LOOP(decay, next)                               \
+    "    dls    lr, %[vectors]\n"                       \
+    "1:  vldrh.u16 q2, [%[syn]]\n"                      \
+    "    vldrh.u16 q0, [%[v]]\n"                        \
+    "    vldrh.u16 q1, [%[threshold]], #16\n"           \
+    SATURATE("q2") next(decay)                          \
+    "    vcmp.s16 gt, q0, q1\n"                         \
+    "    vstrh.16 q0, [%[v]], #16\n"                    \
+    decay("q2", "%[alpha]")                             \
+    "    vmrs   %[fired], p0\n"                         \
+    "    vstrh.16 q2, [%[syn]], #16\n"                  \
+    "    cbnz   %[fired], 3f\n"                         \
+    "    le     lr, 1b\n"                               \
+    "    b      5f\n"                                   \
+    "3:  sub    %[first], %[vectors], lr\n"             \
+    "    rbit   %[fired], %[fired]\n"                   \
+    "    lsl    %[first], %[first], #3\n"               \
+    "4:  clz    %[index], %[fired]\n"                   \
+    "    mov    %[lane], #0xC0000000\n"                 \
+    "    lsr    %[lane], %[lane], %[index]\n"           \
+    "    bics   %[fired], %[fired], %[lane]\n"          \
+    "    add    %[index], %[first], %[index], lsr #1\n" \
+    "    strh   %[index], [%[next]], #2\n"              \
+    "    bne    4b\n"                                   \
+    "    le     lr, 1b\n"                               \
     "5:\n"
 
 /* Functions (parameters, membranes, synapses, decays of synapses and of membranes, where spikes go): where
  * the next spike would go. */
-#define FIRE(name, decay_type, decay, reset)                                                  \
-    static uint16_t *name(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,              \
-                          decay_type alpha, decay_type beta, uint16_t *next)                  \
-    {                                                                                         \
-        const int16_t *threshold = p->threshold;                                              \
-        int16_t *membrane = v;                                                                \
-        int16_t *synapse = syn;                                                               \
-        uint32_t fired;                                                                       \
-        uint32_t first;                                                                       \
-        uint32_t index;                                                                       \
-        uint32_t lane;                                                                        \
-        __asm__ volatile(LOOP(decay, reset)                                                   \
-                         : [v] "+&r"(membrane), [syn] "+&r"(synapse),                         \
-                           [threshold] "+&r"(threshold),                                      \
-                           [alpha] "+&r"(alpha), [beta] "+&r"(beta), [next] "+&r"(next),      \
-                           [fired] "=&l"(fired), [first] "=&r"(first), [index] "=&r"(index),  \
-                           [lane] "=&r"(lane)                                                 \
-                         : [vectors] "r"((p->size + (LANES - 1U)) / LANES)                    \
-                         : "q0", "q1", "q2", "q3", "q4", "q5", "lr", "cc", "memory");         \
-        return next;                                                                          \
+#define FIRE(name, decay_type, decay, reset)                                                 \
+    static uint16_t *name(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,             \
+                          decay_type alpha, decay_type beta, uint16_t *next)                 \
+    {                                                                                        \
+        const int16_t *threshold = p->threshold;                                             \
+        int16_t *membrane = v;                                                               \
+        int16_t *synapse = syn;                                                              \
+        uint32_t fired;                                                                      \
+        uint32_t first;                                                                      \
+        uint32_t index;                                                                      \
+        uint32_t lane;                                                                       \
+        __asm__ volatile(LOOP(decay, reset)                                                  \
+                         : [v] "+&r"(membrane), [syn] "+&r"(synapse),                        \
+                           [threshold] "+&r"(threshold),                                     \
+                           [alpha] "+&r"(alpha), [beta] "+&r"(beta), [next] "+&r"(next),     \
+                           [fired] "=&l"(fired), [first] "=&r"(first), [index] "=&r"(index), \
+                           [lane] "=&r"(lane)                                                \
+                         : [vectors] "r"((p->size + (LANES - 1U)) / LANES)                   \
+                         : "q0", "q1", "q2", "q3", "q4", "q5", "lr", "cc", "memory");        \
+        return next;                                                                         \
     }
 
 #define RESET(name, reset)                                                                    \

@@ -100,9 +100,9 @@ def test_a_projection_follows_the_numbers_of_its_target() -> None:
     wide = network.map_populations(lambda p: replace(p, membrane_bits=16) if p.name == "m" else p)
     after = applied(SelectKernels(), wide, Context(target=get_target("cortex-m4")))
     kernels = {p.name: p.kernel for p in (*after.populations, *after.projections)}
-    assert kernels["m"] == "i32"
+    assert kernels["m"] == "i32_dsp"
     assert kernels["m.h"] == "accumulate_dense_i8_i32_dsp"
-    assert kernels["m.m.last"] == "accumulate_shared_i8_i32"
+    assert kernels["m.m.last"] == "accumulate_shared_i8_i32_dsp"
     assert kernels["out.m"] == "accumulate_dense_i8_i16_dsp"
 
 

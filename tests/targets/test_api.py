@@ -31,10 +31,11 @@ from test_sanitizers import SANITIZERS
 import l2mu_compile
 from l2mu_compile import stream as streams
 from l2mu_compile.interpreter import run
+from l2mu_compile.lowering import lower
 from l2mu_compile.network import CTYPE_BYTES, READOUT_RULES, Network
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import parse_pipeline, run_passes
-from l2mu_compile.program import Program, lower
+from l2mu_compile.program import Program
 from l2mu_compile.saved import saved_bytes
 from l2mu_compile.targets.emit_c import emit_c, state_bytes, stream_bytes
 from l2mu_compile.text import network_digest
@@ -212,6 +213,60 @@ def test_the_header_tells_what_a_stream_costs() -> None:
         assert f"\n#define TOY_{line}\n" in header
     assert "a sample costs at most 3 steps" in header
     assert "a sample costs 1 step." in emit_c(lowered(planned(feed_forward()), 10, 10), [])["toy.h"]
+
+
+# ---- windows that are decided early ------------------------------------------------------------
+
+
+def early(network: Network, margins: tuple[int, ...]) -> Network:
+    """``network`` before planning, with margins."""
+    return network.replace(readout=replace(network.readout, margins=margins))
+
+
+@everywhere
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_window_ends_once_it_is_decided(
+    host: HostCompiler, tmp_path: Path, place: Place, quantized: bool
+) -> None:
+    """And its state is that of the step which decided it."""
+    margins = [(1, 1, 1), (2, 3, 1), (3, 2, 2**31 - 1)]
+    networks = [
+        planned(early(l2mu(name=f"net{i}", sensors=None), m), quantized)
+        for i, m in enumerate(margins)
+    ]
+    programs = [lowered(network, 6, 2) for network in networks]
+    ended = set()
+    for network, machine, program in zip(
+        networks, place(host, programs, tmp_path), programs, strict=True
+    ):
+        windows = samples(network, 4, 20)
+        expected = run(network, windows)
+        assert check_stream(Stream(machine, program), network, windows[0]) == 8
+        for k, window in enumerate(windows):
+            whole, stepped = State(machine, program), State(machine, program)
+            assert whole.run(window) == expected.decisions[k]
+            needed = int(expected.needed[k])
+            ended.add(needed < 20)
+            for step, sample in enumerate(window, 1):
+                stepped.step(sample)
+                wanted = expected.decisions[k] if step >= needed and whole.decided() >= 0 else -1
+                assert stepped.decided() == wanted
+                if step == needed:
+                    kept = stepped.kept()
+            for name, array in whole.kept().items():
+                assert array.tobytes() == kept[name].tobytes(), name
+            assert stepped.scores() == whole.scores() == expected.scores[k].tolist()
+            assert stepped.classify() == expected.decisions[k]
+    assert ended == {True, False}
+
+
+def test_only_networks_that_decide_early_have_the_function(host: HostCompiler) -> None:
+    network = feed_forward()
+    assert "toy_decided" not in lowered(planned(network), 4, 4).functions
+    program = lowered(planned(early(network, (2, 2))), 4, 4)
+    assert "toy_decided" in program.functions
+    assert "early   l2mu_decided_i32(score, 2, out_margin)" in str(program)
+    assert "int toy_decided(const toy_state_t *state);" in emit_c(program, [])["toy.h"]
 
 
 # ---- raw counts --------------------------------------------------------------------------------

@@ -41,9 +41,9 @@ from networks import (
 from numpy.typing import NDArray
 
 from l2mu_compile.interpreter import run
+from l2mu_compile.lowering import lower, number
 from l2mu_compile.network import READOUT_RULES, Network, Population, spiking
 from l2mu_compile.neurons import LIF, CuBaLIF
-from l2mu_compile.program import lower, number
 from l2mu_compile.targets.devices import EmulatedModel
 from l2mu_compile.targets.emit_c import state_bytes, state_layout
 from l2mu_compile.targets.host import HOST

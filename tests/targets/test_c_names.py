@@ -11,7 +11,7 @@ from networks import l2mu, planned, samples
 from packages import compiled
 
 from l2mu_compile.errors import ModelError
-from l2mu_compile.program import lower
+from l2mu_compile.lowering import lower
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.c_names import names_of_model, own_names, refuse_taken_names
 from l2mu_compile.targets.emit_c import emit_c

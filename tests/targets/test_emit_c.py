@@ -31,10 +31,11 @@ from networks import (
 
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import run
-from l2mu_compile.network import CTYPE_BYTES, READOUT_RULES, Network
+from l2mu_compile.lowering import lower
+from l2mu_compile.network import CTYPE_BYTES, READOUT_RULES, Network, Readout
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import parse_pipeline, run_passes
-from l2mu_compile.program import Call, Program, lower
+from l2mu_compile.program import Call, Program
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.emit_c import emit_c, render, state_bytes, state_layout
 from l2mu_compile.targets.kernel_table import KERNEL_DIR
@@ -78,12 +79,14 @@ def test_sources_are_the_models_own_files_and_the_kernels_it_calls() -> None:
     assert sorted(emit_c(float_program(), [])) == [
         "l2mu_accumulate_f32.c",
         "l2mu_arith.h",
+        "l2mu_blocks.h",
         "l2mu_counts.c",
         "l2mu_fire_f32.c",
         "l2mu_input_f32.c",
         "l2mu_kernels.h",
         "l2mu_save.c",
         "l2mu_score.c",
+        "l2mu_strips.h",
         "toy.c",
         "toy.h",
         "toy_weights.h",
@@ -151,7 +154,8 @@ def kinds() -> list[Network]:
     """Networks that together use every feature of the templates."""
     clamped = feed_forward(cuba(reset="clamp"), "max_membrane")
     named = l2mu(name="l2mu")  # like the kernels
-    return [feed_forward(), clamped, leaky_readout(), late_reader(), chain(), named, deaf()]
+    early = chain().replace(readout=Readout("p4", margins=(1, 2, 3)))
+    return [feed_forward(), clamped, leaky_readout(), late_reader(), early, named, deaf()]
 
 
 def cpp_caller(program: Program) -> str:
@@ -163,7 +167,8 @@ def cpp_caller(program: Program) -> str:
     streams = """
         stream_init(t) stream_reset(t) push(t, f) push_raw(t, i) decision(t) stream_scores(t)"""
     name, macro = program.name, program.name.upper()
-    known = re.findall(r"\w+\([^)]*\)", calls + (streams if program.stream else ""))
+    calls += (streams if program.stream else "") + (" decided(s)" if program.decided else "")
+    known = re.findall(r"\w+\([^)]*\)", calls)
     assert {f"{name}_{call.partition('(')[0]}" for call in known} == set(program.functions)
     stream = f"static {name}_stream_t stream, *t = &stream;" if program.stream else ""
     return f"""#include "{name}.h"

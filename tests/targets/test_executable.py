@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from l2mu_compile.compiled import load_host_model
 from l2mu_compile.errors import UsageError
 from l2mu_compile.interpreter import run
+from l2mu_compile.lowering import lower
 from l2mu_compile.network import Network
-from l2mu_compile.program import lower
 from l2mu_compile.report import Report
 from l2mu_compile.targets.build import open_device
 from l2mu_compile.targets.emit_c import emit_c

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from networks import feed_forward, l2mu, planned, samples
 
+from l2mu_compile.lowering import lower
 from l2mu_compile.network import Network
-from l2mu_compile.program import lower
 from l2mu_compile.targets import kernel_costs
 from l2mu_compile.targets.host import HOST
 from l2mu_compile.targets.kernel_costs import (

@@ -19,8 +19,8 @@ from packages import M4F, need, tool
 
 from l2mu_compile.buffers import FLAG_MULTIPLE
 from l2mu_compile.interpreter import quantize_samples
+from l2mu_compile.lowering import count_scale
 from l2mu_compile.neurons import LIF, CuBaLIF
-from l2mu_compile.program import count_scale
 from l2mu_compile.targets.kernel_table import KERNEL_DIR, kernel_table
 from l2mu_compile.targets.layouts import (
     block_weights_for,
@@ -454,6 +454,18 @@ def test_dense(call: Call, kernel: Variant) -> None:
             same(v.values, filled(of_targets(kernel), with_rows(start, weight[fired])))
 
 
+@kernels("accumulate_dense", numbers="i8_i32")
+def test_wide_sums_of_the_greatest_weights(call: Call, kernel: Variant) -> None:
+    """So many that they are far beyond int16, and as many as just are not."""
+    targets = 3
+    for sources in (255, 256, 257, 600):
+        for greatest in (-128, 127):
+            weight = np.full((sources, targets), greatest, np.int8)
+            v, fired = array("i32", np.int32([5, -5, 0])), np.ones(sources, bool)
+            call(kernel, dense_record(kernel, weight), v, spikes_for(kernel, fired), changes=(v,))
+            same(v.values, with_rows(v.before, weight))
+
+
 @kernels("flag_spikes")
 def test_flag_spikes(call: Call, kernel: Variant) -> None:
     rng = np.random.default_rng(18)
@@ -663,6 +675,48 @@ def test_count_spikes(call: Call, kernel: Variant) -> None:
             score = Array(rng.integers(0, 100, size).astype(np.int32))
             call(kernel, score, Array(spike_list(fired)), changes=(score,))
             same(score.values, score.before + fired.astype(np.int32))
+
+
+def decision(score: np.ndarray, margin: np.ndarray) -> int:
+    """The leading class, if no other comes within its margin; -1 if one does, or there is none."""
+    if score.size < 2:
+        return -1
+    leading = int(np.argmax(score))
+    lead = score[leading] - np.delete(score, leading).max()
+    return leading if lead >= margin[leading] else -1
+
+
+def close_races(rng: np.random.Generator, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Scores and margins, about as many decided as not."""
+    for spread in (1, 3, 30, 2**30):
+        for margin in (1, 2, 2**31 - 1):
+            score = rng.integers(0, spread + 1, size).astype(np.int32)
+            yield score, rng.integers(1, margin, size, endpoint=True).astype(np.int32)
+
+
+@kernels("decided")
+def test_a_lead_of_the_margin_decides(call: Call, kernel: Variant) -> None:
+    rng = np.random.default_rng(18)
+    found = set()
+    for size in SIZES:
+        for score, margin in close_races(rng, size):
+            wanted = decision(score, margin)
+            assert call(kernel, Array(score), size, Array(margin)) == wanted
+            found.add(wanted)
+    assert {-1, 0, 1} <= found
+
+
+@kernels("count_undecided")
+def test_spikes_count_until_a_window_is_decided(call: Call, kernel: Variant) -> None:
+    rng = np.random.default_rng(19)
+    for size in SIZES:
+        for fired in activities(rng, size):
+            for start, margin in close_races(rng, size):
+                score = Array(start // 2)
+                spikes = Array(spike_list(fired))
+                call(kernel, score, size, Array(margin), spikes, changes=(score,))
+                more = fired if decision(score.before, margin) < 0 else np.zeros_like(fired)
+                same(score.values, score.before + more.astype(np.int32))
 
 
 @kernels("maximum", "copy", "fill", "sum")

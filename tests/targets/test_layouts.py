@@ -51,7 +51,7 @@ def test_every_weight_to_multiply_is_there_once_among_zeros(
 @pytest.mark.parametrize(("sources", "rows"), SHAPES)
 def test_rows_of_blocks_follow_one_another(name: str, sources: int, rows: int) -> None:
     weights = numbered(sources, rows)
-    stored = block_weights_for(f"accumulate_shared_i8_i16_{name}", weights)
+    stored = block_weights_for(f"accumulate_shared_i8_{name}", weights)
     assert sorted_rows(stored.reshape(sources, -1)) == weights.tolist()
 
 

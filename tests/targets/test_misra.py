@@ -16,8 +16,8 @@ from reference_models import Options, RawNet, save_state
 from test_emit_c import cpp_caller
 
 from l2mu_compile.frontend import load_model
+from l2mu_compile.lowering import lower
 from l2mu_compile.network import READOUT_RULES, Readout
-from l2mu_compile.program import lower
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.build import write_sources
 
@@ -48,7 +48,8 @@ def reported(folder: Path) -> set[tuple[str, str]]:
 
 
 def write_models(folder: Path, kinds: Iterable[tuple[str, str, bool]]) -> list[Path]:
-    """Models of these encoders, neurons and numbers, each with a caller of its whole API."""
+    """Models of these encoders, neurons and numbers, each with a caller of its whole API; the
+    first decides early."""
     folders = []
     for i, (encoder, neuron, quantized) in enumerate(kinds):
         place = folder / f"{encoder}_{neuron}_{'int8' if quantized else 'float32'}"
@@ -57,7 +58,9 @@ def write_models(folder: Path, kinds: Iterable[tuple[str, str, bool]]) -> list[P
         save_state(net.state_dict(), place / "net.pt", net.hyper_parameters())
         network = load_model(place / "net.pt", name="model").network
         rule = READOUT_RULES[i % len(READOUT_RULES)]
-        network = network.replace(readout=Readout(network.readout.population, rule))
+        margins = (1,) * network.classes if i == 0 else None
+        readout = Readout(network.readout.population, rule, margins=margins)
+        network = network.replace(readout=readout)
         program = lower(planned(network, quantized), Stream(10, 4) if i % 3 else None)
         write_sources(program, ["test"], place)
         (place / CALLER).write_text(cpp_caller(program))

@@ -17,8 +17,8 @@ from networks import float_networks, integer_networks, planned, windows_for
 from numpy.typing import NDArray
 
 from l2mu_compile.interpreter import run
+from l2mu_compile.lowering import lower
 from l2mu_compile.network import Network
-from l2mu_compile.program import lower
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.emit_c import emit_c
 from l2mu_compile.targets.kernel_table import HEADERS, KERNEL_DIR

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from networks import l2mu, planned, samples
 
-from l2mu_compile.program import Program, lower
+from l2mu_compile.lowering import lower
+from l2mu_compile.program import Program
 from l2mu_compile.saved import saved_bytes
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.build import write_sources

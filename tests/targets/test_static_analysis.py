@@ -12,8 +12,8 @@ from networks import cuba, l2mu, lif, planned, samples
 from packages import Packages, need, tool, unzipped
 from test_emit_c import kinds
 
+from l2mu_compile.lowering import lower
 from l2mu_compile.network import READOUT_RULES, Network
-from l2mu_compile.program import lower
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.build import write_sources
 from l2mu_compile.targets.emit_c import render

@@ -10,7 +10,7 @@ import pytest
 from exactness import unbuilt
 from networks import l2mu, planned, samples
 
-from l2mu_compile.program import lower
+from l2mu_compile.lowering import lower
 from l2mu_compile.targets.build import build, open_device
 from l2mu_compile.targets.registry import get_target
 from l2mu_compile.targets.step_costs import instructions_per_call

@@ -23,8 +23,9 @@ from l2mu_compile.differential import Comparison, compare
 from l2mu_compile.display import show_report
 from l2mu_compile.errors import MismatchError
 from l2mu_compile.interpreter import run
+from l2mu_compile.lowering import lower
 from l2mu_compile.network import CTYPE_BYTES, Network
-from l2mu_compile.program import API_FUNCTIONS, STREAM_FUNCTIONS, Program, lower
+from l2mu_compile.program import API_FUNCTIONS, STREAM_FUNCTIONS, Program
 from l2mu_compile.report import Report, load_report
 from l2mu_compile.saved import saved_bytes
 from l2mu_compile.targets import build

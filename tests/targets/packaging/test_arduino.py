@@ -26,7 +26,8 @@ from packages import (
 )
 
 from l2mu_compile.differential import compare
-from l2mu_compile.program import API_FUNCTIONS, STREAM_FUNCTIONS, lower
+from l2mu_compile.lowering import lower
+from l2mu_compile.program import API_FUNCTIONS, STREAM_FUNCTIONS
 from l2mu_compile.targets.devices import EmulatedModel
 from l2mu_compile.targets.emit_c import state_bytes
 from l2mu_compile.targets.record import Target

@@ -10,7 +10,7 @@ import pytest
 from java_builds import final, jdk_headers, tool
 from networks import feed_forward, samples
 
-from l2mu_compile.program import lower
+from l2mu_compile.lowering import lower
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.build import write_sources
 from l2mu_compile.targets.emit_c import render

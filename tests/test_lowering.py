@@ -23,21 +23,12 @@ from networks import (
 )
 
 from l2mu_compile.errors import ModelError
+from l2mu_compile.lowering import count_scale, lower, number
 from l2mu_compile.network import READOUT_RULES, Network, Population, Projection, Readout
 from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import parse_pipeline, run_passes
-from l2mu_compile.program import (
-    API_FUNCTIONS,
-    STREAM_FUNCTIONS,
-    Call,
-    Constant,
-    Place,
-    Program,
-    count_scale,
-    lower,
-    number,
-)
+from l2mu_compile.program import API_FUNCTIONS, STREAM_FUNCTIONS, Call, Constant, Place, Program
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.kernel_table import kernel_table
 from l2mu_compile.targets.layouts import block_weights_for, multiply_weights_for, weights_for

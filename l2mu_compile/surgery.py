@@ -1,0 +1,132 @@
+"""Taking neurons out of a network: which must leave together, and what is left without them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l2mu_compile.network import Network, Population, Projection
+from l2mu_compile.neurons import parameter_names
+
+Masks = dict[str, NDArray]  # one bool for every neuron of every population, by its name
+
+
+def everyone(network: Network, value: bool) -> Masks:
+    """The same for all neurons."""
+    return {p.name: np.full(p.size, value) for p in network.populations}
+
+
+def keep_neurons(network: Network, keep: Masks) -> Network:
+    """``network`` with only the neurons to ``keep`` and the synapses between them.
+
+    Blocks must be kept or left out as a whole (`keep_blocks_whole`), but those of samples may lose
+    rows: as many of each, the same ones where one block serves all. A population without neurons
+    leaves; what calibration measured of one that lost some is forgotten.
+    """
+    return network.replace(
+        populations=tuple(
+            _select_neurons(p, keep[p.name]) for p in network.populations if keep[p.name].any()
+        ),
+        projections=tuple(
+            _select_synapses(p, keep.get(p.source), keep[p.target])
+            for p in network.projections
+            if keep[p.target].any() and (p.source not in keep or keep[p.source].any())
+        ),
+    )
+
+
+def keep_blocks_whole(network: Network, keep: Masks) -> None:
+    """Widen ``keep`` until every block, and every memory cell, is kept or removed as one."""
+    changed = True
+    while changed:
+        before = sum(int(mask.sum()) for mask in keep.values())
+        for population in network.populations:
+            if len(population.shape) == 2:
+                _widen(keep[population.name], population.shape[0])
+        for p in network.projections:
+            if p.blocks:
+                target = _widen(keep[p.target], p.blocks)
+                source = _widen(keep[p.source], p.blocks) if p.source in keep else True
+                block = np.broadcast_to(target | source, p.blocks)
+                keep[p.target][:] = np.repeat(block, p.shape[0] // p.blocks)
+                if p.source in keep:
+                    keep[p.source][:] = np.repeat(block, p.shape[1] // p.blocks)
+        changed = sum(int(mask.sum()) for mask in keep.values()) != before
+
+
+def units(network: Network) -> dict[str, NDArray]:
+    """A number for every neuron of every population; those with the same must leave together.
+
+    That are a memory cell's neurons, the sources and targets of a block, and the neurons of all
+    blocks that share a row of weights for samples.
+    """
+    sizes = [p.size for p in network.populations]
+    parts = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+    labels = {p.name: part for p, part in zip(network.populations, parts, strict=True)}
+    before: list[NDArray] = []
+    while not before or any((a != b).any() for a, b in zip(before, labels.values(), strict=True)):
+        before = [label.copy() for label in labels.values()]
+        for population in network.populations:
+            if len(population.shape) == 2:
+                cells = labels[population.name].reshape(population.shape)
+                cells[:] = cells.min(axis=1, keepdims=True)
+        for p in filter(lambda p: p.blocks, network.projections):
+            targets = labels[p.target].reshape(p.blocks, -1)
+            if p.source in labels:
+                sources = labels[p.source].reshape(p.blocks, -1)
+                least = np.minimum(targets.min(axis=1), sources.min(axis=1))[:, None]
+                targets[:], sources[:] = least, least
+            elif p.shared:
+                targets[:] = targets.min(axis=0)
+    return labels
+
+
+def _widen(mask: NDArray, groups: int) -> NDArray:
+    """Keep all of a group if any of it is kept; which groups are kept."""
+    kept: NDArray = mask.reshape(groups, -1).max(axis=1)
+    mask[:] = np.repeat(kept, mask.size // groups)
+    return kept
+
+
+def _select_neurons(population: Population, keep: NDArray) -> Population:
+    if keep.all():
+        return population
+    size = int(keep.sum())
+    order = population.shape[1:]
+    neuron = replace(
+        population.neuron,
+        **{
+            name: values[keep] if (values := getattr(population.neuron, name)).ndim else values
+            for name in parameter_names(population.neuron)
+        },
+    )
+    bias = None if population.bias is None else population.bias[keep]
+    shape = (size // int(np.prod(order, dtype=int)), *order)
+    return replace(
+        population, shape=shape, neuron=neuron, bias=bias, rate=None, low=None, high=None
+    )
+
+
+def _select_synapses(p: Projection, source: NDArray | None, target: NDArray) -> Projection:
+    if target.all() and (source is None or source.all()):
+        return p
+    shift = p.shift if p.shift is None or not p.shift.ndim else p.shift[target]
+    if not p.blocks:
+        weight = p.weight[target]
+        return replace(p, weight=weight if source is None else weight[:, source], shift=shift)
+    rows = target.reshape(p.blocks, -1)
+    if source is None:
+        return replace(p, weight=_select_rows(p, rows), shift=shift)
+    kept = rows[:, 0]
+    weight = p.weight if p.shared else p.weight[kept]
+    return replace(p, weight=weight, blocks=int(kept.sum()), shift=shift)
+
+
+def _select_rows(p: Projection, rows: NDArray) -> NDArray:
+    """Weights of the rows to keep of every block, as many of each."""
+    if p.shared:
+        return p.weight[rows[0]]
+    kept = [block[mask] for block, mask in zip(p.weight, rows, strict=True)]
+    return np.stack(kept)

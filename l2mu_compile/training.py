@@ -1,0 +1,283 @@
+"""Fine-tuning: a network trained on labelled windows, and never worse than it was.
+
+Cross-entropy of the readout's scores, and a price on populations that spike more than they did, as
+the cost of compiled code follows the spikes. Adam (Kingma and Ba 2015, arXiv 1412.6980) with a
+learning rate that falls to zero along half a cosine. After every epoch the network as it would be
+compiled runs the validation windows in the interpreter. The best of all epochs and of the network
+as it came is kept: the one with more windows right or, among equals, with the lower loss, or else
+the earlier.
+
+Everything is drawn from seeds and computed in one thread, so the same call gives the same network,
+also when it goes on from what a killed one has kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from l2mu_compile import __version__
+from l2mu_compile.errors import ModelError
+from l2mu_compile.interpreter import Progress, run
+from l2mu_compile.kept import Kept
+from l2mu_compile.labelled import LabelledWindows
+from l2mu_compile.network import Network
+from l2mu_compile.preserve import one_thread
+from l2mu_compile.restrain import restrained
+from l2mu_compile.text import network_digest
+from l2mu_compile.torch_network import Activity, NetworkModule
+from l2mu_compile.windows import Windows
+
+CHUNK = 256  # windows the interpreter runs at a time
+LOGIT_PER_RATE = 15.0  # of an output that spikes at every step
+LOGIT_SPREAD = 2.0  # standard deviation of membranes' logits before training
+MAX_NORM = 1.0  # of a batch's gradient
+RATE_PRICE = 0.3  # of a population that spikes twice as often as before
+LEAST_RATE = 0.05  # spikes per neuron and step; quieter populations may spike as often for free
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """``learning_rate`` counts in thresholds; ``memory`` trains blocks that cells share, too."""
+
+    epochs: int
+    learning_rate: float
+    batch: int
+    seed: int = 0
+    memory: bool = False
+
+
+@dataclass(frozen=True)
+class Score:
+    """``right`` of ``windows`` decisions, and the mean cross-entropy ``loss``."""
+
+    right: int
+    windows: int
+    loss: float
+
+    @property
+    def accuracy(self) -> float:
+        return self.right / self.windows
+
+    def better_than(self, other: Score) -> bool:
+        """More windows right or, among equals, a lower loss."""
+        return self.right > other.right or (self.right == other.right and self.loss < other.loss)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The best network, its score, and the ``epoch`` it is from (0: ``network`` is as it came)."""
+
+    network: Network
+    before: Score
+    after: Score
+    epoch: int
+    diverged: bool = False
+
+
+def score(network: Network, windows: Windows, logit: float = 1.0) -> Score:
+    """Run labelled windows in the interpreter; a logit is ``logit`` times a readout's score."""
+    assert windows.y is not None
+    right, loss = 0, 0.0
+    for start in range(0, len(windows.x), CHUNK):
+        part = run(network, windows.x[start : start + CHUNK])
+        y = windows.y[start : start + CHUNK]
+        right += int((part.decisions == y).sum())
+        logits = torch.from_numpy(part.scores.astype(np.float64) * logit)
+        loss += float(F.cross_entropy(logits, torch.from_numpy(y), reduction="sum"))
+    return Score(right, len(windows.x), loss / len(windows.x))
+
+
+def logit_scale(network: Network, windows: Windows) -> float:
+    """What a readout's scores are multiplied with to become logits."""
+    if network.readout.rule == "spike_count":
+        return LOGIT_PER_RATE / windows.x.shape[1]
+    scores = run(network, windows.first(CHUNK).x).scores.astype(np.float64)
+    spread = float(scores.std())
+    return LOGIT_SPREAD / spread if 0 < spread < math.inf else 1.0
+
+
+def fine_tune(
+    network: Network,
+    labelled: LabelledWindows,
+    recipe: Recipe,
+    progress: Progress | None = None,
+    kept: Kept | None = None,
+) -> Tuned:
+    """Train ``network`` on ``labelled.train``; the best on ``labelled.validation`` comes back.
+
+    ``progress`` counts batches. With ``kept`` every epoch is kept, and a run that was killed goes
+    on after the last one.
+    """
+    with one_thread():
+        return _Training(network, labelled, recipe, progress, kept).run()
+
+
+def rates(network: Network, windows: Windows) -> dict[str, float]:
+    """Spikes per neuron and step of each population that is not read out."""
+    found = run(network, windows.first(CHUNK).x)
+    hidden = (p for p in network.populations if p.name != network.readout.population)
+    return {p.name: found.rate(p) for p in hidden}
+
+
+class _Training:
+    """A run; `_save` and `_load` name all that changes from epoch to epoch."""
+
+    def __init__(
+        self,
+        network: Network,
+        labelled: LabelledWindows,
+        recipe: Recipe,
+        progress: Progress | None,
+        kept: Kept | None,
+    ) -> None:
+        self.network, self.labelled, self.recipe = network, labelled, recipe
+        self.progress, self.kept = progress, kept
+        self.batches = math.ceil(len(labelled.train.x) / recipe.batch)
+        self.logit = logit_scale(network, labelled.train)
+        self.rates = {n: max(r, LEAST_RATE) for n, r in rates(network, labelled.train).items()}
+        self.module = NetworkModule(network, recipe.memory)
+        self.parameters = self.module.trained()
+        if not self.parameters:
+            raise ModelError(f"network {network.name} has only shared blocks to train: set memory")
+        self.optimizer = torch.optim.Adam(self.parameters)
+        for parameter in self.parameters:
+            self._set_moments(parameter, 0, *(torch.zeros_like(parameter) for _ in range(2)))
+        self.best = self._changes()
+        self.epoch = self.best_epoch = 0
+        self.diverged = False
+        self.key = _key(network, labelled, recipe) if kept is not None else ""
+
+    def run(self) -> Tuned:
+        if not self._load():
+            self.before = self.after = score(self.network, self.labelled.validation, self.logit)
+        while self.epoch < self.recipe.epochs and not self.diverged:
+            self._train()
+            self.epoch += 1
+            if not self.diverged:
+                self._judge()
+            self._save()
+        self._set_changes(self.best)
+        best = self.module.network() if self.best_epoch else self.network
+        return Tuned(best, self.before, self.after, self.best_epoch, self.diverged)
+
+    def _train(self) -> None:
+        """One epoch: every window once."""
+        x, y = self.labelled.train.x, self.labelled.train.y
+        assert y is not None
+        seeds = [self.labelled.seed, self.recipe.seed, self.epoch]
+        order = np.random.default_rng(seeds).permutation(len(x))
+        for batch in range(self.batches):
+            chosen = order[batch * self.recipe.batch :][: self.recipe.batch]
+            activity = self.module(torch.from_numpy(x[chosen]), ("spikes",))
+            loss = self._loss(activity, torch.from_numpy(y[chosen]))
+            self.optimizer.zero_grad()
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(self.parameters, MAX_NORM)
+            if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
+                self.diverged = True
+                return
+            done = self.epoch * self.batches + batch
+            total = self.recipe.epochs * self.batches
+            rate = self.recipe.learning_rate * (1 + math.cos(math.pi * done / total)) / 2
+            self.optimizer.param_groups[0]["lr"] = rate
+            self.optimizer.step()
+            self.module.keep_allowed()
+            if self.progress:
+                self.progress(done + 1, total)
+
+    def _loss(self, activity: Activity, y: Tensor) -> Tensor:
+        loss = F.cross_entropy(activity.scores.double() * self.logit, y)
+        for name, before in self.rates.items():
+            more = F.relu(activity.spikes[name].mean() / before - 1)
+            loss = loss + RATE_PRICE * more.square()
+        return loss
+
+    def _judge(self) -> None:
+        """Score the network as it would be compiled, and keep the best."""
+        trained = self.module.network()
+        network = restrained(trained, self.network)
+        if network is not trained:
+            self.module.adopt(network)
+        found = score(network, self.labelled.validation, self.logit)
+        if found.better_than(self.after):
+            self.after, self.best, self.best_epoch = found, self._changes(), self.epoch
+
+    def _save(self) -> None:
+        if self.kept is None:
+            return
+        states = [self.optimizer.state[p] for p in self.parameters]
+        arrays = {
+            "change": self._changes(),
+            "best": self.best,
+            "mean": [state["exp_avg"] for state in states],
+            "square": [state["exp_avg_sq"] for state in states],
+        }
+        values = {
+            "epoch": self.epoch,
+            "best_epoch": self.best_epoch,
+            "diverged": self.diverged,
+            "before": asdict(self.before),
+            "after": asdict(self.after),
+        }
+        named = {f"{n}.{i}": t.numpy() for n, ts in arrays.items() for i, t in enumerate(ts)}
+        self.kept.save(self.key, named, values)
+
+    def _load(self) -> bool:
+        """Go on from what was kept; False if nothing was."""
+        found = None if self.kept is None else self.kept.load(self.key)
+        if found is None or self.kept is None:
+            return False
+        arrays, values = found
+
+        def tensors(name: str) -> list[Tensor]:
+            count = len(self.parameters)
+            return [torch.from_numpy(arrays[f"{name}.{i}"].copy()) for i in range(count)]
+
+        self._set_changes(tensors("change"))
+        self.best = tensors("best")
+        self.epoch, self.best_epoch = values["epoch"], values["best_epoch"]
+        self.diverged = values["diverged"]
+        self.before, self.after = Score(**values["before"]), Score(**values["after"])
+        steps = self.epoch * self.batches
+        for entry in zip(self.parameters, tensors("mean"), tensors("square"), strict=True):
+            parameter, mean, square = entry
+            self._set_moments(parameter, steps, mean, square)
+        self.kept.say(f"going on after epoch {self.epoch} of {self.recipe.epochs}")
+        return True
+
+    def _set_moments(
+        self, parameter: nn.Parameter, steps: int, mean: Tensor, square: Tensor
+    ) -> None:
+        step = torch.tensor(float(steps))
+        self.optimizer.state[parameter] = {"step": step, "exp_avg": mean, "exp_avg_sq": square}
+
+    @torch.no_grad()
+    def _changes(self) -> list[Tensor]:
+        return [parameter.detach().clone() for parameter in self.parameters]
+
+    @torch.no_grad()
+    def _set_changes(self, changes: list[Tensor]) -> None:
+        for parameter, change in zip(self.parameters, changes, strict=True):
+            parameter.copy_(change)
+
+
+def _key(network: Network, labelled: LabelledWindows, recipe: Recipe) -> str:
+    """Digest of all that the course of a training depends on."""
+    versions = [__version__, torch.__version__]
+    found = hashlib.sha256(
+        json.dumps([*versions, network_digest(network), asdict(recipe), labelled.seed]).encode()
+    )
+    for windows in (labelled.train, labelled.validation):
+        for array in (windows.x, windows.y):
+            assert array is not None
+            found.update(f"{array.dtype.str}{list(array.shape)}".encode())
+            found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()

@@ -1,0 +1,102 @@
+"""The command ``l2mu-compile tune``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from l2mu_compile.display import bars, show_note, show_tuning
+from l2mu_compile.options import (
+    AsJson,
+    Classes,
+    InputOffset,
+    Inputs,
+    InputScale,
+    ModelName,
+    ModuleSpec,
+    OutputDirectory,
+    Params,
+    PassList,
+    ReadoutRule,
+    Source,
+    command_line,
+    numbers,
+)
+from l2mu_compile.paths import printable
+
+# ruff: noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
+
+EPILOG = (
+    "Example: l2mu-compile tune har.ckpt --data train.npz -o out/tuned\n\n"
+    'Example: l2mu-compile tune har.ckpt --data train.npz --passes "fine-tune{epochs=10},quantize,'
+    'fine-tune{epochs=5}" -o out/tuned'
+)
+
+
+def tune(
+    ckpt: Source = None,
+    data: Annotated[
+        Optional[Path],
+        typer.Option(
+            metavar="FILE",
+            help="Windows to train on: .npz with x [N, T, I], y [N] and, if known, group [N].",
+        ),
+    ] = None,
+    validation: Annotated[
+        Optional[Path],
+        typer.Option(
+            metavar="FILE", help="Windows to choose by; groups or a fifth of --data if not given."
+        ),
+    ] = None,
+    passes: PassList = None,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Of the split and of training.")
+    ] = 0,
+    output: OutputDirectory = Path("out"),
+    params: Params = None,
+    module: ModuleSpec = None,
+    inputs: Inputs = None,
+    readout: ReadoutRule = None,
+    name: ModelName = None,
+    input_scale: InputScale = None,
+    input_offset: InputOffset = None,
+    classes: Classes = None,
+    as_json: AsJson = False,
+) -> None:
+    """Apply passes that may train, on labelled windows; killed, the same command goes on."""
+    from l2mu_compile.errors import UsageError
+    from l2mu_compile.frontend import load_model_for
+    from l2mu_compile.labels import with_labels
+    from l2mu_compile.output import check_output
+    from l2mu_compile.pipeline import TUNE_PIPELINE, parse_pipeline, with_preparation
+    from l2mu_compile.tuning import TUNE_FILE, TuneJob, tune_model
+    from l2mu_compile.windows import load_windows
+
+    if data is None:
+        raise UsageError("give labelled windows with --data")
+    check_output(output, TUNE_FILE)
+    pipeline = with_preparation(parse_pipeline(passes or ",".join(TUNE_PIPELINE)))
+    windows = load_windows(data)
+    others = load_windows(validation) if validation else None
+    with bars(as_json) as progress:
+        progress.say("loading")
+        model = load_model_for(windows, ckpt, params, module, inputs, readout, name)
+        for each in (windows, others):
+            model = with_labels(model, classes, each)
+        model = model.with_input(numbers("scale", input_scale), numbers("offset", input_offset))
+        job = TuneJob(
+            passes=pipeline,
+            windows=windows,
+            validation=others,
+            seed=seed,
+            command=command_line(),
+            progress_of=progress.phase,
+            say=(lambda _line: None) if as_json else show_note,
+        )
+        report = tune_model(model, job, output)
+    if as_json:
+        print(report.to_json(), end="")
+    else:
+        show_tuning(report, printable(str(output)))

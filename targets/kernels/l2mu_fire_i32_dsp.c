@@ -1,0 +1,135 @@
+/* For processors with the DSP extension (Armv7E-M, Armv8-M): two neurons at a time. */
+#ifndef __ARM_FEATURE_DSP
+#error "this file is for processors with the DSP extension; compile the network for this processor, see --target"
+#endif
+
+#include "l2mu_kernels.h"
+
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* assembly uses them */
+
+/* Registers: r0 the next membrane, r1 its threshold, r2 where the next spike goes, r3 the decay; r1 and r3
+ * are that of all neurons, or where those of the next ones are; r7 the first membrane, r8 the lower limit,
+ * r9 the upper one, r10 how far apart they are, r12 the end of r0. */
+
+#define ONE_THRESHOLD "    cmp    r4, r1\n"
+#define OWN_THRESHOLD            \
+    "    ldr    r5, [r1], #4\n" \
+    "    cmp    r4, r5\n"
+
+/* r4, of 31 bits, and its product with a decay, rounded down; with that of all neurons less 1, times 2^31,
+ * the upper half of the doubled product is added. */
+#define ONE_DECAY                        \
+    "    lsl    r5, r4, #1\n"           \
+    "    smmla  r4, r5, r3, r4\n"
+#define OWN_DECAY                        \
+    "    ldr    r6, [r3], #4\n"         \
+    "    smull  r5, r6, r4, r6\n"       \
+    "    lsr    r5, r5, #15\n"          \
+    "    orr    r4, r5, r6, lsl #17\n"
+
+/* A neuron is saturated, listed, and decays. */
+#define NEURON(threshold, decay)        \
+    "    ldr    r4, [r0]\n"            \
+    "    sub    r5, r4, r8\n"          \
+    "    cmp    r5, r10\n"             \
+    "    bls    3f\n"                  \
+    "    cmp    r4, r8\n"              \
+    "    ite    lt\n"                  \
+    "    movlt  r4, r8\n"              \
+    "    movge  r4, r9\n"              \
+    "3:\n" threshold                   \
+    "    ble    3f\n"                  \
+    "    sub    r5, r0, r7\n"          \
+    "    lsr    r5, r5, #2\n"          \
+    "    strh   r5, [r2], #2\n"        \
+    "3:\n" decay                       \
+    "    str    r4, [r0], #4\n"
+
+/* The first time round only one neuron if their number is odd. */
+#define LOOP(threshold, decay)                         \
+    __asm__ volatile(                                  \
+        "    push   {r4, r5, r6, r7, r8, r9, r10, lr}\n" \
+        "    ldrd   r12, r8, [sp, #32]\n"             \
+        "    ldr    r9, [sp, #40]\n"                  \
+        "    sub    r10, r9, r8\n"                    \
+        "    mov    r7, r0\n"                         \
+        "    sub    r4, r12, r0\n"                    \
+        "    lsrs   r4, r4, #3\n"                     \
+        "    bcs    2f\n"                             \
+        "1:\n" NEURON(threshold, decay)               \
+        "2:\n" NEURON(threshold, decay)               \
+        "    cmp    r0, r12\n"                        \
+        "    bne    1b\n"                             \
+        "    mov    r0, r2\n"                         \
+        "    pop    {r4, r5, r6, r7, r8, r9, r10, pc}\n")
+
+/* List the neurons that spike, and saturate and decay all: where the next spike would go. */
+__attribute__((naked)) static uint16_t *one_one(int32_t *v, int32_t threshold, uint16_t *next,
+                                                int32_t less, int32_t *end, int32_t low, int32_t high)
+{
+    LOOP(ONE_THRESHOLD, ONE_DECAY);
+}
+
+__attribute__((naked)) static uint16_t *one_own(int32_t *v, int32_t threshold, uint16_t *next,
+                                                const int32_t *beta, int32_t *end, int32_t low,
+                                                int32_t high)
+{
+    LOOP(ONE_THRESHOLD, OWN_DECAY);
+}
+
+__attribute__((naked)) static uint16_t *own_one(int32_t *v, const int32_t *threshold, uint16_t *next,
+                                                int32_t less, int32_t *end, int32_t low, int32_t high)
+{
+    LOOP(OWN_THRESHOLD, ONE_DECAY);
+}
+
+__attribute__((naked)) static uint16_t *own_own(int32_t *v, const int32_t *threshold, uint16_t *next,
+                                                const int32_t *beta, int32_t *end, int32_t low,
+                                                int32_t high)
+{
+    LOOP(OWN_THRESHOLD, OWN_DECAY);
+}
+
+static const uint16_t *decay(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes)
+{
+    const int32_t *const threshold = p->threshold;
+    const int32_t *const beta = p->beta;
+    const int32_t less = (int32_t)(((uint32_t)*beta << 16U) ^ 0x80000000U);
+    int32_t *const end = &v[p->size];
+    const uint16_t *next;
+    if (p->threshold_step == 0U) {
+        next = (p->beta_step == 0U)
+                   ? one_one(v, *threshold, &spikes[1], less, end, p->low, p->high)
+                   : one_own(v, *threshold, &spikes[1], beta, end, p->low, p->high);
+    } else {
+        next = (p->beta_step == 0U) ? own_one(v, threshold, &spikes[1], less, end, p->low, p->high)
+                                    : own_own(v, threshold, &spikes[1], beta, end, p->low, p->high);
+    }
+    spikes[0] = (uint16_t)(next - spikes - 1);
+    return next;
+}
+
+void l2mu_fire_subtract_i32_dsp(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes)
+{
+    const uint16_t *const end = decay(p, v, spikes);
+    const size_t step = p->threshold_step;
+    for (const uint16_t *spike = &spikes[1]; spike != end; ++spike) {
+        v[*spike] -= p->threshold[*spike * step];
+    }
+    l2mu_add_bias_i32(p, v);
+}
+
+void l2mu_fire_zero_i32_dsp(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes)
+{
+    const uint16_t *const end = decay(p, v, spikes);
+    for (const uint16_t *spike = &spikes[1]; spike != end; ++spike) {
+        v[*spike] = 0;
+    }
+    l2mu_add_bias_i32(p, v);
+}
+
+void l2mu_fire_none_i32_dsp(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes)
+{
+    (void)decay(p, v, spikes);
+    l2mu_add_bias_i32(p, v);
+}
