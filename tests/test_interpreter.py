@@ -231,7 +231,7 @@ def _scores(network: Network, trace: Trace, number: Any) -> list[Any]:
     for j in range(len(membranes[0])):
         history = [step[j] for step in membranes]
         if rule == "spike_count":
-            scores.append(sum(step[j] for step in trace.spikes[name]))
+            scores.append(sum(step[j] for step in trace.spikes[name][: _needed(network, trace)]))
         elif rule == "last_membrane":
             scores.append(history[-1])
         else:
@@ -243,6 +243,21 @@ def _scores(network: Network, trace: Trace, number: Any) -> list[Any]:
                     score = score + value
             scores.append(score)
     return scores
+
+
+def _needed(network: Network, trace: Trace) -> int:
+    """Steps until the leading class is ahead of every other by its margin."""
+    spikes, margins = trace.spikes[network.readout.population], network.readout.margins
+    if margins is None or len(margins) == 1:
+        return len(spikes)
+    counts = [0] * len(margins)
+    for step, fired in enumerate(spikes, 1):
+        counts = [count + bool(spike) for count, spike in zip(counts, fired, strict=True)]
+        best = _first_largest(counts)
+        others = [count for j, count in enumerate(counts) if j != best]
+        if all(counts[best] - other >= margins[best] for other in others):
+            return step
+    return len(spikes)
 
 
 def _first_largest(scores: list[Any]) -> int:
@@ -276,6 +291,7 @@ def assert_as_simulated(network: Network, x: NDArray) -> None:
                 if name in result.synapses:
                     assert_same_bits(result.synapses[name][b], trace.synapses[name])
             assert_same_bits(result.scores[b], trace.scores)
+            assert result.needed[b] == _needed(network, trace)
             assert result.decisions[b] == trace.decision
 
 

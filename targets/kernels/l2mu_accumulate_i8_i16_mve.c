@@ -187,7 +187,8 @@ FOLLOW(follow_column, "    mov    %[row], r10\n    vpst\n    " LOAD_WEIGHTS,
 void l2mu_accumulate_shared_i8_i16_mve(int16_t *v, uint16_t rows, uint16_t columns,
                                        const int8_t *weights, const uint16_t *spikes)
 {
-    blocks_t to = {v, rows * sizeof *v, weights, rows, columns};
+    blocks_t to = {NULL, rows * sizeof *v, weights, rows, columns};
+    to.v = v;
     if (spikes[0] == 0U) {
         return;
     }
@@ -201,7 +202,8 @@ void l2mu_accumulate_shared_i8_i16_mve(int16_t *v, uint16_t rows, uint16_t colum
 void l2mu_accumulate_distinct_i8_i16_mve(int16_t *v, uint16_t rows, uint16_t columns,
                                          const int8_t *weights, const uint16_t *spikes)
 {
-    blocks_t to = {v, rows * sizeof *v, weights, rows, columns};
+    blocks_t to = {NULL, rows * sizeof *v, weights, rows, columns};
+    to.v = v;
     if (spikes[0] == 0U) {
         return;
     }

@@ -220,12 +220,19 @@ INLINE place_t fire_own_32(place_t at, const int16_t *begin, reset_t reset)
     int16x8x4_t v;
     uint16x8_t spiking[4];
     for (size_t i = 0; i < 4U; ++i) {
-        const int16x8_t before = saturated(start.val[i]);
-        spiking[i] = vcgtq_s16(before, threshold.val[i]);
-        v.val[i] = after_spikes(decayed(before, decays(&at.beta[at.step * i]), true), spiking[i],
-                                threshold.val[i], reset);
+        v.val[i] = saturated(start.val[i]);
+        spiking[i] = vcgtq_s16(v.val[i], threshold.val[i]);
+        v.val[i] = decayed(v.val[i], decays(&at.beta[at.step * i]), true);
     }
-    at.next = list_32(spiking, (size_t)(at.v - begin), at.next);
+    for (size_t i = 0; i < 4U; i += 2U) {
+        const uint64_t bits = bits_of_16(spiking[i], spiking[i + 1U]);
+        if (bits != 0U) {
+            at.next = list(bits, 2, (size_t)(at.v - begin) + (8U * i), at.next);
+            v.val[i] = after_spikes(v.val[i], spiking[i], threshold.val[i], reset);
+            v.val[i + 1U] =
+                after_spikes(v.val[i + 1U], spiking[i + 1U], threshold.val[i + 1U], reset);
+        }
+    }
     vst1q_s16_x4(at.v, v);
     at.v += 32;
     at.threshold += 32;
