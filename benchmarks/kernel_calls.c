@@ -26,6 +26,7 @@ static int32_t bias_i32[MOST];
 static int16_t threshold_i16[MOST] L2MU_ALIGNED;
 static int16_t bias_i16[MOST] L2MU_ALIGNED;
 static int32_t shift[MOST];
+static int32_t margin_array[MOST];
 
 const void *const weights = memory;
 void *const first = first_array;
@@ -33,6 +34,7 @@ void *const second = second_array;
 const float *const sample = samples;
 const float *const spiking_sample = spiking_samples;
 uint8_t *const flags = flag_array;
+const int32_t *const margins = margin_array;
 const uint16_t *const spikes = list;
 uint16_t *const listed = found;
 uint16_t rows;
@@ -129,6 +131,7 @@ void start(void)
     for (size_t j = 0; j < MOST; ++j) {
         samples[j] = ((float)(int32_t)random_below(2001U) - 1000.0F) * 0.01F;
         shift[j] = 11;
+        margin_array[j] = 100000; /* which no lead is as large as */
         decay_f32[j] = 0.9F;
         threshold_f32[j] = 1.0F;
         bias_f32[j] = 0.01F;

@@ -25,6 +25,7 @@ extern void *const second;
 extern const float *const sample;
 extern const float *const spiking_sample;
 extern uint8_t *const flags;
+extern const int32_t *const margins;
 extern const uint16_t *const spikes;
 extern uint16_t *const listed;
 extern uint16_t rows;

@@ -45,6 +45,7 @@ _ARGUMENTS = {
     **{f"const l2mu_{k}_{n}_t *": f"&{k}_{n}" for k in ("dense", "input") for n in ("f32", "i8")},
 }
 _OWN_ARGUMENTS = {
+    "count_undecided": {"const int32_t *": "margins"},
     "list_samples": {"const float *": "spiking_sample"},
     "quantize_sample": {"const float *": "sample"},
     "flag_spikes": {"uint16_t": "source_count"},

@@ -40,9 +40,12 @@ MULTIPLYING = ("multiply_dense",)
 BLOCKS = ("accumulate_shared", "accumulate_distinct")
 INPUT = ("input",)
 NEURONS = ("fire", "leak", "saturate")
+UNDECIDED = ("count_undecided",)
 LISTING = ("list_samples", "count_spikes", "flag_spikes")
 CHANNELS = ("quantize_sample", "maximum", "sum", "copy")
-OPERATIONS = (*(*MANY_TARGETS, *MULTIPLYING, *BLOCKS, *INPUT, *NEURONS, *LISTING, *CHANNELS),)
+OPERATIONS = (
+    *(*MANY_TARGETS, *MULTIPLYING, *BLOCKS, *INPUT, *NEURONS, *LISTING, *UNDECIDED, *CHANNELS),
+)
 
 SIZES = (1, 3, 7, 8, 12, 16, 20, 27, 33, 56, 64, 70, 100, 128, 160, 200, 250, 300, 400, 512)
 SMALL = (1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 24)
@@ -113,6 +116,10 @@ def cases_of(kernel: str) -> list[Case]:
         whole = [Case(n, columns=columns) for n, columns in product(SIZES, (1, 2, 3, 6, 9, 24, 64))]
         parted = product(SMALL, (1, 2, 3, 5), (2, 7, 32))
         return whole + [Case(n, columns=columns, blocks=blocks) for n, columns, blocks in parted]
+    if operation.startswith(UNDECIDED):
+        return [
+            Case(n, sources=n, spikes=round(n * r)) for n, r in product((*SMALL, *SIZES), RATES)
+        ]
     rates = RATES if operation.startswith(("fire", *LISTING)) else (0.1,)
     plain = [Case(n, sources=n, spikes=round(n * rate)) for n, rate in product(SIZES, rates)]
     if not operation.startswith(NEURONS):
@@ -166,6 +173,8 @@ def models_of(kernel: str) -> Iterator[list[str]]:
         size = "sources" if operation.startswith("flag") else "neurons"
         for cut, spikes in product(_cuts(size), (("spikes",), ("spikes/8", "spikes%8"))):
             found.append([*cut, "any", *spikes])
+    elif operation.startswith(UNDECIDED):
+        found += [["1", *_products(("any",), cut), "spikes"] for cut in _cuts("neurons")]
     else:
         found += [list(cut) for cut in _cuts("neurons")]
     yield from sorted(found, key=len)

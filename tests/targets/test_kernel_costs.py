@@ -98,7 +98,10 @@ def assert_known(target: Target) -> None:
 def lower_all(target: str) -> set[str]:
     """The kernels of the steps of some networks."""
     x = samples(l2mu())
-    networks = [planned(l2mu(), quantized, x, target) for quantized in (False, True)]
+    early = l2mu()
+    early = early.replace(readout=replace(early.readout, margins=(2, 3, 4)))
+    some = [(n, quantized) for n in (l2mu(), early) for quantized in (False, True)]
+    networks = [planned(n, quantized, x, target) for n, quantized in some]
     programs = [lower(network) for network in networks]
     calls = [c for p in programs for c in (*p.step, *([p.from_floats] if p.from_floats else []))]
     return {call.kernel for call in calls}
