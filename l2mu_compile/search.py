@@ -93,11 +93,15 @@ class SearchReport(_Strict):
         """The file's text."""
         return self.model_dump_json(indent=2) + "\n"
 
+    def shown(self) -> list[tuple[TrialReport, Measures]]:
+        """The Pareto set, and the chosen trial behind it where limits made it be another one."""
+        numbers = [trial.number for trial in self.pareto]
+        others = [t for t in self.trials if t.number == self.chosen and t.number not in numbers]
+        return [(t, t.measures) for t in (*self.pareto, *others) if t.measures is not None]
+
     def predicted(self) -> Measures:
         """Those of the chosen trial."""
-        found = next(t.measures for t in self.trials if t.number == self.chosen)
-        assert found is not None, "a trial without measures is never chosen"
-        return found
+        return next(measures for trial, measures in self.shown() if trial.number == self.chosen)
 
 
 @dataclass(frozen=True)
@@ -286,11 +290,11 @@ def _identity(model: Model, job: SearchJob, data: LabelledWindows) -> dict[str, 
     """What a study belongs to; keys are words of messages."""
     return {
         "version of this program": __version__,
+        "seed": str(job.seed),
         "model": network_digest(model.network),
         "data": data.digest(),
         "template": job.template.text,
         "target": f"{job.target.name} on {job.board}" if job.board else job.target.name,
-        "seed": str(job.seed),
     }
 
 

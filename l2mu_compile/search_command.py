@@ -191,9 +191,7 @@ def _pareto_table(report: SearchReport) -> Table:
     for name in ("trial", "accuracy", "flash", "RAM", "per step", "per window"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("passes", overflow="fold")
-    for trial in report.pareto:
-        m = trial.measures
-        assert m is not None, "the Pareto set is of trials with measures"
+    for trial, m in report.shown():
         mark = "> " if trial.number == report.chosen else ""
         table.add_row(
             f"{mark}{trial.number}",
