@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from l2mu_compile.search import SearchReport
 
 KIB = 1024
-SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "l2mu-compile", "font.family": "sans-serif"}
+SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "l2mu-compile",
+    "font.family": "sans-serif",
+}
 
 
 def plot_pareto(report: SearchReport, path: Path) -> None:
@@ -40,8 +44,8 @@ def plot_pareto(report: SearchReport, path: Path) -> None:
         axes.scatter(*chosen, s=200, facecolors="none", edgecolors="red", label="chosen")
         _limits(axes, report.budget)
         for number, x, y in zip(numbers, *_places(best), strict=True):
-            where = {"xytext": (7, 6), "textcoords": "offset points", "fontsize": 8}
-            axes.annotate(str(number), (x, y), **where)
+            near = (7, 6)
+            axes.annotate(str(number), (x, y), near, textcoords="offset points", fontsize=8)
         axes.set_xlabel("flash, KiB")
         axes.set_ylabel("accuracy on validation windows, %")
         axes.set_title(f"{len(report.trials)} trials for {report.target}")

@@ -22,6 +22,7 @@ from l2mu_compile.output import check_output, files_below, whole_directory
 from l2mu_compile.passbase import Pass
 from l2mu_compile.paths import StrPath, printable
 from l2mu_compile.plot import plot_pareto
+from l2mu_compile.processes import signals_held
 from l2mu_compile.report import Artifact, Report, Source
 from l2mu_compile.study import Study, Trial, journal, open_study, shared_storage
 from l2mu_compile.targets.record import Target
@@ -209,25 +210,36 @@ def _study(job: SearchJob, output: Path, identity: dict[str, str]) -> Iterator[S
 
 
 def _run(study: Study, evaluator: Evaluator, job: SearchJob) -> list[Trial]:
-    """Run trials until there are as many as asked for; all of them."""
+    """Run trials until there are as many as asked for; all of them.
+
+    Signals wait while the study is written, so that nothing is cut off halfway.
+    """
     progress = job.progress_of("trials")
-    ended = study.ended()
     with Workers(evaluator, job.workers) as workers:
         while True:
-            while workers.idle and len(ended) + workers.busy < job.trials:
-                number, passes = study.ask()
-                known = {trial.passes: trial.outcome for trial in ended}
-                if passes in known:
-                    study.tell(number, known[passes])
-                    ended = study.ended()
-                else:
-                    workers.start(number, passes)
+            with signals_held():
+                ended = _hand_out(study, workers, job.trials)
             if progress:
                 progress(len(ended), job.trials)
             if not workers.busy:
                 return ended
-            study.tell(*workers.next())
+            number, outcome = workers.next()
+            with signals_held():
+                study.tell(number, outcome)
+
+
+def _hand_out(study: Study, workers: Workers, wanted: int) -> list[Trial]:
+    """Begin trials, as long as some are wanted and workers idle; those that have ended."""
+    ended = study.ended()
+    while workers.idle and len(ended) + workers.busy < wanted:
+        number, passes = study.ask()
+        known = {trial.passes: trial.outcome for trial in ended}
+        if passes in known:
+            study.tell(number, known[passes])
             ended = study.ended()
+        else:
+            workers.start(number, passes)
+    return ended
 
 
 def _how_close(trials: list[Trial], found: list[tuple[Trial, Measures]], budget: Budget) -> str:

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 EPILOG = (
     "Example: l2mu-compile search har.ckpt --data train.npz --target cortex-m4 "
     "--budget flash=64KiB,instructions=8000 -o out/found\n\n"
-    'Example: l2mu-compile search har.ckpt --data train.npz --target cortex-m4 --passes "'
-    'prune-population{sparsity=0..0.8,criterion=readout|rate},quantize,fine-tune{epochs=1..6}?"'
+    "Example: l2mu-compile search har.ckpt --data train.npz --target cortex-m4 --trials 60 "
+    '--passes "prune-population{sparsity=0..0.8},quantize,fine-tune{epochs=1..6}?"'
 )
 NEEDED = ("optuna", "matplotlib")
 
@@ -200,7 +200,7 @@ def _pareto_table(report: SearchReport) -> Table:
             str(m.ram),
             f"{m.instructions:.0f}",
             f"{m.window_instructions:.0f}",
-            escape(trial.passes.replace(",", ", ")),
+            escape(trial.passes.replace(",", ", ").replace("{", " {")),
             style="bold green" if mark else None,
         )
     return table

@@ -21,6 +21,7 @@ import optuna
 from optuna.samplers import TPESampler
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import ValidationError
 
@@ -31,7 +32,7 @@ from l2mu_compile.paths import file_bytes
 from l2mu_compile.template import Dimension, Range, Suggest, Template, Value, least
 from l2mu_compile.trial import Outcome, Problem
 
-DIRECTIONS = ["minimize"] * 4  # of Measures.objectives
+DIRECTIONS = [StudyDirection.MINIMIZE] * 4  # of Measures.objectives
 RANDOM_TRIALS = 10  # before the sampler learns from them
 _IDENTITY = "l2mu-compile"
 _PASSES, _MEASURES, _PROBLEM = "passes", "measures", "problem"

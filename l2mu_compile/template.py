@@ -128,7 +128,7 @@ def parse_template(text: str) -> Template:
         label = match["name"] + (f"#{seen[match['name']]}" if seen[match["name"]] > 1 else "")
         items.append(_item(match, label))
         position = match.end()
-    template = Template(text, tuple(items))
+    template = Template("".join(text.split()), tuple(items))
     if not template.dimensions():
         raise UsageError(f"template {text!r}: nothing to choose; write option=a..b, a|b or pass?")
     return template
@@ -173,9 +173,14 @@ def _check(item: _Item) -> None:
     present = _Item(item.name, item.options, None)
     parse_pipeline(present.chosen(least) or "")
     for each in present.dimensions():
-        for value in (each.low, each.high) if isinstance(each, Range) else each.values:
-            tried = present.chosen(lambda d, e=each, v=value: v if d == e else least(d))
-            parse_pipeline(tried or "")
+        ends = (each.low, each.high) if isinstance(each, Range) else each.values
+        for value in ends:
+            parse_pipeline(present.chosen(_with(each, value)) or "")
+
+
+def _with(chosen: Dimension, value: Value) -> Suggest:
+    """``value`` for one dimension, the least for all others."""
+    return lambda dimension: value if dimension == chosen else least(dimension)
 
 
 def _written(part: str | Dimension, suggest: Suggest) -> str:

@@ -17,6 +17,7 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -271,6 +272,6 @@ class _Training:
 
 def _key(network: Network, labelled: LabelledWindows, recipe: Recipe) -> str:
     """Digest of all that the course of a training depends on."""
-    parts = [__version__, torch.__version__, network_digest(network), asdict(recipe)]
+    parts: list[Any] = [__version__, torch.__version__, network_digest(network), asdict(recipe)]
     parts += [labelled.seed, labelled.digest()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -37,6 +37,12 @@ def test_dimensions() -> None:
     ]
 
 
+def test_blanks_mean_nothing() -> None:
+    spaced = parse_template(TEMPLATE.replace(",", " ,\n "))
+    assert spaced == parse_template(TEMPLATE)
+    assert spaced.text == "".join(TEMPLATE.split())
+
+
 def test_pipelines() -> None:
     template = parse_template(TEMPLATE)
     assert template.chosen(least) == "quantize,fine-tune{epochs=2}"
