@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 EXAMPLE := examples/har_smartwatch
 
 .PHONY: demo test test-all lint types schema kernel-costs targets-table bench bench-instructions \
-        bench-host bench-scaling clean
+        bench-host bench-crossover bench-scaling clean
 
 demo: $(VENV)/.ready
 	@echo '$$ l2mu-compile compile $(EXAMPLE)/har.ckpt --target cortex-m4 --quantize int8 \'
@@ -35,7 +35,7 @@ types: $(VENV)/.ready
 schema: $(VENV)/.ready
 	$(BIN)/python -m l2mu_compile.report > l2mu_compile/report.schema.json
 
-# Minutes: every kernel on every target that an emulator counts for; what select-kernels decides by.
+# Minutes: every kernel on every target whose instructions are counted; what select-kernels decides by.
 kernel-costs: $(VENV)/.ready
 	$(BIN)/python benchmarks/measure_kernels.py
 
@@ -44,7 +44,7 @@ targets-table: $(VENV)/.ready
 	$(BIN)/python benchmarks/targets.py
 
 # The figures of docs/benchmarks.md: minutes each.
-bench: bench-instructions bench-host bench-scaling
+bench: bench-instructions bench-host bench-crossover bench-scaling
 
 bench-instructions: $(VENV)/.ready
 	$(BIN)/python benchmarks/instructions.py
@@ -52,6 +52,9 @@ bench-instructions: $(VENV)/.ready
 
 bench-host: $(VENV)/.ready
 	$(BIN)/python benchmarks/host.py
+
+bench-crossover: $(VENV)/.ready
+	$(BIN)/python benchmarks/crossover.py
 
 bench-scaling: $(VENV)/.ready
 	$(BIN)/python benchmarks/scaling.py

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -28,7 +27,7 @@ from executorch_peer import with_executorch
 from networks import SHAPES, Shape, network_of, windows_of
 from numpy.typing import NDArray
 from onnx_peers import with_onnx_scan, with_onnx_steps
-from page import table, with_text, write_results
+from page import processor, table, with_text, write_results
 from peers import (
     Classify,
     with_dense_c,
@@ -286,16 +285,6 @@ def _row(timing: Timing, timings: list[Timing]) -> tuple[str, ...]:
         f"{timing.hot / same[FLOAT].hot:.1f}",
         f"{timing.alike} of {AGREEING}",
     )
-
-
-def processor() -> str:
-    """The name of this machine's processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def versions() -> dict[str, str]:

@@ -151,3 +151,10 @@ void prepare(const case_t *c)
     input_f32 = (l2mu_input_f32_t){weights, c->blocks, c->n, c->columns, 0};
     input_i8 = (l2mu_input_i8_t){weights, shift, c->blocks, c->n, c->columns, 0, 1};
 }
+
+void repeat(void (*call)(void), uint32_t times)
+{
+    for (uint32_t i = 0; i < times; ++i) {
+        call();
+    }
+}

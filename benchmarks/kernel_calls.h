@@ -40,6 +40,7 @@ extern l2mu_input_i8_t input_i8;
 
 void start(void);
 void prepare(const case_t *c);
+void repeat(void (*call)(void), uint32_t times);
 
 /* Generated: functions that call one kernel each. */
 extern void (*const calls[])(void);

@@ -1,12 +1,14 @@
-"""Count the instructions of single kernel calls, on whatever emulator counts for a target."""
+"""Count the instructions of single kernel calls, on whatever counts for a target."""
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from counted_code import COUNTER, cannot_count, counting_library
 from numpy.typing import NDArray
 
 from l2mu_compile import processes
@@ -77,25 +79,32 @@ def spiking_neurons(case: Case) -> list[int]:
 def counts(target: Target, cases: dict[str, list[Case]], folder: Path) -> dict[str, NDArray]:
     """Instructions int64 ``[cases]`` of every kernel, the passing of its arguments included.
 
-    ``folder`` is for files. Raises `ToolchainError` for a target that nothing counts for,
-    `NoEmulatorError` if that is not installed.
+    ``folder`` is for files. Code for x86-64 runs here and counts itself, others' is emulated.
+    Raises `ToolchainError` for a target that nothing here counts for, `NoEmulatorError` if its
+    emulator is not installed.
     """
     names = list(cases)
     records = [
-        np.array([_record(i, name, case) for case in cases[name]], "<u2")
+        np.array([record(i, name, case) for case in cases[name]], "<u2")
         for i, name in enumerate(names)
     ]
-    image = _image(target, names, folder)
+    image = image_of(target, names, folder, counting=_counts_itself(target))
     if target.emulator is not None:
         counted = _on_unicorn(target, image, records)
+    elif _counts_itself(target):
+        counted = _on_this_machine(target, image, records)
     else:
         counted = _on_board(target, image, records, folder)
     starts = np.cumsum([len(one) for one in records])[:-1]
     return dict(zip(names, np.split(counted, starts), strict=True))
 
 
-def _record(index: int, kernel: str, case: Case) -> list[int]:
-    """A `case_t`."""
+def _counts_itself(target: Target) -> bool:
+    return target.emulator is None and target.arch == "x86_64"
+
+
+def record(index: int, kernel: str, case: Case) -> list[int]:
+    """A `case_t` of uint16, for function ``call_<index>`` of an image."""
     operation, numbers, _ = parts(kernel)
     kept_in = numbers.rpartition("_")[2]
     kind = NUMBERS.index(kept_in) if kept_in in NUMBERS else 0
@@ -108,8 +117,8 @@ def _record(index: int, kernel: str, case: Case) -> list[int]:
     ]
 
 
-def _image(target: Target, names: Sequence[str], folder: Path) -> Path:
-    """All kernels, and what calls them."""
+def image_of(target: Target, names: Sequence[str], folder: Path, *, counting: bool) -> Path:
+    """All kernels, and what calls them; ``counting`` code adds up its own instructions."""
     table = kernel_table()
     sets = {parts(name)[2] for name in names}
     files = {k.source for k in table.values() if parts(k.name)[2] in sets}
@@ -117,10 +126,12 @@ def _image(target: Target, names: Sequence[str], folder: Path) -> Path:
     generated.write_text(_calls([table[name] for name in names]), encoding="utf-8")
     sources = [KERNEL_DIR / name for name in sorted(files)]
     sources += [SOURCES / "kernel_calls.c", generated]
-    functions = ["start", "prepare", *(f"call_{i}" for i in range(len(names)))]
+    functions = ["start", "prepare", "repeat", *(f"call_{i}" for i in range(len(names)))]
     if "firmware" in target.artifacts:
         sources += [SOURCES / "kernel_calls_main.c", RUNTIME_DIR / "semihosting.c"]
     include = [KERNEL_DIR, SOURCES, RUNTIME_DIR]
+    if counting:
+        return counting_library(target, sources, include, folder, functions)
     objects = compile_objects(target, sources, include, folder / "objects")
     if target.shared:
         return shared_library(target, objects, folder / "image", exports=functions)
@@ -161,6 +172,25 @@ def _on_unicorn(target: Target, image: Path, records: Sequence[NDArray]) -> NDAr
             emulator.call("prepare", place)
             emulator.call(f"call_{i}")
             found.append(emulator.instructions)
+    return np.array(found)
+
+
+def _on_this_machine(target: Target, image: Path, records: Sequence[NDArray]) -> NDArray:
+    if reason := cannot_count(target):
+        raise ToolchainError(
+            f"nothing here counts instructions of code for {target.name}: {reason}"
+        )
+    library = ctypes.CDLL(str(image))
+    counter = ctypes.c_uint64.in_dll(library, COUNTER)
+    library.start()
+    found = []
+    for i, cases in enumerate(records):
+        call = library[f"call_{i}"]
+        for record in cases:
+            library.prepare(record.tobytes())
+            counter.value = 0
+            call()
+            found.append(counter.value)
     return np.array(found)
 
 

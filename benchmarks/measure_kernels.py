@@ -1,7 +1,8 @@
-"""Measure what every kernel takes on every target that an emulator counts for, and write it down.
+"""Measure what every kernel takes on every target that something counts for, and write it down.
 
 `targets/kernel_costs.json`, which select-kernels and the report read, is written anew for all
-targets, or for those named. `targets/kernel_costs.py` says what its terms mean.
+targets, or for those named; what cannot be measured here stays. `targets/kernel_costs.py` says what
+its terms mean.
 
     python benchmarks/measure_kernels.py [--target NAME]... [--output FILE]
 """
@@ -19,12 +20,13 @@ from typing import Annotated, Any, Optional
 
 import numpy as np
 import typer
+from counted_code import cannot_count
 from kernel_counter import Case, counts, spiking_neurons
 from numpy.typing import NDArray
 
 from l2mu_compile.display import bars, err
 from l2mu_compile.output import write_whole
-from l2mu_compile.targets.kernel_costs import GROUPS, TABLE, unit
+from l2mu_compile.targets.kernel_costs import GROUPS, TABLE, as_measured, unit
 from l2mu_compile.targets.kernel_sets import parts
 from l2mu_compile.targets.kernel_table import kernel_table
 from l2mu_compile.targets.record import Target
@@ -78,6 +80,13 @@ CUTS = (
     ("{}+55/56", "{}+7/8"),
     ("{}+55/56", "{}+7/8", "{}+7%56/8", "{}+7%16/8"),
     ("{}+7/96", "{}+7%96/64", "{}+7%96%64/32", "{}+7%32/8"),
+    *(
+        (
+            *(f"{{}}+{tile - 1}/{tile}", f"{{}}+{n - 1}/{n}"),
+            *(f"{{}}+{n - 1}%{tile}/{tile // part}?" for part in (2, 4)),
+        )
+        for tile, n in ((128, 8), (128, 16), (256, 16), (256, 32))
+    ),
     ("{}+7/160", *(f"{{}}+7%160/{n}?" for n in (128, 96, 64, 32)), "{}+7%160", "{}+7%32/8"),
 )
 SEVERAL = "columns/2?"
@@ -155,7 +164,8 @@ def models_of(kernel: str) -> Iterator[list[str]]:
         found += [_products(("1", "biased", "own"), cut) for cut in _cuts("neurons")]
     elif operation.startswith(LISTING):
         size = "sources" if operation.startswith("flag") else "neurons"
-        found += [[*cut, "any", "spikes"] for cut in _cuts(size)]
+        for cut, spikes in product(_cuts(size), (("spikes",), ("spikes/8", "spikes%8"))):
+            found.append([*cut, "any", *spikes])
     else:
         found += [list(cut) for cut in _cuts("neurons")]
     yield from sorted(found, key=len)
@@ -192,6 +202,7 @@ def fitted(kernel: str, cases: Sequence[Case], counted: NDArray) -> dict[str, fl
 
 def measure(target: Target) -> dict[str, Any]:
     """A target's entry of the table."""
+    target = as_measured(target)
     names = [
         name
         for name in kernel_table()
@@ -202,6 +213,14 @@ def measure(target: Target) -> dict[str, Any]:
         counted = counts(target, cases, Path(folder))
     rows = {name: fitted(name, cases[name], counted[name]) for name in names}
     return {"triple": target.triple, "cpu": target.cpu, "kernels": rows}
+
+
+def is_counted(target: Target) -> bool:
+    """Whether something here counts instructions of code for ``target``; says why not."""
+    reason = "" if target.counts_instructions else cannot_count(target)
+    if reason:
+        err.print(f"{target.name}: not measured, as {reason}", highlight=False)
+    return not reason
 
 
 def as_text(table: dict[str, Any]) -> str:
@@ -224,8 +243,8 @@ def main(
     """Measure the kernels of targets and write them into the table."""
     chosen = [get_target(name) for name in target or TARGETS]
     if target is None:
-        chosen = [one for one in chosen if one.counts_instructions]
-    table = json.loads(output.read_text(encoding="utf-8")) if target and output.exists() else {}
+        chosen = [one for one in chosen if is_counted(one)]
+    table = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
     with bars(False) as progress, ProcessPoolExecutor() as pool:
         shown = progress.phase("measuring targets")
         for i, (one, entry) in enumerate(zip(chosen, pool.map(measure, chosen), strict=True), 1):

@@ -19,9 +19,9 @@ from typing import Annotated, Any, Optional
 
 import numpy as np
 import typer
-from host import Library, one_thread, processor
+from host import Library, one_thread
 from networks import Shape, network_of, untuned_network_of, windows_of
-from page import table, with_text
+from page import processor, table, with_text
 from peers import with_torch_batch
 from plots import Series, plot
 

@@ -292,7 +292,8 @@ def _add_verification(table: Table, check: Verification) -> None:
     table.add_row("agreement", f"{share} {_float_model(check)}, {where}")
     if check.accuracy_compiled is not None and check.accuracy_float is not None:
         compiled, original = 100 * check.accuracy_compiled, 100 * check.accuracy_float
-        table.add_row("accuracy", f"{compiled:.2f} %, float {original:.2f} %, {where}")
+        given = "float" if check.float_model == "pytorch" else "as given"
+        table.add_row("accuracy", f"{compiled:.2f} %, {given} {original:.2f} %, {where}")
 
 
 def _note_other_decisions(check: Verification) -> None:
@@ -305,7 +306,7 @@ def _note_other_decisions(check: Verification) -> None:
 
 
 def _float_model(check: Verification) -> str:
-    return "PyTorch model" if check.float_model == "pytorch" else "float network"
+    return "PyTorch model" if check.float_model == "pytorch" else "network as given"
 
 
 def show_entries(entries: list[tuple[str, str]]) -> None:

@@ -100,7 +100,9 @@ class Verification(_Strict):
     )
     bit_exact: bool
     first_difference: Difference | None = None
-    float_model: str = Field(description="'pytorch', or 'network' for the traced float network")
+    float_model: str = Field(
+        description="'pytorch', or 'network' for the network as given, before any pass"
+    )
     decision_agreement_with_float: float = Field(description="share of equal decisions")
     decisions_unlike_float: int = Field(
         description="windows that the float model decides otherwise"

@@ -52,7 +52,7 @@ class FineTune(Pass):
             context.note("fine-tune: training diverged and ended; try a smaller learning_rate")
         right = f"{100 * found.before.accuracy:.2f} % of validation windows right"
         if not found.epoch:
-            context.note(f"fine-tune: {right} before, in no epoch more; the network stays")
+            context.note(f"fine-tune: {right}; no epoch was better, so the network stays")
             return network
         context.note(
             f"fine-tune: {right} before, {100 * found.after.accuracy:.2f} % after epoch "

@@ -17,6 +17,7 @@ from l2mu_compile.targets.kernel_costs import (
     costs_for,
     population_sizes,
     projection_sizes,
+    weights_read,
 )
 from l2mu_compile.targets.kernel_sets import usable_sets
 from l2mu_compile.targets.kernel_table import kernel_table
@@ -93,7 +94,8 @@ class _Selection:
                 continue
             each = projection_sizes(self.network, p)
             best = self._cheapest(kernels, each)
-            gain = self._cost(chosen[p.name], each) - self._cost(best, each)
+            gain = self._cost_with_weights(chosen[p.name], each)
+            gain -= self._cost_with_weights(best, each)
             if gain > 0:
                 saved, found[p.name] = saved + gain, best
         worth = bool(found) and self._are_known([flags]) and saved > self._cost(flags, sizes)
@@ -127,6 +129,11 @@ class _Selection:
 
     def _cost(self, kernel: str, sizes: Sizes) -> float:
         return self.costs[f"l2mu_{kernel}"].of(sizes)
+
+    def _cost_with_weights(self, kernel: str, sizes: Sizes) -> float:
+        """What matters between kernels that do not read the same."""
+        read = weights_read(f"l2mu_{kernel}", sizes)
+        return self._cost(kernel, sizes) + self.target.byte_cost * read
 
 
 def _structure(p: Projection) -> str:

@@ -10,6 +10,10 @@ from l2mu_compile.targets.record import Target
 
 _ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 
+# A clock has time for several instructions, but less than a vector of weights arrives from the
+# second cache: by timing (docs/benchmarks.md).
+_BYTE_COST = {"x86_64": 1 / 24}
+_MEASURED_AS = {"x86_64": "x86_64_v4+avx512vnni"}
 _KERNEL_SETS = {"x86_64": ("vnni", "avx512", "avx2", "ref"), "aarch64": ("neon64", "neon", "ref")}
 
 
@@ -30,6 +34,8 @@ def host_target(machine: str, system: str, pointer_bytes: int) -> Target:
         pointer_bytes=pointer_bytes,
         kernel_sets=_KERNEL_SETS.get(arch, ("ref",)),
         optional_sets=("dotprod",) if arch == "aarch64" else (),
+        measured_as=_MEASURED_AS.get(arch),
+        byte_cost=_BYTE_COST.get(arch, 0.0),
         shared=True,
         shared_suffix=".dylib" if system == "darwin" else ".so",
     )

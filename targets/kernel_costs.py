@@ -1,7 +1,8 @@
 """How many instructions a kernel is going to take: by a table of what was measured.
 
-``kernel_costs.json`` holds, for every target that an emulator counts for and every kernel it can
-run, a sum of terms, each a number of instructions for every unit of something: a product of sizes.
+``kernel_costs.json`` holds, for every target whose instructions are counted and every kernel it
+can run, a sum of terms, each a number of instructions for every unit of something: a product of
+sizes.
 ``spikes*targets+3%16/4`` is the spikes times (targets + 3) % 16 / 4, rounded down: the fours, begun
 or whole, that sixteens leave; with a ``?`` behind, 1 if there are any. ``1`` is the call. Sizes
 are, by operation,
@@ -24,7 +25,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from typing import Any
 from l2mu_compile.bounds import unsaturated_range
 from l2mu_compile.network import Network, Population, Projection, spiking
 from l2mu_compile.program import Call, Program
+from l2mu_compile.targets.kernel_sets import parts, usable_sets
 from l2mu_compile.targets.record import Target
 
 TABLE = Path(__file__).parent / "kernel_costs.json"
@@ -71,14 +73,31 @@ def unit(term: str, sizes: Sizes) -> float:
 
 def costs_for(target: Target) -> dict[str, KernelCost]:
     """The costs of kernels on ``target``, by their C names; none for what was never measured, such
-    as another processor than that of the target's own record."""
-    entry = _table().get(target.name)
-    if entry is None or [entry["triple"], entry["cpu"]] != [target.triple, target.cpu]:
+    as another processor than that of the target's own record, or a machine that lacks some of its
+    kernel sets."""
+    entry, measured = _table().get(target.name), as_measured(target)
+    if entry is None or [entry["triple"], entry["cpu"]] != [measured.triple, measured.cpu]:
+        return {}
+    if usable_sets(target) != target.kernel_sets:
         return {}
     return {
         kernel: KernelCost({k: v for k, v in row.items() if k != "off"}, row["off"])
         for kernel, row in entry["kernels"].items()
     }
+
+
+def as_measured(target: Target) -> Target:
+    """``target`` for the processor that its kernels are measured for."""
+    if target.cpu == "native" and target.measured_as is not None:
+        return replace(target, cpu=target.measured_as)
+    return target
+
+
+def weights_read(kernel: str, sizes: Sizes) -> float:
+    """Bytes of weights that a call of a kernel of a dense projection reads."""
+    operation, numbers, _ = parts(kernel)
+    rows = sizes["sources" if operation.startswith("multiply") else "spikes"]
+    return rows * sizes["targets"] * (4 if numbers.startswith("f32") else 1)
 
 
 def projection_sizes(network: Network, projection: Projection) -> dict[str, float]:

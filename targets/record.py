@@ -102,6 +102,10 @@ class Target:
     was built and counts their instructions, ``qemu`` runs whole images; code for the host itself
     needs neither.
 
+    ``measured_as`` is the processor that kernels are measured for where ``cpu`` is this machine's
+    own, which has whatever it has. ``byte_cost`` is what it takes to read a byte of weights, beside
+    the instruction that does: in instructions that the processor could have finished meanwhile.
+
     Raises ValueError, naming the target and the rule, for a record that contradicts itself.
     """
 
@@ -121,6 +125,8 @@ class Target:
     ldflags: tuple[str, ...] = ()
     emulator: EmulatorModel | None = None
     qemu: Qemu | None = None
+    measured_as: str | None = None
+    byte_cost: float = 0.0
     memory: Memory | None = None
     startup: tuple[str, ...] = ()
     linker_script: str | None = None

@@ -95,19 +95,15 @@ def compile_objects(
     Raises ToolchainError if two sources have one stem, if zig is missing or if a file does not
     compile (the first of those in the given order is reported).
     """
-    log = log or CommandLog()
-    objects = [build_dir / f"{source.stem}.o" for source in sources]
-    _refuse_duplicates(sources)
-    _make_directory(build_dir)
-    flags = compile_flags(target, [*(source.parent for source in sources), *include_dirs])
-    flags += [f"-I{directory.resolve()}" for directory in include_dirs]
-    flags += _library_headers()
-    commands = [
-        [*_cc(target), *flags, "-c", str(source.resolve()), "-o", str(obj.resolve())]
-        for source, obj in zip(sources, objects, strict=True)
-    ]
-    _run_all(commands, log)
-    return objects
+    return _compiled(target, sources, include_dirs, build_dir, ("-c",), ".o", log)
+
+
+def assembly(
+    target: Target, sources: Sequence[Path], include_dirs: Sequence[Path], build_dir: Path
+) -> list[Path]:
+    """Like `compile_objects`, but what the assembler is given: ``build_dir/<stem>.s``."""
+    options = ("-S", "-Wno-unused-command-line-argument")
+    return _compiled(target, sources, include_dirs, build_dir, options, ".s")
 
 
 def static_library(
@@ -269,6 +265,29 @@ def compile_flags(target: Target, directories: Iterable[Path] = ()) -> list[str]
         flags.append("-fPIC")
     places = dict.fromkeys(str(directory.resolve()) for directory in directories)
     return flags + [f"-ffile-prefix-map={place}=." for place in places]
+
+
+def _compiled(
+    target: Target,
+    sources: Sequence[Path],
+    include_dirs: Sequence[Path],
+    build_dir: Path,
+    options: Sequence[str],
+    suffix: str,
+    log: CommandLog | None = None,
+) -> list[Path]:
+    outputs = [build_dir / f"{source.stem}{suffix}" for source in sources]
+    _refuse_duplicates(sources)
+    _make_directory(build_dir)
+    flags = compile_flags(target, [*(source.parent for source in sources), *include_dirs])
+    flags += [f"-I{directory.resolve()}" for directory in include_dirs]
+    flags += _library_headers()
+    commands = [
+        [*_cc(target), *flags, *options, str(source.resolve()), "-o", str(output.resolve())]
+        for source, output in zip(sources, outputs, strict=True)
+    ]
+    _run_all(commands, log or CommandLog())
+    return outputs
 
 
 def _library_headers() -> list[str]:

@@ -63,8 +63,8 @@ def test_what_is_predicted_is_shown_where_it_is_known():
 def test_agreement_and_accuracy_say_on_what(origin, words):
     check = {"windows_from": origin, "accuracy_float": 0.5, "accuracy_compiled": 0.25}
     lines, _ = shown(verify=check)
-    assert f"agreement     100.00 % of decisions as the float network, {words}" in lines
-    assert f"accuracy      25.00 %, float 50.00 %, {words}" in lines
+    assert f"agreement     100.00 % of decisions as the network as given, {words}" in lines
+    assert f"accuracy      25.00 %, as given 50.00 %, {words}" in lines
     assert "verified      bit-exact: 1 window x 2 steps" in lines
 
 

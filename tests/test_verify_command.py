@@ -53,7 +53,7 @@ def test_verify(data):
     result = ok("verify", data / "host", "--data", data / "windows.npz")
     readable(result.out.replace(str(data), ""))
     assert "bit-exact: 12 windows x 20 steps" in result.out
-    assert "of decisions as the float network" in result.out
+    assert "of decisions as the network as given" in result.out
     assert "accuracy" in result.out
     again = load_report(data / "host/report.json").verify
     assert again is not None
@@ -190,7 +190,7 @@ def test_origin_of_the_windows(data, cortex, tmp_path):
     assert found[0] is not None
     assert found[0].windows_from == "random"
     result = ok("verify", data / "host", "--data", data / "windows.npz")
-    assert "% of decisions as the float network, on the data given" in result.out
+    assert "% of decisions as the network as given, on the data given" in result.out
     assert result.out.rstrip().endswith("%, on the data given")
 
 
@@ -212,7 +212,9 @@ def test_float_decisions_that_differ_are_noted(data, tmp_path):
     assert check is not None
     assert check.decisions_unlike_float > 0
     count = check.decisions_unlike_float
-    assert f"note: decisions differ from the float network on {count} of 12 windows\n" in result.err
+    assert (
+        f"note: decisions differ from the network as given on {count} of 12 windows\n" in result.err
+    )
     assert check.decision_agreement_with_float == pytest.approx(1 - count / 12)
 
 

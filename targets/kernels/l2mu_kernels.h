@@ -203,6 +203,38 @@ void l2mu_fire_synaptic_clamp_f32(const l2mu_neurons_f32_t *p, float *v, float *
                                   uint16_t *spikes);
 void l2mu_fire_synaptic_none_f32(const l2mu_neurons_f32_t *p, float *v, float *syn,
                                  uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_f32_neon64(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                            uint16_t *spikes);
+void l2mu_fire_synaptic_zero_f32_neon64(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                        uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_f32_neon64(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                         uint16_t *spikes);
+void l2mu_fire_synaptic_none_f32_neon64(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                        uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_f32_avx512(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                            uint16_t *spikes);
+void l2mu_fire_synaptic_zero_f32_avx512(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                        uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_f32_avx512(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                         uint16_t *spikes);
+void l2mu_fire_synaptic_none_f32_avx512(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                        uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_f32_avx2(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                          uint16_t *spikes);
+void l2mu_fire_synaptic_zero_f32_avx2(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                      uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_f32_avx2(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                       uint16_t *spikes);
+void l2mu_fire_synaptic_none_f32_avx2(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                      uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_f32_fpu(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                         uint16_t *spikes);
+void l2mu_fire_synaptic_zero_f32_fpu(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                     uint16_t *spikes);
+void l2mu_fire_synaptic_clamp_f32_fpu(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                      uint16_t *spikes);
+void l2mu_fire_synaptic_none_f32_fpu(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                     uint16_t *spikes);
 void l2mu_fire_synaptic_subtract_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
                                      uint16_t *spikes);
 void l2mu_fire_synaptic_zero_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,

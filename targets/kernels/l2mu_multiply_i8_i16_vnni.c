@@ -32,8 +32,10 @@ typedef struct {
 void l2mu_flag_spikes_vnni(uint8_t *flags, uint16_t sources, const uint16_t *spikes)
 {
     const uint16_t *const end = &spikes[1U + spikes[0]];
+    __m128i none = _mm_setzero_si128();
+    __asm__("" : "+x"(none)); /* flags are too few for memset */
     for (size_t i = 0; i < sources; i += FLAGS) {
-        _mm_storeu_si128((__m128i *)(void *)&flags[i], _mm_setzero_si128());
+        _mm_storeu_si128((__m128i *)(void *)&flags[i], none);
     }
     for (const uint16_t *spike = &spikes[1]; spike != end; ++spike) {
         flags[*spike] = 1U;

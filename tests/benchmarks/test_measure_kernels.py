@@ -12,7 +12,7 @@ import pytest
 from l2mu_compile.compiler import Job, compile_model
 from l2mu_compile.frontend import load_model
 from l2mu_compile.pipeline import default_pipeline
-from l2mu_compile.targets.kernel_costs import TABLE, costs_for
+from l2mu_compile.targets.kernel_costs import TABLE, as_measured, costs_for
 from l2mu_compile.targets.kernel_sets import parts
 from l2mu_compile.targets.kernel_table import kernel_table
 from l2mu_compile.targets.registry import get_target
@@ -22,12 +22,13 @@ ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "benchmarks"))  # after the tests' own modules
 
 import measure_kernels  # noqa: E402
+from counted_code import cannot_count  # noqa: E402
 from kernel_counter import Case, counts  # noqa: E402
 
 EXAMPLE = ROOT / "examples" / "har_smartwatch"
 ROUNDING = 0.001  # of the table's figures
 WITHIN = 0.1  # of the instructions of a whole step of the example: spikes do not come independently
-TARGETS = [
+EMULATED = [
     *("cortex-m0plus", "cortex-m4", "cortex-a53"),
     pytest.param(
         "cortex-m55",
@@ -36,12 +37,17 @@ TARGETS = [
         ),
     ),
 ]
+COUNTED_HERE = [
+    pytest.param(name, marks=pytest.mark.skipif(bool(reason), reason=reason))
+    for name in ("host", "android-x86_64")
+    for reason in [cannot_count(get_target(name))]
+]
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", [*EMULATED, *COUNTED_HERE])
 def test_the_table_is_current(tmp_path: Path, name: str) -> None:
     """Kernels that are no longer as they were measured: make kernel-costs."""
-    target = get_target(name)
+    target = as_measured(get_target(name))
     costs = costs_for(target)
     kernels = [
         kernel
@@ -58,7 +64,7 @@ def test_the_table_is_current(tmp_path: Path, name: str) -> None:
             assert abs(error) <= allowed, f"{kernel} of {case} takes {count}: make kernel-costs"
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", EMULATED)
 def test_a_step_takes_what_is_predicted(tmp_path: Path, name: str) -> None:
     """At the rates of the very windows it is counted on."""
     windows = load_windows(EXAMPLE / "calibration.npz").first(4)

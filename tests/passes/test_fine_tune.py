@@ -57,7 +57,7 @@ def test_no_better_network_is_said() -> None:
     assert data.train.y is not None
     wrong = replace(data, train=replace(data.train, y=(data.train.y + 1) % 3))
     assert QUICK.apply(good, Context(labelled=wrong, note=notes.append)) is good
-    assert "in no epoch more; the network stays" in notes[0]
+    assert "no epoch was better, so the network stays" in notes[0]
 
 
 def test_memory_is_trained_on_request() -> None:

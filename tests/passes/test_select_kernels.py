@@ -192,6 +192,27 @@ def test_where_nearly_all_spike_helium_and_dot_products_multiply(target: str) ->
         assert str(recurrent.kernel).startswith(f"{operation}_dense_i8_i16")
 
 
+@pytest.mark.skipif("vnni" not in usable_sets(HOST), reason="this machine has no vnni")
+@pytest.mark.parametrize("sources", [MANY, 1000])
+def test_this_machine_multiplies_where_well_over_half_spike(sources: int) -> None:
+    """From 40 % on by timing where weights are in the first cache, else from 65 % on."""
+    neuron = LIF(np.int32(20_000), np.int32(100), "zero")
+    for rate, kernel in (
+        (0.3, "accumulate_dense_i8_i16_avx512"),
+        (0.7, "multiply_dense_i8_i16_vnni"),
+    ):
+        busy = Population("a", (sources,), neuron, membrane_bits=14, rate=rate)
+        b = Population("b", (MANY,), neuron, membrane_bits=14)
+        projections = (
+            Projection("x", "a", i8(np.ones((sources, 1))), shift=np.int32(8)),
+            Projection("a", "b", i8(np.ones((MANY, sources)))),
+        )
+        entry = Input("x", 1, fraction=0)
+        network = Network("busy", entry, (busy, b), projections, Readout("b"), stage="quantized")
+        after = SelectKernels().apply(network, Context(target=HOST))
+        assert after.projections[1].kernel == kernel
+
+
 FLAGS = "flag_spikes_dsp"
 MULTIPLY = "multiply_dense_i8_i16_dsp"
 
@@ -218,6 +239,23 @@ def test_many_spikes_are_multiplied(
     )
     found = kernels_of(loop(rate), ("dsp", "ref"))
     assert {name for name, kernel in found.items() if kernel == MULTIPLY} == multiplied
+
+
+@pytest.mark.parametrize(("byte_cost", "multiplied"), [(0.0, True), (0.5, False)])
+def test_reading_all_weights_has_its_cost(
+    monkeypatch: pytest.MonkeyPatch, byte_cost: float, multiplied: bool
+) -> None:
+    declared(monkeypatch, MULTIPLY, FLAGS)
+    priced(
+        monkeypatch,
+        accumulate_dense_i8_i16_dsp={"spikes*targets": 1.0},
+        multiply_dense_i8_i16_dsp={"sources*targets": 0.3},
+        flag_spikes_dsp={"1": 0.0},
+    )
+    target = replace(get_target("cortex-m4"), byte_cost=byte_cost)
+    after = SelectKernels().apply(loop(0.5), Context(target=target))
+    kernels = {p.name: p.kernel for p in after.projections}
+    assert (kernels["a.a.last"] == MULTIPLY) == multiplied
 
 
 @pytest.mark.parametrize("missing", ["accumulate_dense_i8_i16_dsp", MULTIPLY, FLAGS])

@@ -10,21 +10,29 @@ from networks import feed_forward, l2mu, planned, samples
 from l2mu_compile.lowering import lower
 from l2mu_compile.network import Network
 from l2mu_compile.targets import kernel_costs
+from l2mu_compile.targets.host import HOST
 from l2mu_compile.targets.kernel_costs import (
     ASSUMED_RATE,
     KernelCost,
     activity,
+    as_measured,
     costs_for,
     in_all,
     population_sizes,
     predicted,
     projection_sizes,
     unit,
+    weights_read,
 )
+from l2mu_compile.targets.kernel_sets import usable_sets
+from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.refine import refined
 from l2mu_compile.targets.registry import TARGETS, get_target
 
 COUNTED = [t for t in TARGETS.values() if t.emulator or (t.qemu and t.qemu.clock_hz)]
+COUNTED += [get_target("android-x86_64")]
+# This machine is what was measured.
+MEASURED = HOST.measured_as is not None and usable_sets(HOST) == HOST.kernel_sets
 
 
 @pytest.mark.parametrize(
@@ -73,6 +81,15 @@ def test_activity_is_that_of_independent_neurons() -> None:
 @pytest.mark.parametrize("target", COUNTED, ids=lambda target: target.name)
 def test_every_kernel_of_a_step_has_costs(target) -> None:
     """Those of new kernels: make kernel-costs."""
+    assert_known(target)
+
+
+@pytest.mark.skipif(not MEASURED, reason="this machine lacks some of the measured kernel sets")
+def test_every_kernel_of_a_step_on_this_machine_has_costs() -> None:
+    assert_known(HOST)
+
+
+def assert_known(target: Target) -> None:
     costs = costs_for(target)
     for name in lower_all(target.name):
         assert name in costs, f"{name} was not measured for {target.name}: make kernel-costs"
@@ -94,6 +111,30 @@ def test_another_processor_has_no_costs() -> None:
     assert not costs_for(refined(target, float_abi="softfp", mattr="+vfp4d16sp"))
     assert not costs_for(replace(target, name="my-board"))
     assert costs_for(replace(target, kernel_sets=("ref",)))
+
+
+@pytest.mark.skipif(not MEASURED, reason="this machine lacks some of the measured kernel sets")
+def test_this_machine_has_the_costs_of_one_with_the_same_kernel_sets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    named = replace(HOST, cpu=str(HOST.measured_as))
+    assert as_measured(HOST) == as_measured(named) == named
+    assert costs_for(HOST) == costs_for(named)
+    assert not costs_for(refined(HOST, mcpu="x86_64_v3"))
+    monkeypatch.setattr(kernel_costs, "usable_sets", lambda _: HOST.kernel_sets[1:])
+    assert not costs_for(HOST)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "expected"),
+    [
+        ("l2mu_accumulate_dense_i8_i16_avx512", 3 * 20),
+        ("l2mu_accumulate_dense_f32", 3 * 20 * 4),
+        ("l2mu_multiply_dense_i8_i16_vnni", 50 * 20),
+    ],
+)
+def test_rows_of_weights_are_read_for_spikes_or_all(kernel: str, expected: float) -> None:
+    assert weights_read(kernel, {"targets": 20, "sources": 50, "spikes": 3}) == expected
 
 
 def test_sizes_are_those_of_the_network() -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -354,6 +355,40 @@ def test_not_a_number_does_not_fire(call: Call, kernel: Variant) -> None:
                 assert np.isnan(np.delete(v.values, place)).all()
                 reset = fired.any() and kernel.operation == "fire_zero"
                 assert v.values[place] == (0 if reset else start[place])
+
+
+@kernels(*FIRE_SYNAPTIC, numbers="f32")
+def test_parameters_for_all_beside_those_for_each(call: Call, kernel: Variant) -> None:
+    rng = np.random.default_rng(8)
+    reset = kernel.operation.removeprefix("fire_synaptic_")
+    for size in (3, 8, 37):
+        for kinds in product((None, size), repeat=3):
+            neurons = Population(rng, "f32", size, scalar=True, biased=True)
+            drawn = [np.float32(rng.uniform(0.1, 1, kind)) for kind in kinds]
+            neurons.alpha, neurons.beta, neurons.threshold = drawn
+            start = neurons.around(rng.random(size) < 0.3)
+            check_synaptic(call, kernel, neurons, reset, start, states(rng, "f32", size))
+
+
+@kernels(*FIRE_SYNAPTIC, numbers="f32")
+def test_what_is_no_finite_number_spikes_as_comparisons_say(call: Call, kernel: Variant) -> None:
+    """Membranes before and currents of any kind meet; of what is not a number no bits matter."""
+    reset = kernel.operation.removeprefix("fire_synaptic_")
+    some = np.float32([0, -0.0, 1, 2, -2, np.inf, -np.inf, np.nan, -np.nan])
+    start, arriving = (x.ravel() for x in np.meshgrid(some, some))
+    rng = np.random.default_rng(9)
+    for threshold in (np.float32(1), np.full(start.size, 1, np.float32)):
+        neurons = Population(rng, "f32", start.size, scalar=True, biased=False)
+        neurons.threshold = threshold
+        v, syn, spikes = Array(start), Array(arriving), unwritten_list(start.size)
+        call(kernel, neurons.record(), v, syn, spikes, changes=(v, syn, spikes))
+        with np.errstate(invalid="ignore"):
+            wanted = neurons.reset(reset, start) + arriving
+            if reset == "clamp":
+                wanted = np.where(start > 1, np.float32(0), wanted)
+            same(spikes.values, spike_list(wanted > 1))
+            np.testing.assert_array_equal(v.values, wanted)
+            np.testing.assert_array_equal(syn.values, neurons.alpha * arriving)
 
 
 # ---- synapses ----------------------------------------------------------------------------------
