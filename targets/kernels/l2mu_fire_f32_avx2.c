@@ -17,7 +17,7 @@
 
 #define LANES ((size_t)8)
 
-enum reset { SUBTRACT, ZERO, NONE };
+enum reset { SUBTRACT, ZERO, CLAMP, NONE };
 
 /* Rounded before anything is added to it, whatever a compiler would like to fuse. */
 static inline __m256 product(__m256 a, __m256 b)
@@ -84,6 +84,66 @@ void l2mu_fire_zero_f32_avx2(const l2mu_neurons_f32_t *p, float *v, uint16_t *sp
 void l2mu_fire_none_f32_avx2(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes)
 {
     fire(p, v, spikes, NONE);
+}
+
+static inline __attribute__((always_inline)) void
+fire_synaptic(const l2mu_neurons_f32_t *record, float *v, float *syn, uint16_t *spikes,
+              enum reset reset)
+{
+    const l2mu_neurons_f32_t p = *record;
+    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    uint16_t *next = &spikes[1];
+    for (size_t j = 0; j < p.size; j += LANES) {
+        const __m256i some = _mm256_cmpgt_epi32(_mm256_set1_epi32((int32_t)(p.size - j)), lanes);
+        const __m256 before = _mm256_maskload_ps(&v[j], some);
+        const __m256 currents = _mm256_maskload_ps(&syn[j], some);
+        const __m256 threshold = values(p.threshold, p.threshold_step, j, some);
+        const __m256 spiked = _mm256_cmp_ps(before, threshold, _CMP_GT_OQ);
+        __m256 membranes = product(values(p.beta, p.beta_step, j, some), before);
+        __m256 left = product(values(p.alpha, p.alpha_step, j, some), currents);
+        if (reset == SUBTRACT) {
+            membranes = _mm256_sub_ps(membranes, _mm256_and_ps(spiked, threshold));
+        }
+        if (reset == ZERO) {
+            membranes = _mm256_andnot_ps(spiked, membranes);
+        }
+        membranes = _mm256_add_ps(membranes, currents);
+        if (reset == CLAMP) {
+            membranes = _mm256_andnot_ps(spiked, membranes);
+        }
+        if (p.bias != NULL) {
+            left = _mm256_add_ps(left, _mm256_maskload_ps(&p.bias[j], some));
+        }
+        _mm256_maskstore_ps(&v[j], some, membranes);
+        _mm256_maskstore_ps(&syn[j], some, left);
+        const __m256 fired = _mm256_cmp_ps(membranes, threshold, _CMP_GT_OQ);
+        next = listed(next, (uint32_t)_mm256_movemask_ps(fired), j);
+    }
+    spikes[0] = (uint16_t)(next - spikes - 1);
+}
+
+void l2mu_fire_synaptic_subtract_f32_avx2(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                          uint16_t *spikes)
+{
+    fire_synaptic(p, v, syn, spikes, SUBTRACT);
+}
+
+void l2mu_fire_synaptic_zero_f32_avx2(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                      uint16_t *spikes)
+{
+    fire_synaptic(p, v, syn, spikes, ZERO);
+}
+
+void l2mu_fire_synaptic_clamp_f32_avx2(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                       uint16_t *spikes)
+{
+    fire_synaptic(p, v, syn, spikes, CLAMP);
+}
+
+void l2mu_fire_synaptic_none_f32_avx2(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                      uint16_t *spikes)
+{
+    fire_synaptic(p, v, syn, spikes, NONE);
 }
 
 #ifdef __clang__

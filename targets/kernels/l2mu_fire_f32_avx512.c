@@ -17,7 +17,7 @@
 
 #define LANES ((size_t)16)
 
-enum reset { SUBTRACT, ZERO, NONE };
+enum reset { SUBTRACT, ZERO, CLAMP, NONE };
 
 /* Rounded before anything is added to it, whatever a compiler would like to fuse. */
 static inline __m512 product(__m512 a, __m512 b)
@@ -85,6 +85,66 @@ void l2mu_fire_zero_f32_avx512(const l2mu_neurons_f32_t *p, float *v, uint16_t *
 void l2mu_fire_none_f32_avx512(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes)
 {
     fire(p, v, spikes, NONE);
+}
+
+static inline __attribute__((always_inline)) void
+fire_synaptic(const l2mu_neurons_f32_t *record, float *v, float *syn, uint16_t *spikes,
+              enum reset reset)
+{
+    const l2mu_neurons_f32_t p = *record;
+    const size_t size = p.size;
+    uint16_t *next = &spikes[1];
+    for (size_t j = 0; j < size; j += LANES) {
+        const size_t left = size - j;
+        const __mmask16 some = (__mmask16)((left < LANES) ? ((1U << left) - 1U) : 0xFFFFU);
+        const __m512 before = _mm512_maskz_loadu_ps(some, &v[j]);
+        const __m512 currents = _mm512_maskz_loadu_ps(some, &syn[j]);
+        const __m512 threshold = values(p.threshold, p.threshold_step, j, some);
+        const __mmask16 spiked = _mm512_cmp_ps_mask(before, threshold, _CMP_GT_OQ);
+        __m512 membranes = product(values(p.beta, p.beta_step, j, some), before);
+        __m512 decayed = product(values(p.alpha, p.alpha_step, j, some), currents);
+        if (reset == SUBTRACT) {
+            membranes = _mm512_mask_sub_ps(membranes, spiked, membranes, threshold);
+        }
+        if (reset == ZERO) {
+            membranes = _mm512_mask_mov_ps(membranes, spiked, _mm512_setzero_ps());
+        }
+        membranes = _mm512_add_ps(membranes, currents);
+        if (reset == CLAMP) {
+            membranes = _mm512_mask_mov_ps(membranes, spiked, _mm512_setzero_ps());
+        }
+        if (p.bias != NULL) {
+            decayed = _mm512_add_ps(decayed, _mm512_maskz_loadu_ps(some, &p.bias[j]));
+        }
+        _mm512_mask_storeu_ps(&v[j], some, membranes);
+        _mm512_mask_storeu_ps(&syn[j], some, decayed);
+        next = listed(next, _mm512_mask_cmp_ps_mask(some, membranes, threshold, _CMP_GT_OQ), j);
+    }
+    spikes[0] = (uint16_t)(next - spikes - 1);
+}
+
+void l2mu_fire_synaptic_subtract_f32_avx512(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                            uint16_t *spikes)
+{
+    fire_synaptic(p, v, syn, spikes, SUBTRACT);
+}
+
+void l2mu_fire_synaptic_zero_f32_avx512(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                        uint16_t *spikes)
+{
+    fire_synaptic(p, v, syn, spikes, ZERO);
+}
+
+void l2mu_fire_synaptic_clamp_f32_avx512(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                         uint16_t *spikes)
+{
+    fire_synaptic(p, v, syn, spikes, CLAMP);
+}
+
+void l2mu_fire_synaptic_none_f32_avx512(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                        uint16_t *spikes)
+{
+    fire_synaptic(p, v, syn, spikes, NONE);
 }
 
 #ifdef __clang__

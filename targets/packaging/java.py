@@ -31,12 +31,13 @@ from l2mu_compile.targets.toolchain import (
     shared_library,
 )
 
-# Of every class, and of one with streams.
+# Of every class, of one that decides early, and of one with streams.
 NATIVE_METHODS = (
     *("bufferBytes", "versionText", "digestText", "classNameText"),
     *("resetState", "takeSamples", "takeCounts", "classifyState", "copyScores"),
     *("saveState", "restoreState"),
 )
+EARLY_METHODS = ("decidedClass",)
 STREAM_METHODS = ("resetStream", "pushSample", "pushCounts", "streamDecision", "copyStreamScores")
 
 # javac knows --release since 9. Java 8 is what minSdk 21 can be given.
@@ -91,7 +92,8 @@ def view(product: Product) -> dict[str, Any]:
 
 def native_methods(program: Program) -> tuple[str, ...]:
     """The native methods of a model's class."""
-    return NATIVE_METHODS if program.stream is None else NATIVE_METHODS + STREAM_METHODS
+    early = EARLY_METHODS if program.decided else ()
+    return NATIVE_METHODS + early + (STREAM_METHODS if program.stream else ())
 
 
 def native_library(product: Product, folder: Path) -> Path:

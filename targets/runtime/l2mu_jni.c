@@ -113,11 +113,25 @@ void L2MU_JAVA(resetState)(JNIEnv *env, jclass self, jobject buffer)
     }
 }
 
+/* Whether there is no need for more steps of a window. */
+static int is_decided(const instance_t *instance)
+{
+#ifdef L2MU_DECIDES_EARLY
+    return L2MU_MODEL(decided)(&instance->state) >= 0;
+#else
+    (void)instance;
+    return 0;
+#endif
+}
+
 void L2MU_JAVA(takeSamples)(JNIEnv *env, jclass self, jobject buffer, jarray samples, jint steps)
 {
     instance_t *instance = instance_in(env, buffer);
     (void)self;
     for (jint step = 0; instance != NULL && step < steps; ++step) {
+        if ((step > 0) && is_decided(instance)) {
+            return;
+        }
         if (!read_sample(env, instance, samples, step)) {
             return;
         }
@@ -130,6 +144,9 @@ void L2MU_JAVA(takeCounts)(JNIEnv *env, jclass self, jobject buffer, jarray coun
     instance_t *instance = instance_in(env, buffer);
     (void)self;
     for (jint step = 0; instance != NULL && step < steps; ++step) {
+        if ((step > 0) && is_decided(instance)) {
+            return;
+        }
         if (!read_counts(env, instance, counts, step)) {
             return;
         }
@@ -143,6 +160,15 @@ jint L2MU_JAVA(classifyState)(JNIEnv *env, jclass self, jobject buffer)
     (void)self;
     return instance == NULL ? 0 : L2MU_MODEL(classify)(&instance->state);
 }
+
+#ifdef L2MU_DECIDES_EARLY
+jint L2MU_JAVA(decidedClass)(JNIEnv *env, jclass self, jobject buffer)
+{
+    instance_t *instance = instance_in(env, buffer);
+    (void)self;
+    return instance == NULL ? -1 : L2MU_MODEL(decided)(&instance->state);
+}
+#endif
 
 void L2MU_JAVA(copyScores)(JNIEnv *env, jclass self, jobject buffer, jarray scores)
 {

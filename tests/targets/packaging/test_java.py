@@ -24,7 +24,12 @@ from l2mu_compile.saved import saved_bytes, saved_members
 from l2mu_compile.targets.elf import symbols
 from l2mu_compile.targets.host import HOST
 from l2mu_compile.targets.packaging.aar import MIN_SDK
-from l2mu_compile.targets.packaging.java import NATIVE_METHODS, OLDEST_JAVAC, STREAM_METHODS
+from l2mu_compile.targets.packaging.java import (
+    EARLY_METHODS,
+    NATIVE_METHODS,
+    OLDEST_JAVAC,
+    STREAM_METHODS,
+)
 from l2mu_compile.targets.packaging.java_names import java_names
 
 DRIVER = Path(__file__).with_name("Driver.java")
@@ -49,8 +54,12 @@ def named(network: Network) -> Network:
     return network.replace(readout=replace(network.readout, labels=NAMES))
 
 
+def early(network: Network, *margins: int) -> Network:
+    return network.replace(readout=replace(network.readout, margins=margins))
+
+
 CASES = {
-    "int": Case(named(l2mu(name="my_net")).replace(window=STEPS), False, hop=5),
+    "int": Case(early(named(l2mu(name="my_net")), 2, 3, 2).replace(window=STEPS), False, hop=5),
     "float": Case(l2mu(name="l2mu", rule="max_membrane"), False, "com.example_1.sensor_"),
     "long": Case(l2mu(name="system", rule="mean_membrane"), True, hop=4),
 }
@@ -253,7 +262,8 @@ def test_library_shows_native_methods_and_the_api(built: Built, tmp_path: Path) 
     headers = "".join(path.read_text() for path in tmp_path.glob("*.h"))
     wanted = re.findall(r"JNICALL (Java_\w+)", headers)
     names = java_names(built.network.name, built.case.java_package)
-    methods = (*NATIVE_METHODS, *STREAM_METHODS)
+    early = EARLY_METHODS if built.network.readout.margins else ()
+    methods = (*NATIVE_METHODS, *early, *STREAM_METHODS)
     assert sorted(wanted) == sorted(names.native_prefix + method for method in methods)
     library = built.folder / f"lib{built.network.name}{HOST.shared_suffix}"
     assert set(wanted) <= set(symbols(library))
@@ -289,6 +299,56 @@ def test_report_and_readme_in_the_package(built: Built) -> None:
     whole = load_report(built.folder.parent / "report.json")
     assert whole.libraries == report.libraries
     assert whole.notes == []
+
+
+EARLY = """
+import java.io.DataInputStream;
+import java.io.FileInputStream;
+import java.util.Arrays;
+import l2mu.toy.Toy;
+
+public final class Early {
+    public static void main(String[] arguments) throws Exception {
+        DataInputStream in = new DataInputStream(new FileInputStream(arguments[0]));
+        Toy model = new Toy();
+        for (int windows = in.readInt(); windows > 0; windows--) {
+            model.reset();
+            int[] decided = new int[12];
+            for (int step = 0; step < decided.length; step++) {
+                float[] sample = new float[Toy.INPUTS];
+                for (int i = 0; i < sample.length; i++) {
+                    sample[i] = in.readFloat();
+                }
+                model.step(sample);
+                decided[step] = model.decided();
+            }
+            System.out.println(Arrays.toString(decided));
+        }
+    }
+}
+"""
+
+
+def test_a_class_tells_when_a_window_is_decided(tmp_path: Path) -> None:
+    tool("javac")
+    network = early(feed_forward(), 1, 3)
+    package(network, HOST, "java", None, tmp_path / "out")
+    folder, source = tmp_path / "out/java", tmp_path / "Early.java"
+    source.write_text(EARLY)
+    _run(tool("javac"), "-cp", folder / "toy.jar", "-d", tmp_path, source)
+    x = samples(network, 20, STEPS)
+    options = ("-Xcheck:jni", f"-Djava.library.path={folder}", "-cp")
+    file = written(x, tmp_path / "windows")
+    lines = _run(tool("java"), *options, f"{folder / 'toy.jar'}:{tmp_path}", "Early", file)
+    expected = run(network, x)
+    ended = 0
+    for line, needed, decision in zip(lines, expected.needed, expected.decisions, strict=True):
+        steps = [int(number) for number in line.strip("[]").split(", ")]
+        assert steps[: needed - 1] == [-1] * (needed - 1)
+        later = steps[needed - 1 :]
+        assert later in ([decision] * len(later), [-1])
+        ended += needed < STEPS
+    assert 0 < ended < len(x)
 
 
 def test_without_a_window_there_is_no_stream(tmp_path: Path) -> None:
