@@ -196,6 +196,7 @@ class _Chosen:
 
 @contextmanager
 def _study(job: SearchJob, output: Path, identity: dict[str, str]) -> Iterator[Study]:
+    """The study of a job; a file in which no trial ever ended goes on an error."""
     rest = identity, job.template, job.budget, job.seed
     if job.storage is not None:
         name = job.study or STUDY_NAME
@@ -206,7 +207,12 @@ def _study(job: SearchJob, output: Path, identity: dict[str, str]) -> Iterator[S
     with journal(path) as storage:
         study = open_study(storage, STUDY_NAME, str(path), *rest)
         study.abandon_running()
-        yield study
+        try:
+            yield study
+        except BaseException:
+            if not study.ended():
+                path.unlink()
+            raise
 
 
 def _run(study: Study, evaluator: Evaluator, job: SearchJob) -> list[Trial]:

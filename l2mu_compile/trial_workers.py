@@ -60,9 +60,9 @@ class Workers:
             outcome = pipe.recv()
         except (EOFError, OSError):
             raise L2MUError(f"the process that ran trial {number} died; out of memory?") from None
+        self._idle.append(pipe)
         if isinstance(outcome, Exception):
             raise outcome
-        self._idle.append(pipe)
         return number, outcome
 
     def __enter__(self) -> Workers:

@@ -263,6 +263,11 @@ def test_windows_that_do_not_serve(changes: dict[str, Any], text: str) -> None:
         (2, (*SEARCH, "--budget", "speed=3"), "--budget: unexpected 'speed=3'"),
         (2, (*SEARCH, "--passes", "quantize"), "template 'quantize': nothing to choose"),
         (2, (*SEARCH, "--passes", "fine-tune{epochs=3..1}"), "epochs=3..1 is no range"),
+        (
+            2,
+            (*SEARCH, "--passes", "prune-population{population=nobody,sparsity=0..0.5}"),
+            "cannot prune 'nobody'; populations that can be: h",
+        ),
         (2, (*SEARCH, "--trials", "0"), "--trials"),
         (2, (*SEARCH, "--workers", "0"), "--workers"),
         (3, (*SEARCH, "--study", "net.txt"), "net.txt: is no study of a search"),
