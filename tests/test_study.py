@@ -11,7 +11,7 @@ import optuna
 import pytest
 
 from l2mu_compile.errors import ModelError, UsageError
-from l2mu_compile.measures import Budget, Measures
+from l2mu_compile.measures import Budget, Measures, parse_budget
 from l2mu_compile.study import Study, journal, open_study, shared_storage
 from l2mu_compile.template import parse_template
 from l2mu_compile.trial import Outcome, Problem
@@ -22,11 +22,14 @@ IDENTITY = {"model": "a", "data": "b"}
 
 @contextmanager
 def opened(
-    path: Path, identity: dict[str, str] = IDENTITY, seed: int = 0, template: str = TEMPLATE
+    path: Path,
+    identity: dict[str, str] = IDENTITY,
+    seed: int = 0,
+    template: str = TEMPLATE,
+    budget: str = "flash=30",
 ) -> Iterator[Study]:
     with journal(path) as storage:
-        budget = Budget({"flash": 30})
-        rest = identity, parse_template(template), budget, seed
+        rest = identity, parse_template(template), parse_budget(budget), seed
         study = open_study(storage, "s", str(path), *rest)
         study.abandon_running()
         yield study
@@ -91,6 +94,15 @@ def test_the_sampler_learns(tmp_path: Path) -> None:
             study.tell(number, Measures(flash=flash, **one))
         drawn = [t.outcome.flash for t in study.ended() if isinstance(t.outcome, Measures)]
     assert sum(drawn[25:]) / 15 < sum(drawn[1:11]) / 10 / 2
+
+
+def test_the_budget_may_change(tmp_path: Path) -> None:
+    path = tmp_path / "x.study"
+    for budget in ("accuracy=0.1", "flash=35,ram=9", "instructions=1", "flash=36"):
+        with opened(path, budget=budget) as study:
+            run(study, 6)
+    with opened(path) as study:
+        assert len(found(study)) == 24
 
 
 def test_a_line_cut_short_is_no_loss(tmp_path: Path) -> None:
