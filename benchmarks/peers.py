@@ -102,7 +102,10 @@ def with_torch(network: Network) -> Classify:
 
 
 def with_torch_compile(network: Network) -> Classify:
-    """The same step after ``torch.compile``."""
+    """The same step after ``torch.compile``, for this network's sizes alone."""
+    import torch
+
+    torch.compiler.reset()  # or the third network's step is one for all sizes, and spikes otherwise
     return _torch_steps(network, compiled=True)
 
 
@@ -129,7 +132,7 @@ def _torch_steps(network: Network, compiled: bool) -> Classify:
             now[p.name] = (new > p.threshold).float()
         return membranes, now
 
-    run_step = torch.compile(step) if compiled else step
+    run_step = torch.compile(step, dynamic=False) if compiled else step
 
     @torch.inference_mode()
     def classify(window: NDArray) -> NDArray:
