@@ -137,7 +137,8 @@ def network_json(network: Network) -> dict[str, Any]:
                 "blocks": p.blocks,
                 "shape": list(p.weight.shape),
                 "synapses": p.synapses,
-                "bytes": p.weight.nbytes,
+                "bits": p.bits,
+                "bytes": p.stored_bytes,
                 "kernel": p.kernel,
             }
             for p in network.projections
@@ -167,7 +168,8 @@ def _projection_table(network: Network) -> Table:
                 "delay": str(p.delay),
                 "structure": "" if chosen else _structure(p),
                 "synapses": str(p.synapses),
-                "bytes": str(p.weight.nbytes),
+                "bits": str(p.bits),
+                "bytes": str(p.stored_bytes),
                 "kernel": p.kernel or "",
             }
             for p in network.projections
@@ -340,7 +342,7 @@ def _filled(rows: list[dict[str, str]]) -> Table:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        right = name in ("synapses", "bytes", "delay", "rate")
+        right = name in ("synapses", "bits", "bytes", "delay", "rate")
         whole = name == columns[0]
         table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=whole)
     return table

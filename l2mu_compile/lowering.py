@@ -44,8 +44,10 @@ from l2mu_compile.schedule import Turn, turns
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.layouts import (
     block_weights_for,
+    filled_quanta,
     input_weights_for,
     multiply_weights_for,
+    packed_weights_for,
     weights_for,
 )
 from l2mu_compile.text import network_digest
@@ -112,7 +114,7 @@ class _Lowering:
         self.calls.append(Call(f"l2mu_{kernel}", arguments, owner))
 
     def _constant(self, name: str, array: NDArray) -> Constant:
-        ctype = {"f": "float", "i1": "int8_t", "i2": "int16_t", "i4": "int32_t"}
+        ctype = {"f": "float", "i1": "int8_t", "i2": "int16_t", "i4": "int32_t", "u1": "uint8_t"}
         kind = "f" if array.dtype.kind == "f" else array.dtype.str[1:]
         name = self._unused(name)
         self.data.append(Data(name, ctype[kind], np.ravel(array)))
@@ -227,9 +229,27 @@ class _Lowering:
         return Place(f"{projection.source}_spikes")
 
     def _accumulate_dense(self, projection: Projection, accumulator: Place) -> None:
-        synapses = self._dense(projection, weights_for(str(projection.kernel), projection.weight.T))
-        arguments = (synapses, accumulator, self._spikes(projection))
-        self._call(str(projection.kernel), projection.name, *arguments)
+        kernel = str(projection.kernel)
+        if projection.quantum is not None:
+            synapses = self._packed(projection, projection.quantum)
+        else:
+            synapses = self._dense(projection, weights_for(kernel, projection.weight.T))
+        self._call(kernel, projection.name, synapses, accumulator, self._spikes(projection))
+
+    def _packed(self, projection: Projection, quantum: NDArray) -> Constant:
+        """The record of a dense projection whose weights are stored two to a byte."""
+        targets, sources = projection.shape
+        name = _weights(projection)
+        multiples = (projection.weight // quantum.reshape(-1, 1)).astype(np.int8)
+        packed = packed_weights_for(str(projection.kernel), multiples.T)
+        quanta = filled_quanta(np.broadcast_to(quantum, targets))
+        fields: list[Field] = [
+            ("weights", self._constant(name, packed).name),
+            ("quantum", self._constant(f"{name}_quantum", quanta).name),
+            ("targets", targets),
+            ("sources", sources),
+        ]
+        return self._record(f"{name}_synapses", "l2mu_dense_i4_t", fields)
 
     def _multiply_dense(self, projection: Projection, accumulator: Place) -> None:
         """Its flags are those of its source; the first that reads them has them made."""

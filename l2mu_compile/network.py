@@ -33,6 +33,7 @@ STAGES = ("traced", "folded", "quantized", "planned")
 READOUT_RULES = ("spike_count", "last_membrane", "max_membrane", "mean_membrane")
 SENSOR_ARRAYS = ("scale", "offset", "unit", "center")
 WEIGHT_LIMIT = 127  # of int8 weights, either way
+LEAST_MULTIPLE, MOST_MULTIPLE = -8, 7  # of a quantum, in four bits
 NARROW_BITS = 14  # of membranes in int16, which leaves room for a step's currents
 CTYPE_BYTES = {
     **{"float": 4, "int32_t": 4, "int64_t": 8},
@@ -126,8 +127,10 @@ class Projection(Value):
     - distinct blocks: ``[blocks, rows, columns]`` along the diagonal.
 
     ``shift`` (int32, scalar or one per target neuron; quantized input projections only) is the
-    right shift that brings ``weight · sample`` to the target's scale. ``kernel`` is set by the
-    select-kernels pass.
+    right shift that brings ``weight · sample`` to the target's scale. ``quantum`` (int32, scalar or
+    one per target neuron; quantized dense projections of spikes only) is what all weights onto a
+    neuron are multiples of, from LEAST_MULTIPLE to MOST_MULTIPLE times, so that they can be stored
+    two to a byte. ``kernel`` is set by the select-kernels pass.
     """
 
     source: str
@@ -136,11 +139,13 @@ class Projection(Value):
     delay: int = 0
     blocks: int = 0
     shift: NDArray | None = None
+    quantum: NDArray | None = None
     kernel: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weight", frozen_array(self.weight))
         _freeze(self, "shift", parameter_array)
+        _freeze(self, "quantum", parameter_array)
 
     @property
     def name(self) -> str:
@@ -168,6 +173,19 @@ class Projection(Value):
     def synapses(self) -> int:
         """Number of connections: shared blocks count once for each repetition."""
         return self.weight.size * (self.blocks if self.shared else 1)
+
+    @property
+    def bits(self) -> int:
+        """Bits that a weight is stored in."""
+        return 4 if self.quantum is not None else 8 * self.weight.itemsize
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of all weights as stored, with their quanta, but for what fills rows up."""
+        if self.quantum is None:
+            return self.weight.nbytes
+        targets, sources = self.shape
+        return packed_bytes(targets, sources)
 
     def dense(self) -> NDArray:
         """The full matrix ``[target size, source size]``."""
@@ -324,6 +342,7 @@ class Network:
         for projection in self.projections:
             named |= _array_entry(projection.name, projection.weight)
             named |= _array_entry(f"{projection.name}.shift", projection.shift)
+            named |= _array_entry(f"{projection.name}.quantum", projection.quantum)
         return named
 
     def parameter_bytes(self) -> int:
@@ -334,8 +353,16 @@ class Network:
             for name in parameter_names(p.neuron)
             if getattr(p.neuron, name).ndim == 0
         )
-        sensor = tuple(f"{self.input.name}.{name}" for name in SENSOR_ARRAYS)
-        return scalars + sum(a.nbytes for name, a in self.tensors().items() if name not in sensor)
+        other = {f"{self.input.name}.{name}" for name in SENSOR_ARRAYS}
+        other |= {name for p in self.projections for name in (p.name, f"{p.name}.quantum")}
+        weights = sum(p.stored_bytes for p in self.projections)
+        arrays = sum(a.nbytes for name, a in self.tensors().items() if name not in other)
+        return scalars + weights + arrays
+
+
+def packed_bytes(targets: int, sources: int) -> int:
+    """Bytes of a dense projection's weights of four bits, and of an int16 quantum per target."""
+    return sources * -(-targets // 2) + 2 * targets
 
 
 def with_neuron(population: Population, **parameters: Any) -> Population:

@@ -58,7 +58,8 @@ class ProjectionReport(_Strict):
     name: str
     structure: str
     synapses: int
-    bytes: int
+    bits: int = Field(description="of a weight, as stored")
+    bytes: int = Field(description="of all weights, as stored")
     kernel: str
     instructions_per_step: float | None = Field(
         None, description="on the first calibration window, None if not counted"

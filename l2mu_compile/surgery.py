@@ -112,10 +112,14 @@ def _select_neurons(population: Population, keep: NDArray) -> Population:
 def _select_synapses(p: Projection, source: NDArray | None, target: NDArray) -> Projection:
     if target.all() and (source is None or source.all()):
         return p
-    shift = p.shift if p.shift is None or not p.shift.ndim else p.shift[target]
+    shift, quantum = (
+        values if values is None or not values.ndim else values[target]
+        for values in (p.shift, p.quantum)
+    )
     if not p.blocks:
         weight = p.weight[target]
-        return replace(p, weight=weight if source is None else weight[:, source], shift=shift)
+        weight = weight if source is None else weight[:, source]
+        return replace(p, weight=weight, shift=shift, quantum=quantum)
     rows = target.reshape(p.blocks, -1)
     if source is None:
         return replace(p, weight=_select_rows(p, rows), shift=shift)

@@ -6,7 +6,7 @@
       input      NAME : f32[SIZE] [scale=V] [offset=V] [unit=V center=V] [low=F high=F] [fraction=N]
                  (or spikes[SIZE])
       population NAME : KIND[N] or KIND[CELLS,ORDER]  PARAMETER=V ... reset=RULE [bias=V] ...
-      projection SOURCE -> TARGET : dense[R,C] @W [delay=1] [shift=V] [kernel=NAME]
+      projection SOURCE -> TARGET : dense[R,C] @W [delay=1] [shift=V] [quantum=V] [kernel=NAME]
       projection SOURCE -> TARGET : blocks[R,C]xCOUNT @W ...          one block, repeated
       projection SOURCE -> TARGET : blocks[COUNT,R,C] @W ...          each block its own
       readout    POPULATION : RULE [margins=[N, ...]] [labels=["NAME", ...]]
@@ -161,7 +161,8 @@ def _projection_line(p: Projection) -> str:
     dims = ",".join(map(str, p.weight.shape))
     structure = f"dense[{dims}]" if not p.blocks else f"blocks[{dims}]"
     repeat = f"x{p.blocks}" if p.shared else ""
-    options = {"delay": p.delay or None, "shift": p.shift, "kernel": p.kernel}
+    options = {"delay": p.delay or None, "shift": p.shift, "quantum": p.quantum}
+    options["kernel"] = p.kernel
     return (
         f"projection {p.source} -> {p.target} : {structure}{repeat} @{p.name}#{digest(p.weight)}"
         + _options(p.name, options)
@@ -295,7 +296,7 @@ class _Parser:
 
     def _read_projection(self, rest: str) -> Projection:
         head = self._match(_ARROW, rest, "projection SOURCE -> TARGET : dense[R,C] @weights#digest")
-        options = self._read_options(head["rest"], ("delay", "shift", "kernel"))
+        options = self._read_options(head["rest"], ("delay", "shift", "quantum", "kernel"))
         weight = self._tensor(head["weight"], head["digest"])
         dims, blocks = _dims(head["dims"]), 0
         if weight.shape != dims:
@@ -313,6 +314,7 @@ class _Parser:
             delay=int(options.get("delay", "0")),
             blocks=blocks,
             shift=self._array(options.get("shift")),
+            quantum=self._array(options.get("quantum")),
             kernel=options.get("kernel"),
         )
 

@@ -18,10 +18,13 @@ from l2mu_compile.errors import ModelError
 from l2mu_compile.network import (
     CTYPE_BYTES,
     IDENTIFIER,
+    LEAST_MULTIPLE,
+    MOST_MULTIPLE,
     READOUT_RULES,
     RESERVED,
     SENSOR_ARRAYS,
     STAGES,
+    WEIGHT_LIMIT,
     Input,
     Network,
     Population,
@@ -232,6 +235,31 @@ def _number_types(network: Network) -> Problems:
             yield p.name, f"shift has shape {list(p.shift.shape)} for {p.shape[0]} neurons"
         elif p.shift is not None and not ((p.shift >= 0).all() and (p.shift <= 30).all()):
             yield p.name, f"shift {_extreme(p.shift)} is outside [0, 30]"
+        if p.weight.dtype == weights and p.quantum is not None:
+            yield from _quantum(network, p, p.quantum)
+
+
+def _quantum(network: Network, p: Projection, quantum: NDArray) -> Problems:
+    """Four bits hold every weight."""
+    if not network.quantized or p.blocks or network.multiplies(p):
+        yield p.name, "only dense projections of spikes in a quantized network have a quantum"
+    elif quantum.dtype != np.int32 or quantum.shape not in ((), (p.shape[0],)):
+        yield (
+            p.name,
+            f"quantum is {quantum.dtype}{list(quantum.shape)} for {p.shape[0]} neurons, not int32",
+        )
+    elif not ((quantum >= 1).all() and (quantum <= WEIGHT_LIMIT).all()):
+        yield p.name, f"quantum {_extreme(quantum)} is outside [1, {WEIGHT_LIMIT}]"
+    else:
+        multiple, rest = np.divmod(p.weight.astype(np.int32), quantum.reshape(-1, 1))
+        beyond = (multiple < LEAST_MULTIPLE) | (multiple > MOST_MULTIPLE)
+        for target, source in np.argwhere((rest != 0) | beyond)[:1].tolist():
+            yield (
+                p.name,
+                f"weight {p.weight[target, source]} of neuron {target} is not from "
+                f"{LEAST_MULTIPLE} to {MOST_MULTIPLE} times its quantum "
+                f"{np.broadcast_to(quantum, p.shape[0])[target]}",
+            )
 
 
 def _quantized_stage(network: Network) -> Problems:

@@ -208,7 +208,7 @@ def _handed_over(
                 weight[:, heir] += share * weight[:, neuron]
                 rest -= share * train[:, heir].mean()
             more[p.target] += rest * weight[:, neuron]
-        return replace(p, weight=_as_stored(weight, p.weight))
+        return replace(p, weight=_as_stored(weight, p.weight), quantum=None)
 
     changed = network.map_projections(without)
     return changed.map_populations(lambda p: _with_bias(p, more[p.name], network.quantized))

@@ -35,7 +35,8 @@ class SelectKernels(Pass):
     and where one was not measured on this target, the first serves, in the order of the target's
     sets; ``ref`` is the portable C that has them all. Samples are multiplied densely. Spikes are
     followed one by one, but by many a dense projection all weights may be multiplied with flags for
-    spikes, which are made once for all projections of a population.
+    spikes, which are made once for all projections of a population. Weights with a ``quantum`` are
+    stored two to a byte, by whichever kernel reads such.
     """
 
     name: ClassVar[str] = "select-kernels"
@@ -103,7 +104,9 @@ class _Selection:
 
     def _weights(self, p: Projection) -> str:
         numbers = number(self.network, self.network.population(p.target))
-        return f"i8_{numbers}" if self.network.quantized else "f32"
+        if not self.network.quantized:
+            return "f32"
+        return f"i{p.bits}_{numbers}"
 
     def _required(self, operation: str, numbers: str, sizes: Sizes) -> str:
         kernels = self._candidates(operation, numbers)

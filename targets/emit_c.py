@@ -176,7 +176,7 @@ def _data_view(data: Data) -> dict[str, Any]:
         "ctype": data.ctype,
         "count": data.values.size,
         "body": array_body(data.values, data.ctype),
-        "is_aligned": data.ctype in ("int8_t", "int16_t"),
+        "is_aligned": data.ctype in ("int8_t", "uint8_t", "int16_t"),
     }
 
 

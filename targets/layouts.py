@@ -22,6 +22,19 @@ def multiply_weights_for(kernel: str, weights: NDArray) -> NDArray:
     return MULTIPLY_LAYOUTS[kernel.rpartition("_")[2]](weights)
 
 
+def packed_weights_for(kernel: str, multiples: NDArray) -> NDArray:
+    """``multiples`` of quanta ``[sources, targets]``, from -8 to 7, of a dense projection as
+    ``kernel`` reads them, flat: uint8 ``[bytes]``. Every four bits, those of lower value first, are
+    one plus 8."""
+    layout = PACKED_LAYOUTS.get(kernel.rpartition("_")[2], _neighbours)
+    return layout((multiples + 8).astype(np.uint8)).ravel()
+
+
+def filled_quanta(quanta: NDArray) -> NDArray:
+    """int16, filled up with zeros to a multiple of 8."""
+    return np.pad(quanta.astype(np.int16), (0, -len(quanta) % 8))
+
+
 def block_weights_for(kernel: str, weights: NDArray) -> NDArray:
     """``weights`` ``[sources, rows]`` of blocks (or many such) as ``kernel`` reads them, flat."""
     *_, sums, kernel_set = kernel.split("_")
@@ -81,6 +94,28 @@ def _mve_tile(tile: NDArray) -> NDArray:
     pairs[:, :, 0] ^= np.int8(-128)
     turns = pairs.swapaxes(2, 3).reshape(len(tile), paired)
     return np.concatenate([turns, tile[:, paired:]], axis=1)
+
+
+def _neighbours(nibbles: NDArray) -> NDArray:
+    """Two targets in a byte, row after row."""
+    pairs = _filled(nibbles, 2)
+    return pairs[:, ::2] | pairs[:, 1::2] << 4
+
+
+def _words(*widths: int) -> Callable[[NDArray], NDArray]:
+    """Tiles of so many targets, each ``[sources, targets]``, filled up to a multiple of 8. A word has
+    eight targets: the first four are the lower halves of bytes 0, 2, 1 and 3, the next four the
+    upper ones."""
+
+    def tile(nibbles: NDArray) -> NDArray:
+        eights = nibbles.reshape(len(nibbles), -1, 2, 4)[..., [0, 2, 1, 3]]
+        return eights[:, :, 0] | eights[:, :, 1] << 4
+
+    def layout(nibbles: NDArray) -> NDArray:
+        tiles = _tiles(_filled(nibbles, widths[-1]), widths)
+        return np.concatenate([tile(one).ravel() for one in tiles])
+
+    return layout
 
 
 def _dsp_blocks(rows: NDArray) -> NDArray:
@@ -255,6 +290,10 @@ MULTIPLY_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "dotprod": _dotprod,
     "mve": _mve_multiply,
     "vnni": _vnni,
+}
+PACKED_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
+    "dsp": _words(32, 8),
+    "m0": _words(16, 8),
 }
 BLOCK_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "i16_dsp": _dsp_blocks,

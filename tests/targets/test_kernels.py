@@ -24,8 +24,10 @@ from l2mu_compile.neurons import LIF, CuBaLIF
 from l2mu_compile.targets.kernel_table import KERNEL_DIR, kernel_table
 from l2mu_compile.targets.layouts import (
     block_weights_for,
+    filled_quanta,
     input_weights_for,
     multiply_weights_for,
+    packed_weights_for,
     weights_for,
 )
 from l2mu_compile.targets.toolchain import RUNTIME_DIR
@@ -397,6 +399,9 @@ def test_what_is_no_finite_number_spikes_as_comparisons_say(call: Call, kernel: 
 def weights(rng: np.random.Generator, numbers: str, *shape: int) -> NDArray:
     if numbers.startswith("i8"):
         return rng.integers(-128, 128, shape).astype(np.int8)
+    if numbers.startswith("i4"):
+        quantum = rng.integers(1, 19, shape[-1])
+        return (rng.integers(-8, 8, shape) * quantum).astype(np.int16)
     return rng.normal(size=shape).astype(np.float32)
 
 
@@ -421,7 +426,14 @@ def with_rows(start: NDArray, rows: NDArray) -> NDArray:
 
 
 def dense_record(kernel: Variant, weight: NDArray) -> Struct:
+    """A record of these weights; of packed ones every column has the quantum that it can have."""
     sources, targets = weight.shape
+    if kernel.numbers.startswith("i4"):
+        quantum = np.maximum(np.gcd.reduce(weight.astype(np.int64), axis=0), 1)
+        packed = packed_weights_for(kernel.name, weight // quantum)
+        fields = {"weights": Array(packed, align=4)}
+        fields["quantum"] = Array(filled_quanta(quantum), align=4)
+        return Struct("l2mu_dense_i4_t", targets=targets, sources=sources, **fields)
     ordered = multiply_weights_for if multiplies(kernel) else weights_for
     stored = Array(ordered(kernel.name, weight), align=4)
     ctype = f"l2mu_dense_{of_weights(kernel)}_t"
@@ -464,6 +476,31 @@ def test_wide_sums_of_the_greatest_weights(call: Call, kernel: Variant) -> None:
             v, fired = array("i32", np.int32([5, -5, 0])), np.ones(sources, bool)
             call(kernel, dense_record(kernel, weight), v, spikes_for(kernel, fired), changes=(v,))
             same(v.values, with_rows(v.before, weight))
+
+
+@kernels("accumulate_dense", numbers="i4_i16")
+def test_packed_narrow_sums_of_the_greatest_weights(call: Call, kernel: Variant) -> None:
+    check_greatest_packed(call, kernel)
+
+
+@kernels("accumulate_dense", numbers="i4_i32")
+def test_packed_wide_sums_of_the_greatest_weights(call: Call, kernel: Variant) -> None:
+    check_greatest_packed(call, kernel)
+
+
+def check_greatest_packed(call: Call, kernel: Variant) -> None:
+    """As many as a byte of their sums just holds, and more; sums of int16 wrap around."""
+    targets, most = 75, 600
+    quantum = 1 + np.arange(targets) % 18
+    for multiple in (-8, 7):
+        weight = np.tile(multiple * quantum, (most, 1)).astype(np.int16)
+        weight[-1] = quantum  # which never spikes: their greatest common divisor
+        record = dense_record(kernel, weight)
+        for spikes in (*range(14, 19), *range(30, 36), 255, 256, 257, most - 1):
+            start = states(np.random.default_rng(spikes), of_targets(kernel), targets)
+            v, fired = array(of_targets(kernel), start), np.arange(most) < spikes
+            call(kernel, record, v, spikes_for(kernel, fired), changes=(v,))
+            same(v.values, filled(of_targets(kernel), with_rows(start, weight[fired])))
 
 
 @kernels("flag_spikes")
