@@ -1,4 +1,4 @@
-"""quantize: int8 weights, integer thresholds and membranes, one scale per neuron."""
+"""quantize: weights of 8 or 4 bits, integer thresholds and membranes, one scale per neuron."""
 
 from __future__ import annotations
 
@@ -10,9 +10,19 @@ from numpy.typing import NDArray
 
 from l2mu_compile.bounds import can_be_narrow
 from l2mu_compile.errors import ModelError, UsageError
-from l2mu_compile.network import NARROW_BITS, WEIGHT_LIMIT, Network, Population, Projection, spiking
+from l2mu_compile.network import (
+    MOST_MULTIPLE,
+    NARROW_BITS,
+    WEIGHT_LIMIT,
+    Network,
+    Population,
+    Projection,
+    packed_bytes,
+    spiking,
+)
 from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.passbase import Context, Pass
+from l2mu_compile.quanta import nearest_multiples, rounding_error
 
 SAMPLE_LIMIT = 2**15 - 1
 # Σ|weight| of a neuron's input synapses, so that the sum over int16 samples fits int32 with room.
@@ -22,6 +32,8 @@ MAX_SHIFT = 30
 # enough.
 NARROW_THRESHOLD = 2**11
 FINE_LEVELS = 2**8
+# Of the largest scale that a neuron may have, tried for weights of four bits.
+FITTING_PARTS = np.linspace(1, 0.75, 11)
 
 
 @dataclass(frozen=True)
@@ -38,9 +50,15 @@ class Quantize(Pass):
     with ``narrow``, those of spiking populations to NARROW_BITS, in int16, where what that takes
     costs little precision: a smaller scale, so that no sum is beyond int16 and no threshold above
     2^11.
+
+    With ``bits`` of 4, dense projections of spikes get weights of four bits where that takes fewer
+    bytes: multiples, from -8 to 7, of a ``quantum`` for each neuron, chosen with S_j so that the
+    squares of what weights are off by add up to the least. Weights of samples and of blocks, which
+    are few, keep 8 bits, as do all that neurons compute with.
     """
 
     name: ClassVar[str] = "quantize"
+    bits: int = 8
     headroom: float = 2.0
     input_range: float = 16.0
     threshold_limit: int = 2**14
@@ -48,6 +66,8 @@ class Quantize(Pass):
     narrow: bool = True
 
     def __post_init__(self) -> None:
+        if self.bits not in (4, 8):
+            raise UsageError(f"quantize: bits must be 4 or 8, not {self.bits}")
         for option, low, high in (
             ("headroom", 1, 2**10),
             ("input_range", 2.0**-20, 2.0**30),
@@ -84,7 +104,7 @@ class Quantize(Pass):
             projections=tuple(
                 _input_synapses(p, scales[p.target], fraction)
                 if network.multiplies(p)
-                else _spike_synapses(p, scales[p.target])
+                else self._spike_synapses(network, p, scales[p.target])
                 for p in network.projections
             ),
             stage="quantized",
@@ -111,16 +131,62 @@ class Quantize(Pass):
         self, network: Network, population: Population, fraction: int
     ) -> tuple[int, NDArray]:
         """Bits of membranes, and S_j of every neuron: narrow ones if they lose little precision."""
-        scale = self._scales(network, population, fraction)
+        scale = self._fitting(network, population, self._scales(network, population, fraction))
         wanted = self.narrow and self.membrane_bits >= NARROW_BITS
         if not (wanted and can_be_narrow(network, population) and _forgets(population)):
             return self.membrane_bits, scale
         threshold = np.broadcast_to(population.neuron.threshold, population.size)
-        limits = [scale, _narrow_limit(network, population, fraction), NARROW_THRESHOLD / threshold]
-        smaller = _tied(network, population, np.minimum.reduce(limits))
+        narrow = self._narrow_limit(network, population, fraction)
+        smallest = np.minimum.reduce([scale, narrow, NARROW_THRESHOLD / threshold])
+        smaller = self._fitting(network, population, _tied(network, population, smallest))
         if ((smaller * 2 >= scale) | (smaller * threshold >= _fine_levels(population))).all():
             return NARROW_BITS, smaller
         return self.membrane_bits, scale
+
+    def _packed(self, network: Network, p: Projection) -> bool:
+        """Whether the projection's weights are to have four bits."""
+        dense = not (p.blocks or network.multiplies(p))
+        return self.bits == 4 and dense and packed_bytes(*p.shape) < p.weight.size
+
+    def _spike_synapses(self, network: Network, p: Projection, scale: NDArray) -> Projection:
+        wanted = p.weight * _rows_of(p, scale)
+        if not self._packed(network, p):
+            return replace(p, weight=_integers(wanted))
+        weight, quantum = nearest_multiples(wanted)
+        return replace(p, weight=weight, quantum=_scalar_if_equal(quantum))
+
+    def _fitting(self, network: Network, population: Population, scale: NDArray) -> NDArray:
+        """A little less than ``scale`` per neuron: the part of it at which weights of four bits are
+        off by the least."""
+        packed = [p for p in network.into(population.name) if self._packed(network, p)]
+        if not packed:
+            return scale
+        off = [
+            sum(rounding_error(p.weight * (part * scale)[:, None]) for p in packed) / part**2
+            for part in FITTING_PARTS
+        ]
+        return _tied(network, population, scale * FITTING_PARTS[np.argmin(off, axis=0)])
+
+    def _narrow_limit(self, network: Network, population: Population, fraction: int) -> NDArray:
+        """Largest scale per neuron, ``[n]``, that keeps every sum of a step within int16."""
+        most, rounding = np.zeros(population.size), 1.0
+        for p in network.into(population.name):
+            weight = p.dense().astype(np.float64)
+            if network.multiplies(p):
+                # Weights of 64 and more (see `_input_synapses`) are off by half of one at most.
+                off = p.weight.shape[-1] * np.abs(weight).max(axis=1) / WEIGHT_LIMIT
+                most += (np.abs(weight).sum(axis=1) + off) * 2.0 ** (15 - fraction)
+                continue
+            most += np.maximum(
+                np.maximum(weight, 0).sum(axis=1), np.maximum(-weight, 0).sum(axis=1)
+            )
+            rounding += p.weight.shape[-1] / 2
+            if self._packed(network, p):
+                # By half a quantum, which is at most the next integer to a seventh of the greatest.
+                most += p.weight.shape[-1] * np.abs(weight).max(axis=1) / (2 * MOST_MULTIPLE)
+        if population.bias is not None:
+            most += np.abs(population.bias)
+        return _divide(2.0**15 - 2.0 ** (NARROW_BITS - 1) - rounding, most)
 
     def _scales(self, network: Network, population: Population, fraction: int) -> NDArray:
         """S_j of every neuron, float64 ``[n]``: the largest that every limit allows."""
@@ -155,25 +221,6 @@ class Quantize(Pass):
             low=None,
             high=None,
         )
-
-
-def _narrow_limit(network: Network, population: Population, fraction: int) -> NDArray:
-    """Largest scale per neuron, ``[n]``, that keeps every sum of a step within int16."""
-    most, rounding = np.zeros(population.size), 1.0
-    for p in network.into(population.name):
-        weight = p.dense().astype(np.float64)
-        if network.multiplies(p):
-            # Weights of 64 and more (see `_input_synapses`) are off by half of one at most.
-            off = p.weight.shape[-1] * np.abs(weight).max(axis=1) / WEIGHT_LIMIT
-            most += (np.abs(weight).sum(axis=1) + off) * 2.0 ** (15 - fraction)
-        else:
-            most += np.maximum(
-                np.maximum(weight, 0).sum(axis=1), np.maximum(-weight, 0).sum(axis=1)
-            )
-            rounding += p.weight.shape[-1] / 2
-    if population.bias is not None:
-        most += np.abs(population.bias)
-    return _divide(2.0**15 - 2.0 ** (NARROW_BITS - 1) - rounding, most)
 
 
 def _forgets(population: Population) -> bool:
@@ -215,10 +262,6 @@ def _input_limit(p: Projection) -> NDArray:
     """Largest weight scale per neuron that keeps int8 and the int32 sum over samples."""
     rows = np.abs(p.dense().astype(np.float64))
     return np.minimum(_divide(WEIGHT_LIMIT, rows.max(axis=1)), _divide(ROW_LIMIT, rows.sum(axis=1)))
-
-
-def _spike_synapses(p: Projection, scale: NDArray) -> Projection:
-    return replace(p, weight=_integers(p.weight * _rows_of(p, scale)))
 
 
 def _input_synapses(p: Projection, scale: NDArray, fraction: int) -> Projection:

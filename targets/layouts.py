@@ -103,8 +103,8 @@ def _neighbours(nibbles: NDArray) -> NDArray:
 
 
 def _words(*widths: int) -> Callable[[NDArray], NDArray]:
-    """Tiles of so many targets, each ``[sources, targets]``, filled up to a multiple of 8. A word has
-    eight targets: the first four are the lower halves of bytes 0, 2, 1 and 3, the next four the
+    """Tiles of so many targets, each ``[sources, targets]``, filled up to a multiple of 8. A word
+    has eight targets: the first four are the lower halves of bytes 0, 2, 1 and 3, the next four the
     upper ones."""
 
     def tile(nibbles: NDArray) -> NDArray:
@@ -114,6 +114,18 @@ def _words(*widths: int) -> Callable[[NDArray], NDArray]:
     def layout(nibbles: NDArray) -> NDArray:
         tiles = _tiles(_filled(nibbles, widths[-1]), widths)
         return np.concatenate([tile(one).ravel() for one in tiles])
+
+    return layout
+
+
+def _halves(*widths: int) -> Callable[[NDArray], NDArray]:
+    """Tiles of so many targets, each ``[sources, targets]``, filled up to a multiple of the last
+    width. The lower halves of its bytes are the first half of a tile's targets."""
+
+    def layout(nibbles: NDArray) -> NDArray:
+        tiles = _tiles(_filled(nibbles, widths[-1]), widths)
+        halves = [np.split(tile, 2, axis=1) for tile in tiles]
+        return np.concatenate([(first | second << 4).ravel() for first, second in halves])
 
     return layout
 
@@ -292,8 +304,11 @@ MULTIPLY_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "vnni": _vnni,
 }
 PACKED_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
-    "dsp": _words(32, 8),
+    "avx2": _halves(64, 32),
+    "dsp": _words(16, 8),
     "m0": _words(16, 8),
+    "mve": _halves(32, 16),
+    "neon": _halves(32, 16),
 }
 BLOCK_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "i16_dsp": _dsp_blocks,

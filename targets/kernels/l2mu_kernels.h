@@ -417,7 +417,17 @@ void l2mu_accumulate_shared_i8_i32_avx2(int32_t *v, uint16_t rows, uint16_t colu
 void l2mu_accumulate_distinct_i8_i32_avx2(int32_t *v, uint16_t rows, uint16_t columns,
                                           const int8_t *weights, const uint16_t *spikes);
 void l2mu_accumulate_dense_i4_i32(const l2mu_dense_i4_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i4_i32_dsp(const l2mu_dense_i4_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i4_i32_m0(const l2mu_dense_i4_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i4_i32_neon(const l2mu_dense_i4_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i4_i32_mve(const l2mu_dense_i4_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i4_i32_avx2(const l2mu_dense_i4_t *p, int32_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i4_i16(const l2mu_dense_i4_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i4_i16_dsp(const l2mu_dense_i4_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i4_i16_m0(const l2mu_dense_i4_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i4_i16_neon(const l2mu_dense_i4_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i4_i16_mve(const l2mu_dense_i4_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i4_i16_avx2(const l2mu_dense_i4_t *p, int16_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i8_i16(const l2mu_dense_i8_t *p, int16_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i8_i16_dsp(const l2mu_dense_i8_t *p, int16_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i8_i16_neon32(const l2mu_dense_i8_t *p, int16_t *v,
