@@ -248,8 +248,8 @@ def _quantum(network: Network, p: Projection, quantum: NDArray) -> Problems:
             p.name,
             f"quantum is {quantum.dtype}{list(quantum.shape)} for {p.shape[0]} neurons, not int32",
         )
-    elif not ((quantum >= 1).all() and (quantum <= WEIGHT_LIMIT).all()):
-        yield p.name, f"quantum {_extreme(quantum)} is outside [1, {WEIGHT_LIMIT}]"
+    elif (outside := quantum[(quantum < 1) | (quantum > WEIGHT_LIMIT)]).size:
+        yield p.name, f"quantum {outside[0]} is outside [1, {WEIGHT_LIMIT}]"
     else:
         multiple, rest = np.divmod(p.weight.astype(np.int32), quantum.reshape(-1, 1))
         beyond = (multiple < LEAST_MULTIPLE) | (multiple > MOST_MULTIPLE)

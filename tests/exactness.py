@@ -114,7 +114,8 @@ def random_cases(
         else:
             network = data.draw(float_networks(name=f"net{i}"))
             x = data.draw(windows_for(network, steps=steps))
-            cases.append((planned(network, i % 3 == 1, x, target), x))
+            bits = data.draw(st.sampled_from((8, 4)))
+            cases.append((planned(network, i % 3 == 1, x, target, bits), x))
     return cases
 
 

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from l2mu_compile.network import (
+    LEAST_MULTIPLE,
+    MOST_MULTIPLE,
     NARROW_BITS,
     READOUT_RULES,
     SENSOR_ARRAYS,
@@ -37,7 +39,7 @@ from l2mu_compile.targets.registry import get_target
 from l2mu_compile.text import digest, parse, to_text
 from l2mu_compile.verify import verify
 
-PARAMETERS = ("alpha", "beta", "threshold", "bias", "shift", *SENSOR_ARRAYS)
+PARAMETERS = ("alpha", "beta", "threshold", "bias", "shift", "quantum", *SENSOR_ARRAYS)
 # No machine's own instruction set: what is printed and stored is the same everywhere.
 PORTABLE = replace(get_target("host"), cpu="baseline", kernel_sets=("ref",))
 AWKWARD_SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33)
@@ -227,12 +229,14 @@ def planned(
     quantized: bool = False,
     windows: NDArray | None = None,
     target: str | None = None,
+    bits: int = 8,
 ) -> Network:
     """``network`` after a default pipeline without calibration, or with it on ``windows``.
 
-    Its kernels are those of ``target``, or the portable ones.
+    Its kernels are those of ``target``, or the portable ones; weights are of ``bits``.
     """
     names = INT8_PIPELINE if quantized else FLOAT_PIPELINE
+    names = tuple(f"quantize{{bits={bits}}}" if n == "quantize" else n for n in names)
     chosen = [n for n in names if windows is not None or n not in NEED_WINDOWS]
     context = Context(target=get_target(target) if target else PORTABLE, samples=windows)
     return run_passes(network, parse_pipeline(",".join(chosen)), context)
@@ -328,7 +332,8 @@ def _network(draw: Draw, name: str, rule: str, numbers: Any) -> Network:
         if j == 0 or draw(st.integers(0, 3)) == 0:
             synapses = partial(numbers.synapses, sizes[target], entry.size)
             reading = Projection("x", target, **synapses(blocks=True))
-            projections.append(reading if entry.spiking else numbers.sampled(reading))
+            made = numbers.packed if entry.spiking else numbers.sampled
+            projections.append(made(reading))
         for i, source in enumerate(names):
             if leaky and source == names[-1]:
                 continue
@@ -336,7 +341,8 @@ def _network(draw: Draw, name: str, rule: str, numbers: Any) -> Network:
                 if (delay == 0 and i >= j) or draw(st.integers(0, 2)) == 0:
                     continue
                 synapses = numbers.synapses(sizes[target], sizes[source], blocks=True)
-                projections.append(Projection(source, target, delay=delay, **synapses))
+                heard = Projection(source, target, delay=delay, **synapses)
+                projections.append(numbers.packed(heard))
     order = draw(st.permutations(range(len(projections))))
     listed = draw(st.permutations(range(count)))
     return Network(
@@ -425,6 +431,9 @@ class _FloatNumbers(_Numbers):
         neuron = self.neuron(kind, parameters)
         return Population(name, shape, neuron, f32(bias) if use_bias else None)
 
+    def packed(self, projection: Projection) -> Projection:
+        return projection
+
     def weights(self, shape: tuple[int, ...]) -> NDArray:
         values = f32(self.rng.normal(size=shape))
         special = self.rng.choice(f32([0.0, -0.0, 1e-45, -1e-39, 0.5, -1.0]), shape)
@@ -461,6 +470,17 @@ class _IntegerNumbers(_Numbers):
 
     def weights(self, shape: tuple[int, ...]) -> NDArray:
         return self.rng.integers(-128, 128, shape).astype(np.int8)
+
+    def packed(self, projection: Projection) -> Projection:
+        """``projection``, or, if it is dense, one like it whose weights fit four bits."""
+        kind = self.draw(st.sampled_from(("none", "scalar", "each")))
+        if kind == "none" or projection.blocks:
+            return projection
+        quantum = np.int32(
+            self.rng.integers(1, 17, () if kind == "scalar" else projection.shape[0])
+        )
+        multiple = self.rng.integers(LEAST_MULTIPLE, MOST_MULTIPLE, projection.shape, endpoint=True)
+        return replace(projection, weight=i8(multiple * quantum.reshape(-1, 1)), quantum=quantum)
 
     def sampled(self, projection: Projection) -> Projection:
         """``projection`` with a shift: none, one, or one for every neuron."""

@@ -215,6 +215,40 @@ BROKEN: dict[str, tuple[Network, str]] = {
         with_projection(integer_toy(), "h.x", shift=np.int32(31)),
         "h.x: shift 31 is outside [0, 30]",
     ),
+    "quantum of samples": (
+        with_projection(integer_toy(), "h.x", quantum=np.int32(1)),
+        "h.x: only dense projections of spikes in a quantized network have a quantum",
+    ),
+    "quantum in float": (
+        with_projection(feed_forward(), "out.h", quantum=np.int32(1)),
+        "out.h: only dense projections of spikes in a quantized network have a quantum",
+    ),
+    "quantum of blocks": (
+        with_projection(integer_toy(), "h.h.last", weight=i8([[1]]), blocks=2, quantum=np.int32(1)),
+        "h.h.last: only dense projections of spikes in a quantized network have a quantum",
+    ),
+    "quantum shape": (
+        with_projection(integer_toy(), "out.h", quantum=np.int32([1, 2, 3])),
+        "out.h: quantum is int32[3] for 2 neurons, not int32",
+    ),
+    "quantum type": (
+        with_projection(integer_toy(), "out.h", quantum=np.float32(5)),
+        "out.h: quantum is float32[] for 2 neurons, not int32",
+    ),
+    "no quantum": (
+        with_projection(integer_toy(), "h.h.last", quantum=np.int32([5, 0])),
+        "h.h.last: quantum 0 is outside [1, 127]",
+    ),
+    "weight between two multiples": (
+        with_projection(integer_toy(), "h.h.last", quantum=np.int32([5, 2])),
+        "h.h.last: weight 5 of neuron 1 is not from -8 to 7 times its quantum 2",
+    ),
+    "too great a multiple": (
+        with_projection(
+            integer_toy(), "out.h", weight=i8([[-40, 35], [0, 40]]), quantum=np.int32(5)
+        ),
+        "out.h: weight 40 of neuron 1 is not from -8 to 7 times its quantum 5",
+    ),
     # _parameter_ranges
     "threshold": (toy_with("h", neuron=lif(0.5, 0)), "h: threshold 0 is not positive"),
     "one threshold": (

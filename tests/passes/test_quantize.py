@@ -23,7 +23,7 @@ from networks import (
 )
 
 from l2mu_compile.bounds import narrow
-from l2mu_compile.errors import ModelError
+from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import (
     NARROW_BITS,
@@ -81,6 +81,90 @@ def test_a_small_network() -> None:
         out.h = [[127, -127], [127, 64]]
         """,  # noqa: E501
     )
+
+
+def test_weights_of_four_bits() -> None:
+    """The first neuron's are whole eighths, which a scale of 112 = 8 * 14 keeps; the second's are
+    multiples of nothing. Samples and blocks keep eight bits."""
+    assert_becomes(
+        Quantize(bits=4),
+        """
+        network n stage=folded window=none
+          input      x : f32[1] low=-4.0 high=2.0
+          population h : lif[6] beta=0.5 threshold=1.0 reset=subtract
+          population out : lif[2] beta=0.75 threshold=1.0 reset=zero
+          projection x -> h : dense[6,1] @h.x
+          projection h -> h : blocks[1,1]x6 @h.h.last delay=1
+          projection h -> out : dense[2,6] @out.h
+          readout    out : spike_count
+        h.x = [[0.5], [0.5], [0.5], [0.5], [0.5], [0.5]]
+        h.h.last = [[0.5]]
+        out.h = [[-1.0, 0.875, 0.5, 0.375, 0.0, 0.125], [0.5, 0.375, 0.3125, -0.0625, -0.4, 0.0]]
+        """,
+        """
+        network n stage=quantized window=none
+          input      x : f32[1] low=-4.0 high=2.0 fraction=11
+          population h : lif[6] beta=16384 threshold=254 reset=subtract membrane_bits=14
+          population out : lif[2] beta=24576 threshold=@out.threshold reset=zero membrane_bits=14
+          projection x -> h : dense[6,1] @h.x shift=11
+          projection h -> h : blocks[1,1]x6 @h.h.last delay=1
+          projection h -> out : dense[2,6] @out.h quantum=@out.h.quantum
+          readout    out : spike_count
+        out.threshold = [112, 189]
+        h.x = [[127], [127], [127], [127], [127], [127]]
+        h.h.last = [[127]]
+        out.h = [[-112, 98, 56, 42, 0, 14], [90, 75, 60, -15, -75, 0]]
+        out.h.quantum = [14, 15]
+        """,
+    )
+
+
+@pytest.mark.parametrize("bits", [0, 2, 5, 16])
+def test_weights_of_other_widths_are_refused(bits: int) -> None:
+    with pytest.raises(UsageError, match=f"quantize: bits must be 4 or 8, not {bits}"):
+        Quantize(bits=bits)
+
+
+def test_weights_of_four_bits_are_the_nearest_multiples_of_any_quantum() -> None:
+    """Of all quanta the best, for whatever scale was chosen."""
+    rng = np.random.default_rng(4)
+    weight = f32(rng.normal(size=(9, 20)) * rng.uniform(0.05, 1, (9, 1)))
+    network = Network(
+        "n",
+        Input("x", 20, spiking=True),
+        (Population("h", (9,), lif(0.5, 2.0)),),
+        (Projection("x", "h", weight),),
+        Readout("h"),
+        stage="folded",
+    )
+    quantized = applied(Quantize(bits=4), network)
+    (packed,) = quantized.projections
+    assert packed.quantum is not None
+    assert packed.bits == 4
+    scale = quantized.population("h").neuron.threshold / 2.0
+    wanted = weight * scale[:, None]
+    found = ((packed.weight - wanted) ** 2).sum(axis=1)
+    for quantum in range(1, 20):
+        other = quantum * np.clip(np.rint(wanted / quantum), -8, 7)
+        # A threshold is off by half of one at most, and the scale it stands for likewise.
+        assert (found <= ((other - wanted) ** 2).sum(axis=1) * 1.02 + 0.5).all()
+
+
+def test_weights_of_four_bits_must_be_worth_their_quanta() -> None:
+    """Four sources take as many bytes as they would with a byte for each weight."""
+    for sources, bits in ((4, 8), (5, 4)):
+        entry = Input("x", sources, spiking=True)
+        weight = f32(np.ones((2, sources)))
+        network = Network(
+            "n",
+            entry,
+            (Population("h", (2,), lif()),),
+            (Projection("x", "h", weight),),
+            Readout("h"),
+            stage="folded",
+        )
+        (quantized,) = applied(Quantize(bits=4), network).projections
+        assert quantized.bits == bits
 
 
 def on_the_integer_grid(reset: str, kind: str) -> Network:
@@ -183,10 +267,10 @@ def test_the_result_decides_like_the_original() -> None:
 
 
 @settings(max_examples=60)
-@given(float_networks(), st.sampled_from([0.001, 1.0, 1e6]))
-def test_any_network_becomes_a_valid_integer_one(network: Network, reach: float) -> None:
+@given(float_networks(), st.sampled_from([0.001, 1.0, 1e6]), st.sampled_from([8, 4]))
+def test_any_network_becomes_a_valid_integer_one(network: Network, reach: float, bits: int) -> None:
     network = folded(network.replace(input=replace(network.input, low=-reach, high=reach)))
-    quantized = applied(Quantize(), network)
+    quantized = applied(Quantize(bits=bits), network)
     assert quantized.quantized
     computed = {n: a for n, a in quantized.tensors().items() if not n.startswith("x.")}
     assert not any(np.issubdtype(array.dtype, np.floating) for array in computed.values())
@@ -270,9 +354,11 @@ def test_currents_that_last_for_ever_stay_wide() -> None:
 
 
 @settings(max_examples=200)
-@given(float_networks(), st.sampled_from([0.01, 1.0, 30.0, 1e4]))
-def test_narrow_membranes_always_have_narrow_sums(network: Network, reach: float) -> None:
-    quantized = applied(Quantize(), calibrated(network, reach))
+@given(float_networks(), st.sampled_from([0.01, 1.0, 30.0, 1e4]), st.sampled_from([8, 4]))
+def test_narrow_membranes_always_have_narrow_sums(
+    network: Network, reach: float, bits: int
+) -> None:
+    quantized = applied(Quantize(bits=bits), calibrated(network, reach))
     for before, after in zip(network.populations, quantized.populations, strict=True):
         assert after.membrane_bits in (NARROW_BITS, 28)
         assert narrow(quantized, after) == (after.membrane_bits == NARROW_BITS), before.name

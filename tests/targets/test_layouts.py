@@ -11,10 +11,13 @@ from l2mu_compile.targets.layouts import (
     INPUT_LAYOUTS,
     LAYOUTS,
     MULTIPLY_LAYOUTS,
+    PACKED_LAYOUTS,
     SHIFTED_INPUT_LAYOUTS,
     block_weights_for,
+    filled_quanta,
     input_weights_for,
     multiply_weights_for,
+    packed_weights_for,
     weights_for,
 )
 
@@ -45,6 +48,56 @@ def test_every_weight_to_multiply_is_there_once_among_zeros(
     stored = multiply_weights_for(f"multiply_dense_i8_i16_{name}", weights)
     assert stored.ndim == 1
     assert np.sort(stored[stored != 0]).tolist() == weights.ravel().tolist()
+
+
+@pytest.mark.parametrize("name", ["ref", *PACKED_LAYOUTS])
+@pytest.mark.parametrize(("sources", "targets"), SHAPES)
+def test_every_packed_weight_has_four_bits_of_its_own(
+    name: str, sources: int, targets: int
+) -> None:
+    """A bit of all weights' numbers is set at a time, which tells where each of them is."""
+    kernel = "accumulate_dense_i4_i16" + ("" if name == "ref" else f"_{name}")
+    numbers = numbered(sources, targets)
+    silent = packed_weights_for(kernel, np.zeros_like(numbers))
+    found = np.zeros(2 * silent.size, dtype=np.int64)
+    for bit in range(int(numbers.max()).bit_length()):
+        packed = packed_weights_for(kernel, (numbers >> bit) & 1) ^ silent
+        assert packed.dtype == np.uint8
+        low, high = packed & 15, packed >> 4
+        assert {*low.tolist(), *high.tolist()} <= {0, 1}
+        found += np.stack([low, high], axis=1).ravel().astype(np.int64) << bit
+    assert np.sort(found[found > 0]).tolist() == numbers.ravel().tolist()
+
+
+def test_portable_packed_weights_are_neighbours() -> None:
+    """The even target is in the lower four bits, plus 8; rows are whole bytes."""
+    packed = packed_weights_for("accumulate_dense_i4_i16", np.array([[-8, 7, 0], [1, 2, 3]]))
+    assert packed.tolist()[::2] == [0xF0, 0xA9]
+    assert [byte & 15 for byte in packed.tolist()[1::2]] == [8, 11]
+
+
+@pytest.mark.parametrize("name", ["dsp", "m0"])
+def test_eight_packed_weights_of_a_word(name: str) -> None:
+    """Every other byte has targets that are neighbours, first in the lower, then in the upper half."""
+    row = np.arange(24)[None] % 8
+    packed = packed_weights_for(f"accumulate_dense_i4_i16_{name}", row - 8)
+    assert packed.tolist() == [0x40, 0x62, 0x51, 0x73] * 3
+
+
+@pytest.mark.parametrize(("name", "width"), [("avx2", 64), ("mve", 32), ("neon", 32)])
+def test_halves_of_tiles_are_halves_of_bytes(name: str, width: int) -> None:
+    row = np.arange(width) // (width // 2) * 5 - 8
+    packed = packed_weights_for(f"accumulate_dense_i4_i32_{name}", np.tile(row, (2, 1)))
+    assert packed.tolist() == [0x50] * width
+    row = np.append(row, 3)
+    packed = packed_weights_for(f"accumulate_dense_i4_i32_{name}", row[None])
+    assert packed[width // 2] & 15 == 11
+    assert packed.size == width // 2 + width // 4
+
+
+def test_quanta_are_filled_up() -> None:
+    quanta = filled_quanta(np.int32([3, 127, 9]))
+    assert (quanta.dtype, quanta.tolist()) == (np.int16, [3, 127, 9, 0, 0, 0, 0, 0])
 
 
 @pytest.mark.parametrize("name", BLOCK_LAYOUTS)
