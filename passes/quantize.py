@@ -58,12 +58,12 @@ class Quantize(Pass):
     """
 
     name: ClassVar[str] = "quantize"
-    bits: int = 8
     headroom: float = 2.0
     input_range: float = 16.0
     threshold_limit: int = 2**14
     membrane_bits: int = 28
     narrow: bool = True
+    bits: int = 8
 
     def __post_init__(self) -> None:
         if self.bits not in (4, 8):

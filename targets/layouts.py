@@ -124,10 +124,25 @@ def _halves(*widths: int) -> Callable[[NDArray], NDArray]:
 
     def layout(nibbles: NDArray) -> NDArray:
         tiles = _tiles(_filled(nibbles, widths[-1]), widths)
-        halves = [np.split(tile, 2, axis=1) for tile in tiles]
-        return np.concatenate([(first | second << 4).ravel() for first, second in halves])
+        return np.concatenate([_joined_halves(tile).ravel() for tile in tiles])
 
     return layout
+
+
+def _mve_packed(nibbles: NDArray) -> NDArray:
+    """Tiles of 32 and 16 targets as `_halves`; of 16 bytes the first and the last 8 take turns."""
+    tiles = [_joined_halves(tile) for tile in _tiles(_filled(nibbles, 16), (32, 16))]
+    turns = [
+        tile.reshape(len(tile), 2, 8).swapaxes(1, 2) if tile.shape[1] == 16 else tile
+        for tile in tiles
+    ]
+    return np.concatenate([tile.ravel() for tile in turns])
+
+
+def _joined_halves(tile: NDArray) -> NDArray:
+    first, second = np.split(tile, 2, axis=1)
+    joined: NDArray = first | second << 4
+    return joined
 
 
 def _dsp_blocks(rows: NDArray) -> NDArray:
@@ -307,7 +322,7 @@ PACKED_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "avx2": _halves(64, 32),
     "dsp": _words(16, 8),
     "m0": _words(16, 8),
-    "mve": _halves(32, 16),
+    "mve": _mve_packed,
     "neon": _halves(32, 16),
 }
 BLOCK_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {

@@ -13,6 +13,7 @@ from networks import (
     cuba,
     f32,
     feed_forward,
+    i8,
     integer_toy,
     l2mu,
     late_reader,
@@ -31,7 +32,12 @@ from l2mu_compile.pipeline import parse_pipeline, run_passes
 from l2mu_compile.program import API_FUNCTIONS, STREAM_FUNCTIONS, Call, Constant, Place, Program
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.kernel_table import kernel_table
-from l2mu_compile.targets.layouts import block_weights_for, multiply_weights_for, weights_for
+from l2mu_compile.targets.layouts import (
+    block_weights_for,
+    multiply_weights_for,
+    packed_weights_for,
+    weights_for,
+)
 from l2mu_compile.targets.registry import get_target
 
 
@@ -254,6 +260,24 @@ def test_parameters_say_whether_there_is_one_for_each_neuron() -> None:
 def test_integer_neurons_carry_their_saturation() -> None:
     fields = record(lower(finish(integer_toy())), "h_neurons")
     assert (fields["low"], fields["high"], fields["bias"]) == (-(2**15), 2**15 - 1, "h_bias")
+
+
+@pytest.mark.parametrize("target", [None, "cortex-m4"])
+def test_packed_weights_come_with_a_quantum_for_each_target(target: str | None) -> None:
+    toy = integer_toy()
+    loop = replace(toy.projections[2], weight=i8([[-8, 5], [7, 0]]), quantum=np.int32(1))
+    out = replace(toy.projections[1], weight=i8([[30, -5], [-6, 15]]), quantum=np.int32([5, 3]))
+    network = finish(toy.replace(projections=(toy.projections[0], out, loop)), target)
+    program = lower(network)
+    synapses = record(program, "out_from_h_synapses")
+    assert synapses["weights"] == "out_from_h"
+    assert (synapses["targets"], synapses["sources"]) == (2, 2)
+    assert data(program, str(synapses["quantum"])).tolist() == [5, 3, 0, 0, 0, 0, 0, 0]
+    assert data(program, "h_from_h_last_quantum").tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
+    kernel = str(network.projections[1].kernel)
+    multiples = np.array([[6, -2], [-1, 5]])
+    stored = packed_weights_for(kernel, multiples)
+    assert data(program, "out_from_h").tolist() == stored.tolist()
 
 
 def test_a_missing_shift_becomes_zero() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import f32, feed_forward, l2mu, late_reader, li, lif
+from networks import f32, feed_forward, i8, integer_toy, l2mu, late_reader, li, lif
 
 from l2mu_compile.errors import ModelError
 from l2mu_compile.network import (
@@ -137,6 +137,19 @@ def test_tensors_are_named_after_their_owner_and_scalars_are_not_among_them() ->
     names = set(network.tensors())
     assert {"enc.beta", "enc.bias", "h.h.last", "m.u", "enc.x"} <= names
     assert not any(name.endswith(".threshold") or name.startswith("x.") for name in names)
+
+
+def test_packed_weights_take_half_a_byte_each_and_two_for_a_quantum() -> None:
+    weight = i8(np.ones((3, 20)))
+    plain = Projection("h", "out", weight)
+    packed = replace(plain, quantum=np.int32(1))
+    assert (plain.bits, plain.stored_bytes) == (8, 60)
+    assert (packed.bits, packed.stored_bytes) == (4, 20 * 2 + 3 * 2)
+    assert Projection("h", "out", f32(weight)).bits == 32
+    toy = integer_toy()
+    fewer = toy.replace(projections=(toy.projections[0], packed))
+    more = toy.replace(projections=(toy.projections[0], plain))
+    assert more.parameter_bytes() - fewer.parameter_bytes() == 60 - 46
 
 
 def test_parameter_bytes_count_arrays_and_scalars() -> None:

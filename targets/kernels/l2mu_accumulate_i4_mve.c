@@ -1,4 +1,5 @@
-/* For Helium: 32 weights in 16 bytes, the lower four bits of which are of the first 16 targets. */
+/* For Helium: 32 weights in 16 bytes, the lower four bits of which are of the first 16 targets. Every
+ * other byte has those of eight that are neighbours. */
 #ifndef __ARM_FEATURE_MVE
 #error "this file is for processors with Helium; compile the network for this processor, see --target"
 #endif
@@ -28,7 +29,6 @@ static void add_rows(const l2mu_dense_i4_t *p, int16_t *v, const uint16_t *spike
     int16_t *to = v;
     size_t left = p->targets;
     while (left > HALF) {
-        uint8_t sums[TILE];
         uint8x16_t even = vdupq_n_u8(0);
         uint8x16_t odd = vdupq_n_u8(0);
         const uint16_t *spike = spikes;
@@ -38,13 +38,11 @@ static void add_rows(const l2mu_dense_i4_t *p, int16_t *v, const uint16_t *spike
             even = vaddq_u8(even, vandq_u8(bytes, vdupq_n_u8(15)));
             odd = vaddq_u8(odd, vshrq_n_u8(bytes, 4));
         }
-        vst1q_u8(sums, even);
-        vst1q_u8(&sums[HALF], odd);
-        add_eight(to, vldrbq_u16(sums), excess, quantum);
-        add_eight(&to[8], vldrbq_u16(&sums[8]), excess, &quantum[8]);
-        add_eight(&to[16], vldrbq_u16(&sums[16]), excess, &quantum[16]);
+        add_eight(to, vmovlbq_u8(even), excess, quantum);
+        add_eight(&to[8], vmovltq_u8(even), excess, &quantum[8]);
+        add_eight(&to[16], vmovlbq_u8(odd), excess, &quantum[16]);
         if (left > (HALF + EIGHT)) {
-            add_eight(&to[24], vldrbq_u16(&sums[24]), excess, &quantum[24]);
+            add_eight(&to[24], vmovltq_u8(odd), excess, &quantum[24]);
         }
         weights += (size_t)p->sources * HALF;
         quantum += TILE;

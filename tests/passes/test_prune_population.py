@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import f32, float_networks, integer_networks, l2mu, read, samples, show, windows_for
+from networks import (
+    f32,
+    float_networks,
+    integer_networks,
+    integer_toy,
+    l2mu,
+    read,
+    samples,
+    show,
+    windows_for,
+)
 
 from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.interpreter import run
@@ -103,6 +115,21 @@ def test_twins_hand_over_their_synapses() -> None:
     assert after.population("out").bias is None
     was, now = (run(n, ones(), ("spikes",)).spikes["out"] for n in (network, after))
     np.testing.assert_array_equal(was, now)
+
+
+def test_weights_that_are_handed_over_are_multiples_no_more() -> None:
+    network = integer_toy()
+    twins = replace(network.projections[0], weight=np.int8([[4, -4], [4, -4]]), shift=np.int32(2))
+    packed = [replace(p, quantum=np.int32([30, 5])) for p in network.projections[1:]]
+    packed[0] = replace(packed[0], weight=np.int8([[30, -30], [-5, 30]]))
+    network = network.replace(projections=(twins, packed[0])).map_populations(
+        lambda p: replace(p, bias=None)
+    )
+    x = ones(24) * f32([1.2, 0])  # of 19, where a threshold is 20
+    after = pruned(network, x, sparsity=0.5, population="h", criterion="redundancy")
+    (left,) = (p for p in after.projections if p.name == "out.h")
+    assert left.weight.tolist() == [[0], [25]]
+    assert left.quantum is None
 
 
 def test_a_memory_cell_leaves_with_its_input_neuron() -> None:

@@ -164,6 +164,16 @@ def test_shifts_leave_with_their_neurons() -> None:
     assert after.population("h").bias is not None
 
 
+def test_quanta_leave_with_their_neurons() -> None:
+    toy = integer_toy()
+    cut = replace(toy.projections[1], weight=np.int8([[30, 0], [-7, 0]]))
+    loop = replace(toy.projections[2], weight=np.int8([[5, 0], [7, 0]]), quantum=np.int32([5, 7]))
+    after = applied(RemoveDead(), toy.replace(projections=(toy.projections[0], cut, loop)))
+    assert after.projections[2].weight.tolist() == [[5]]
+    assert after.projections[2].quantum is not None
+    assert after.projections[2].quantum.tolist() == [5]
+
+
 def test_a_planned_network_is_left_alone() -> None:
     network = planned(l2mu())
     assert RemoveDead().apply(network, Context()) is network

@@ -88,6 +88,28 @@ def test_narrow_populations_get_narrow_kernels_of_the_targets_sets(
     ]
 
 
+@pytest.mark.parametrize(
+    ("target", "ending"),
+    [("cortex-m3", "_m0"), ("cortex-m4", "_dsp"), ("cortex-m55", "_mve"), ("cortex-a53", "_neon")],
+)
+def test_weights_with_a_quantum_are_read_packed(target: str, ending: str) -> None:
+    network = narrow(37, "zero", scalar=True)
+    packed = network.map_projections(
+        lambda p: p if p.blocks or p.source == "x" else replace(with_quantum(p), kernel=None)
+    )
+    wide = packed.map_populations(lambda p: replace(p, membrane_bits=16) if p.name == "m" else p)
+    after = applied(SelectKernels(), wide, Context(target=get_target(target)))
+    kernels = {p.name: p.kernel for p in after.projections}
+    assert kernels["h.h.last"] == f"accumulate_dense_i4_i16{ending}"
+    assert kernels["m.h"] == f"accumulate_dense_i4_i32{ending}"
+
+
+def with_quantum(projection: Projection) -> Projection:
+    """Weights of ``projection`` on a grid of 2."""
+    weight = np.clip(projection.weight // 4, -8, 7) * 2
+    return replace(projection, weight=weight.astype(np.int8), quantum=np.int32(2))
+
+
 def test_a_host_gets_kernels_that_this_machine_can_run() -> None:
     host = replace(HOST, cpu="native", kernel_sets=("avx512", "dsp", "avx2", "ref"))
     after = applied(SelectKernels(), narrow(9, "zero", scalar=True), Context(target=host))

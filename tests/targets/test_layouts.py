@@ -78,13 +78,19 @@ def test_portable_packed_weights_are_neighbours() -> None:
 
 @pytest.mark.parametrize("name", ["dsp", "m0"])
 def test_eight_packed_weights_of_a_word(name: str) -> None:
-    """Every other byte has targets that are neighbours, first in the lower, then in the upper half."""
+    """Every other byte has neighbours, the first four targets in the lower halves."""
     row = np.arange(24)[None] % 8
     packed = packed_weights_for(f"accumulate_dense_i4_i16_{name}", row - 8)
     assert packed.tolist() == [0x40, 0x62, 0x51, 0x73] * 3
 
 
-@pytest.mark.parametrize(("name", "width"), [("avx2", 64), ("mve", 32), ("neon", 32)])
+def test_eights_of_targets_take_turns_in_packed_weights_for_helium() -> None:
+    row = np.append(np.arange(32) // 8, np.full(9, 7)) - 8
+    packed = packed_weights_for("accumulate_dense_i4_i16_mve", row[None])
+    assert packed.tolist() == [0x20, 0x31] * 8 + [0x77] + [0x07] * 7
+
+
+@pytest.mark.parametrize(("name", "width"), [("avx2", 64), ("neon", 32)])
 def test_halves_of_tiles_are_halves_of_bytes(name: str, width: int) -> None:
     row = np.arange(width) // (width // 2) * 5 - 8
     packed = packed_weights_for(f"accumulate_dense_i4_i32_{name}", np.tile(row, (2, 1)))

@@ -49,7 +49,7 @@ def reported(folder: Path) -> set[tuple[str, str]]:
 
 def write_models(folder: Path, kinds: Iterable[tuple[str, str, bool]]) -> list[Path]:
     """Models of these encoders, neurons and numbers, each with a caller of its whole API; the
-    first decides early."""
+    first decides early, every fourth has packed weights if it is quantized."""
     folders = []
     for i, (encoder, neuron, quantized) in enumerate(kinds):
         place = folder / f"{encoder}_{neuron}_{'int8' if quantized else 'float32'}"
@@ -61,7 +61,9 @@ def write_models(folder: Path, kinds: Iterable[tuple[str, str, bool]]) -> list[P
         margins = (1,) * network.classes if i == 0 else None
         readout = Readout(network.readout.population, rule, margins=margins)
         network = network.replace(readout=readout)
-        program = lower(planned(network, quantized), Stream(10, 4) if i % 3 else None)
+        bits = 4 if i % 4 == 3 else 8
+        stream = Stream(10, 4) if i % 3 else None
+        program = lower(planned(network, quantized, bits=bits), stream)
         write_sources(program, ["test"], place)
         (place / CALLER).write_text(cpp_caller(program))
         folders.append(place)
