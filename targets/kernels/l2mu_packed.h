@@ -1,44 +1,74 @@
-/* Sums of int32 as fast as those of int16: up to 32 weights, of four bits times a quantum of at most 127,
- * add up to an int16. A dense projection's weights lie in tiles of targets, each a smaller projection. */
+/* Weights of four bits: what kernels that read eight in a word have in common, and sums of int32 as fast
+ * as those of int16. Up to 32 weights, of four bits times a quantum of at most 127, add up to an int16. A
+ * dense projection's weights lie in tiles of targets, each a smaller projection. */
 #ifndef L2MU_PACKED_H
 #define L2MU_PACKED_H
 
-#include "l2mu_arith.h"
-#include "l2mu_kernels.h"
+#include "l2mu_strips.h"
 
 #define L2MU_PACKED_ROWS 32U
 #define L2MU_PACKED_TARGETS 128U /* of a strip: a multiple of every set's tiles */
 
 typedef void l2mu_accumulate_packed_t(const l2mu_dense_i4_t *p, int16_t *v, const uint16_t *spikes);
 
+L2MU_INLINE void l2mu_add_packed_four(int16_t *v, uint32_t sums, uint32_t excess,
+                                      const int16_t *quantum)
+{
+    const int32_t less = (int32_t)excess;
+    v[0] = (int16_t)(v[0] + (((int32_t)(sums & 0xFFU) - less) * quantum[0]));
+    v[1] = (int16_t)(v[1] + (((int32_t)((sums >> 16U) & 0xFFU) - less) * quantum[1]));
+    v[2] = (int16_t)(v[2] + (((int32_t)((sums >> 8U) & 0xFFU) - less) * quantum[2]));
+    v[3] = (int16_t)(v[3] + (((int32_t)(sums >> 24U) - less) * quantum[3]));
+}
+
+/* Some rows, at most 16, of eight targets that are a word. */
+L2MU_INLINE void l2mu_add_packed_eight(int16_t *v, const uint8_t *weights, const uint16_t *spikes,
+                                       size_t rows, const int16_t *quantum)
+{
+    const uint32_t *const words = (const uint32_t *)(const void *)weights;
+    const uint16_t *const end = spikes + rows;
+    const uint16_t *spike = spikes;
+    uint32_t even = 0;
+    uint32_t shifted = 0;
+    do {
+        const uint32_t word = words[*spike];
+        ++spike;
+        even += word & 0x0F0F0F0FU;
+        shifted += word >> 4U;
+    } while (spike != end);
+    l2mu_add_packed_four(v, even, 8U * (uint32_t)rows, quantum);
+    l2mu_add_packed_four(&v[4], shifted - ((even >> 8U) << 4U), 8U * (uint32_t)rows, &quantum[4]);
+}
+
+/* Some rows, at most L2MU_PACKED_ROWS, to the targets from `first` on, a strip's at most. */
+L2MU_INLINE void l2mu_add_packed_strip(const l2mu_dense_i4_t *p, int32_t *v, size_t first,
+                                       const uint16_t *spikes, l2mu_accumulate_packed_t *accumulate)
+{
+    int16_t sums[L2MU_PACKED_TARGETS] L2MU_ALIGNED;
+    const size_t left = p->targets - first;
+    const size_t some = (left < L2MU_PACKED_TARGETS) ? left : L2MU_PACKED_TARGETS;
+    const size_t place = (first / 2U) * p->sources;
+    const l2mu_dense_i4_t strip = {&p->weights[place], &p->quantum[first], (uint16_t)some, p->sources};
+    l2mu_clear_sums(sums, some);
+    accumulate(&strip, sums, spikes);
+    l2mu_add_sums(&v[first], sums, some);
+}
+
 /* v += the weights of every spike, as `l2mu_accumulate_dense_i4_i32`, by a kernel for int16. */
 L2MU_INLINE void l2mu_accumulate_packed(const l2mu_dense_i4_t *p, int32_t *v, const uint16_t *spikes,
                                         l2mu_accumulate_packed_t *accumulate)
 {
-    int16_t sums[L2MU_PACKED_TARGETS] L2MU_ALIGNED;
     uint16_t piece[1U + L2MU_PACKED_ROWS];
     const size_t count = spikes[0];
-    for (size_t done = 0; done < count; done += piece[0]) {
+    for (size_t done = 0; done < count; done += L2MU_PACKED_ROWS) {
         const size_t left = count - done;
-        l2mu_dense_i4_t strip = *p;
-        int32_t *to = v;
-        piece[0] = (uint16_t)((left < L2MU_PACKED_ROWS) ? left : L2MU_PACKED_ROWS);
-        for (size_t i = 1; i <= piece[0]; ++i) {
+        const size_t some = (left < L2MU_PACKED_ROWS) ? left : L2MU_PACKED_ROWS;
+        piece[0] = (uint16_t)some;
+        for (size_t i = 1; i <= some; ++i) {
             piece[i] = spikes[done + i];
         }
-        for (size_t wanted = p->targets; wanted > 0U; wanted -= strip.targets) {
-            const size_t some = (wanted < L2MU_PACKED_TARGETS) ? wanted : L2MU_PACKED_TARGETS;
-            strip.targets = (uint16_t)some;
-            for (size_t j = 0; j < ((some + 7U) / 8U * 8U); ++j) {
-                sums[j] = 0;
-            }
-            accumulate(&strip, sums, piece);
-            for (size_t j = 0; j < some; ++j) {
-                to[j] += sums[j];
-            }
-            to += some;
-            strip.quantum += some;
-            strip.weights += (some / 2U) * p->sources;
+        for (size_t first = 0; first < p->targets; first += L2MU_PACKED_TARGETS) {
+            l2mu_add_packed_strip(p, v, first, piece, accumulate);
         }
     }
 }

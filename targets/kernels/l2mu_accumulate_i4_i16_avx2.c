@@ -5,7 +5,7 @@
 
 #include <immintrin.h>
 
-#include "l2mu_packed.h"
+#include "l2mu_arith.h"
 
 #define ROWS 17U /* times 15 is in a byte */
 #define TILE 64U
@@ -91,9 +91,4 @@ void l2mu_accumulate_dense_i4_i16_avx2(const l2mu_dense_i4_t *p, int16_t *v, con
         spike += rows;
         left -= rows;
     }
-}
-
-void l2mu_accumulate_dense_i4_i32_avx2(const l2mu_dense_i4_t *p, int32_t *v, const uint16_t *spikes)
-{
-    l2mu_accumulate_packed(p, v, spikes, l2mu_accumulate_dense_i4_i16_avx2);
 }

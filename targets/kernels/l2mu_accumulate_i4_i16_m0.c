@@ -131,32 +131,6 @@ __attribute__((naked)) static void add_tiles(tiles_t *p)
                      "    pop    {r4, r5, r6, r7, pc}\n");
 }
 
-static void add_four(int16_t *v, uint32_t sums, uint32_t excess, const int16_t *quantum)
-{
-    v[0] = (int16_t)(v[0] + ((int32_t)((sums & 0xFFU) - excess) * quantum[0]));
-    v[2] = (int16_t)(v[2] + ((int32_t)(((sums >> 8U) & 0xFFU) - excess) * quantum[2]));
-    v[1] = (int16_t)(v[1] + ((int32_t)(((sums >> 16U) & 0xFFU) - excess) * quantum[1]));
-    v[3] = (int16_t)(v[3] + ((int32_t)((sums >> 24U) - excess) * quantum[3]));
-}
-
-/* The last eight targets. */
-static void add_eight(const tiles_t *p)
-{
-    const uint32_t *const words = (const uint32_t *)(const void *)p->weights;
-    const uint16_t *const end = p->end;
-    const uint16_t *spike = p->spikes + p->skipped;
-    uint32_t even = 0;
-    uint32_t shifted = 0;
-    do {
-        const uint32_t word = words[*spike];
-        ++spike;
-        even += word & EVEN;
-        shifted += word >> 4U;
-    } while (spike != end);
-    add_four(p->v, even, p->excess, p->quantum);
-    add_four(&p->v[4], shifted - ((even >> 8U) << 4U), p->excess, &p->quantum[4]);
-}
-
 void l2mu_accumulate_dense_i4_i16_m0(const l2mu_dense_i4_t *p, int16_t *v, const uint16_t *spikes)
 {
     const size_t targets = ((size_t)p->targets + 7U) / EIGHT * EIGHT;
@@ -178,14 +152,9 @@ void l2mu_accumulate_dense_i4_i16_m0(const l2mu_dense_i4_t *p, int16_t *v, const
             add_tiles(&tiles);
         }
         if ((targets % TILE) != 0U) {
-            add_eight(&tiles);
+            l2mu_add_packed_eight(tiles.v, tiles.weights, spike, rows, tiles.quantum);
         }
         spike += rows;
         left -= rows;
     }
-}
-
-void l2mu_accumulate_dense_i4_i32_m0(const l2mu_dense_i4_t *p, int32_t *v, const uint16_t *spikes)
-{
-    l2mu_accumulate_packed(p, v, spikes, l2mu_accumulate_dense_i4_i16_m0);
 }

@@ -7,8 +7,6 @@
 #error "this file is for processors with the DSP extension; compile the network for this processor, see --target"
 #endif
 
-#include <arm_acle.h>
-
 #include "l2mu_packed.h"
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* assembly uses them */
@@ -94,41 +92,6 @@ __attribute__((naked)) static void add_tiles(tiles_t *p)
                      "    pop    {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n");
 }
 
-L2MU_INLINE uint32_t times(uint32_t sums, uint32_t quanta)
-{
-    const uint32_t first = (uint32_t)__smulbb((int32_t)sums, (int32_t)quanta);
-    const uint32_t second = (uint32_t)__smultt((int32_t)sums, (int32_t)quanta);
-    return (first & 0xFFFFU) | (second << 16U);
-}
-
-L2MU_INLINE void add_pair(int16_t *v, uint32_t start, uint32_t bytes, const int16_t *quantum)
-{
-    uint32_t *to = (uint32_t *)(void *)v;
-    const uint32_t sums = (uint32_t)__uxtab16((uint16x2_t)start, (uint8x4_t)bytes);
-    const uint32_t more = times(sums, *(const uint32_t *)(const void *)quantum);
-    *to = (uint32_t)__sadd16((int16x2_t)*to, (int16x2_t)more);
-}
-
-/* The last eight targets. */
-static void add_eight(const tiles_t *p, int16_t *v, const uint8_t *weights, const int16_t *quantum)
-{
-    const uint32_t *const words = (const uint32_t *)(const void *)weights;
-    const uint16_t *spike = p->spike;
-    uint32_t even = 0;
-    uint32_t odd = 0;
-    do {
-        const uint32_t word = words[*spike];
-        ++spike;
-        even += word & 0x0F0F0F0FU;
-        odd += word >> 4U;
-    } while (spike != p->end);
-    odd -= (even >> 8U) << 4U;
-    add_pair(v, p->start, even, quantum);
-    add_pair(&v[2], p->start, __ror(even, 8U), &quantum[2]);
-    add_pair(&v[4], p->start, odd, &quantum[4]);
-    add_pair(&v[6], p->start, __ror(odd, 8U), &quantum[6]);
-}
-
 void l2mu_accumulate_dense_i4_i16_dsp(const l2mu_dense_i4_t *p, int16_t *v, const uint16_t *spikes)
 {
     const size_t targets = ((size_t)p->targets + 7U) / EIGHT * EIGHT;
@@ -144,14 +107,9 @@ void l2mu_accumulate_dense_i4_i16_dsp(const l2mu_dense_i4_t *p, int16_t *v, cons
         }
         if (tiled < targets) {
             const uint8_t *const last = &p->weights[(tiled / 2U) * p->sources];
-            add_eight(&tiles, &v[tiled], last, &p->quantum[tiled]);
+            l2mu_add_packed_eight(&v[tiled], last, spike, rows, &p->quantum[tiled]);
         }
         spike += rows;
         left -= rows;
     }
-}
-
-void l2mu_accumulate_dense_i4_i32_dsp(const l2mu_dense_i4_t *p, int32_t *v, const uint16_t *spikes)
-{
-    l2mu_accumulate_packed(p, v, spikes, l2mu_accumulate_dense_i4_i16_dsp);
 }
