@@ -161,8 +161,8 @@ def _projection_line(p: Projection) -> str:
     dims = ",".join(map(str, p.weight.shape))
     structure = f"dense[{dims}]" if not p.blocks else f"blocks[{dims}]"
     repeat = f"x{p.blocks}" if p.shared else ""
-    options = {"delay": p.delay or None, "shift": p.shift, "quantum": p.quantum}
-    options["kernel"] = p.kernel
+    options: dict[str, Any] = {"delay": p.delay or None, "shift": p.shift}
+    options |= {"quantum": p.quantum, "kernel": p.kernel}
     return (
         f"projection {p.source} -> {p.target} : {structure}{repeat} @{p.name}#{digest(p.weight)}"
         + _options(p.name, options)
