@@ -86,6 +86,7 @@ def test_sources_are_the_models_own_files_and_the_kernels_it_calls() -> None:
         "l2mu_kernels.h",
         "l2mu_save.c",
         "l2mu_score.c",
+        "l2mu_packed.h",
         "l2mu_strips.h",
         "toy.c",
         "toy.h",
