@@ -19,13 +19,15 @@ from torch import Tensor, nn
 class Trainable(nn.Module):
     """``array`` with a trained change of ``unit`` times ``change``, kept from ``low`` to ``high``.
 
-    Elements whose ``unit`` is 0 stay as they are; all do unless ``trained``.
+    Integers stay multiples of ``grid``, as they are to begin with; so are their bounds. Elements
+    whose ``unit`` is 0 stay as they are; all do unless ``trained``.
     """
 
     start: Tensor
     unit: Tensor
     least: Tensor
     most: Tensor
+    grid: Tensor
 
     def __init__(
         self,
@@ -34,6 +36,7 @@ class Trainable(nn.Module):
         low: ArrayLike = -np.inf,
         high: ArrayLike = np.inf,
         trained: bool = True,
+        grid: ArrayLike = 1,
     ) -> None:
         super().__init__()
         self.original = array
@@ -46,12 +49,13 @@ class Trainable(nn.Module):
         for name, values in {"start": array, "unit": unit, "least": least, "most": most}.items():
             values = np.where(unit > 0, values, 0) if name in ("least", "most") else values
             self.register_buffer(name, torch.tensor(np.array(values)).to(dtype))
+        self.register_buffer("grid", torch.tensor(np.array(grid)).to(dtype))
         self.change = nn.Parameter(torch.zeros(shape, dtype=dtype), requires_grad=trained)
 
     def forward(self) -> Tensor:
         """The array as the network computes with it."""
         value = self.start + self.unit * self.change
-        return round_through(value) if self.integer else value
+        return round_through(value / self.grid) * self.grid if self.integer else value
 
     @torch.no_grad()
     def keep_allowed(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from networks import f32
+from networks import f32, i8
 
 from l2mu_compile.trainable import Trainable, floor_through, round_through
 
@@ -69,3 +69,12 @@ def test_rounding_passes_gradients_on() -> None:
     assert floor_through(values).tolist() == [0, 1, -1]
     (round_through(values) * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
     assert values.grad is not None and values.grad.tolist() == [1, 2, 3]
+
+
+def test_integers_stay_multiples_of_their_grid() -> None:
+    """A change of 4 is not half a step of 9 away; one of 5 is; bounds are multiples themselves."""
+    array = Trainable(i8([[9, -18], [6, 3]]), [[1.0], [1.0]], -36, 36, grid=[[9], [3]])
+    with torch.no_grad():
+        array.change.copy_(torch.tensor([[4.0, 5.0], [100.0, -1.0]]))
+    array.keep_allowed()
+    assert array.array().tolist() == [[9, -9], [36, 3]]
