@@ -99,7 +99,7 @@ def test_inspect(data):
     assert text.startswith("net (traced): 6 channels in, 3 classes out, spike_count of output")
     for word in ("population", "5 x 4", "lif", "beta", "threshold", "subtract"):
         assert word in text
-    assert re.search(r"m -> m +1 +5 times one 4 x 4 +80 +64", text)
+    assert re.search(r"m -> m +1 +5 times one 4 x 4 +80 +32 +64", text)
     assert re.search(r"\d+ neurons, \d+ synapses, \d+ bytes\n$", text)
 
 
