@@ -68,7 +68,8 @@ def expected_scores(network: Network, expected: Run, window: int) -> NDArray:
     name, rule = network.readout.population, network.readout.rule
     membranes = expected.membranes[name][window]
     if rule == "spike_count":
-        return np.cumsum(expected.spikes[name][window], axis=0)
+        counted = np.arange(expected.steps) < expected.needed[window]
+        return np.cumsum(expected.spikes[name][window] & counted[:, None], axis=0)
     if rule == "last_membrane":
         return membranes
     if rule == "max_membrane":
