@@ -20,7 +20,7 @@ test: $(VENV)/.ready
 	$(BIN)/pytest -n auto -m 'not slow'
 
 test-all: $(VENV)/.ready
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --hypothesis-profile unshrunk --durations 40
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

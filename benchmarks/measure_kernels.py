@@ -196,7 +196,8 @@ def fitted(kernel: str, cases: Sequence[Case], counted: NDArray) -> dict[str, fl
     known: dict[str, NDArray] = {}
     scale = np.maximum(counted, FEW)
     best: dict[str, float] = {}
-    for terms in models_of(kernel):
+    for model in models_of(kernel):
+        terms = list(dict.fromkeys(model))
         for term in terms:
             if term not in known:
                 known[term] = np.array([unit(term, one) for one in sizes])

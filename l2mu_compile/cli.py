@@ -152,8 +152,7 @@ def compile(
 ) -> None:
     """Compile a model: sources, binaries, the network's text and a report, all in one directory."""
     from l2mu_compile.compiler import Job, compile_model
-    from l2mu_compile.frontend import load_model_for
-    from l2mu_compile.labels import with_labels
+    from l2mu_compile.labels import load_labelled_model
     from l2mu_compile.output import check_output
     from l2mu_compile.pipeline import default_pipeline, parse_pipeline
     from l2mu_compile.targets.boards import chosen_target
@@ -178,8 +177,8 @@ def compile(
     )
     with bars(as_json) as progress:
         progress.say("loading")
-        model = load_model_for(windows, ckpt, params, module, inputs, readout, name)
-        model = with_labels(model, classes, windows)
+        source = ckpt, params, module, inputs, readout, name
+        model = load_labelled_model(source, classes, windows)
         model = model.with_input(numbers("scale", input_scale), numbers("offset", input_offset))
         job = Job(
             target=record,

@@ -349,10 +349,9 @@ class _Score:
         name, rule = self.readout.population, self.readout.rule
         membrane = machine.membrane[name]
         if self.readout.margins is not None:
-            before = decided(self.total, self.readout.margins)
-            self.total += machine.spikes[name] & ~before[:, None]
-            now = decided(self.total, self.readout.margins) & ~before
-            self.needed[now] = step + 1
+            open_still = self.needed > step
+            self.total += machine.spikes[name] & open_still[:, None]
+            self.needed[open_still & decided(self.total, self.readout.margins)] = step + 1
         elif rule == "spike_count":
             self.total += machine.spikes[name]
         elif rule == "last_membrane":
@@ -364,14 +363,17 @@ class _Score:
 
 
 def decided(scores: NDArray, margins: Sequence[int]) -> NDArray:
-    """Which windows' leading class is ahead of all others by its margin, bool ``[B]``."""
-    if scores.shape[1] == 1:
-        return np.zeros(len(scores), dtype=bool)
-    leading, windows = _largest(scores), np.arange(len(scores))
-    others = scores.copy()
-    others[windows, leading] = np.iinfo(scores.dtype).min
-    lead: NDArray = scores[windows, leading] - others.max(axis=1)
-    return lead >= np.asarray(margins)[leading]
+    """Where a class is ahead of all others by its margin, bool ``[...]``."""
+    return np.asarray((leads(scores) >= np.asarray(margins)).any(axis=-1))
+
+
+def leads(scores: NDArray) -> NDArray:
+    """How far each class is ahead of the best other one, ``[..., classes]``; 0 for one alone."""
+    if scores.shape[-1] == 1:
+        return np.zeros_like(scores)
+    ranked = np.sort(scores, axis=-1)
+    best = ranked[..., -1:]
+    return scores - np.where(scores == best, ranked[..., -2:-1], best)
 
 
 def _largest(scores: NDArray) -> NDArray:

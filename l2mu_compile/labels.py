@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from l2mu_compile.errors import UsageError
-from l2mu_compile.frontend import Model
+from l2mu_compile.frontend import Model, load_model_for
 from l2mu_compile.windows import Windows
 
 MAX_FILE_BYTES = 1 << 20
+
+
+def load_labelled_model(
+    source: tuple[Any, ...], option: str | None, *files: Windows | None
+) -> Model:
+    """What `load_model_for` loads from ``source`` for the first of ``files``, its classes named as
+    ``option`` or any of the files name them."""
+    model = load_model_for(files[0], *source)
+    for windows in files:
+        model = with_labels(model, option, windows)
+    return model
 
 
 def with_labels(model: Model, option: str | None, windows: Windows | None) -> Model:

@@ -116,6 +116,22 @@ Calibration = Annotated[
         metavar="FILE", help="Windows to measure ranges and rates on: .npz with x [N, T, I]."
     ),
 ]
+TrainingData = Annotated[
+    Optional[Path],
+    typer.Option(
+        "--data",
+        metavar="FILE",
+        help="Windows to train on: .npz with x [N, T, I], y [N] and, if known, group [N].",
+    ),
+]
+ValidationData = Annotated[
+    Optional[Path],
+    typer.Option(
+        "--validation",
+        metavar="FILE",
+        help="Windows to choose by; groups or a fifth of --data if not given.",
+    ),
+]
 PassList = Annotated[
     Optional[str],
     typer.Option(metavar="LIST", help="Passes instead of the default ones: a,b{option=1}."),

@@ -26,11 +26,13 @@ PREDICTED = (
 WindowsFrom = Literal["random", "calibration", "given"]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """What files hold: no field that is not known."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class Source(_Strict):
+class Source(Strict):
     """Where the model came from; ``sha256`` is that of the checkpoint file, if it was one."""
 
     kind: str = Field(description="checkpoint layout, 'module' or 'network'")
@@ -38,7 +40,7 @@ class Source(_Strict):
     sha256: str | None = None
 
 
-class PopulationReport(_Strict):
+class PopulationReport(Strict):
     """One population of the compiled network."""
 
     name: str
@@ -52,7 +54,7 @@ class PopulationReport(_Strict):
     predicted_instructions_per_step: float | None = Field(None, description=PREDICTED)
 
 
-class ProjectionReport(_Strict):
+class ProjectionReport(Strict):
     """One projection of the compiled network."""
 
     name: str
@@ -67,7 +69,7 @@ class ProjectionReport(_Strict):
     predicted_instructions_per_step: float | None = Field(None, description=PREDICTED)
 
 
-class Artifact(_Strict):
+class Artifact(Strict):
     """A file of the output directory."""
 
     path: str
@@ -75,7 +77,7 @@ class Artifact(_Strict):
     sha256: str
 
 
-class Difference(_Strict):
+class Difference(Strict):
     """The first value that was not as the interpreter says."""
 
     window: int
@@ -86,7 +88,7 @@ class Difference(_Strict):
     actual: float
 
 
-class Verification(_Strict):
+class Verification(Strict):
     """The compiled code against the interpreter (bit for bit) and the float model (decisions)."""
 
     windows: int
@@ -112,7 +114,7 @@ class Verification(_Strict):
     accuracy_compiled: float | None = None
 
 
-class PackagedLibrary(_Strict):
+class PackagedLibrary(Strict):
     """A library inside a package that is another build than the one in ``lib``."""
 
     path: str = Field(description="its place; within an archive after the archive's and a colon")
@@ -126,13 +128,22 @@ class PackagedLibrary(_Strict):
     )
 
 
-class Report(_Strict):
-    """The whole report. Instructions are those executed or passed over by a condition."""
+class ReportFile(Strict):
+    """What every file of a command begins with."""
 
     format_version: Literal[1] = 1
     tool: str
     command: list[str]
     source: Source
+
+    def to_json(self) -> str:
+        """The file's text."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+class Report(ReportFile):
+    """The whole report. Instructions are those executed or passed over by a condition."""
+
     target: str
     board: str | None = Field(None, description="the board whose memory was used, if one was named")
     cpu: str = Field("", description="processor and features, as zig spells them")
@@ -191,10 +202,6 @@ class Report(_Strict):
     )
     verify: Verification | None = None
     libraries: list[PackagedLibrary] = Field([], description="inside packages, such as an .aar")
-
-    def to_json(self) -> str:
-        """The file's text."""
-        return self.model_dump_json(indent=2) + "\n"
 
 
 def load_report(path: StrPath) -> Report:

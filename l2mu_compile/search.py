@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from l2mu_compile import __version__
 from l2mu_compile.compiled import NETWORK_FILE, ProgressOf, no_progress, verify_output
@@ -23,7 +22,7 @@ from l2mu_compile.passbase import Pass
 from l2mu_compile.paths import StrPath, printable
 from l2mu_compile.plot import plot_pareto
 from l2mu_compile.processes import signals_held
-from l2mu_compile.report import Artifact, Report, Source
+from l2mu_compile.report import Artifact, Report, Strict
 from l2mu_compile.study import Study, Trial, journal, open_study, shared_storage
 from l2mu_compile.targets.record import Target
 from l2mu_compile.template import Template
@@ -37,7 +36,7 @@ from l2mu_compile.trial import (
     whole_pipeline,
 )
 from l2mu_compile.trial_workers import Workers
-from l2mu_compile.tuning import DataFile, data_file
+from l2mu_compile.tuning import DataFile, LabelledReport, data_file
 from l2mu_compile.windows import Windows
 
 SEARCH_FILE, PLOT_FILE, COMPILED = "search.json", "pareto.svg", "compiled"
@@ -47,11 +46,7 @@ CANDIDATES = 4  # compiled at most, where code exceeds a budget that predictions
 COUNTED_WINDOWS = 64  # of the validation windows, on which instructions are counted
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class TrialReport(_Strict):
+class TrialReport(Strict):
     """A pipeline that was tried, and its measures or why it has none."""
 
     number: int
@@ -60,21 +55,12 @@ class TrialReport(_Strict):
     problem: str | None = None
 
 
-class SearchReport(_Strict):
+class SearchReport(LabelledReport):
     """``search.json``: all trials, the best of them, and what the chosen one is once compiled.
 
     Of a trial's measures instructions are predicted; accuracy, flash and RAM are not.
     """
 
-    format_version: Literal[1] = 1
-    tool: str
-    command: list[str]
-    source: Source
-    data: list[DataFile]
-    validated_on: str
-    training_windows: int
-    validation_windows: int
-    seed: int
     target: str
     board: str | None
     template: str
@@ -85,14 +71,10 @@ class SearchReport(_Strict):
     chosen: int = Field(description="number of the trial that was compiled")
     measured: Measures = Field(description="of the compiled code; instructions are counted")
     counted: bool = Field(description="false where nothing here runs the code: still predicted")
-    notes: list[str] = []
+    notes: list[str] = Field([])
     digest: str = Field(description="SHA-256 of the chosen network, before planning")
     class_names: list[str]
     artifacts: list[Artifact]
-
-    def to_json(self) -> str:
-        """The file's text."""
-        return self.model_dump_json(indent=2) + "\n"
 
     def shown(self) -> list[tuple[TrialReport, Measures]]:
         """The Pareto set, and the chosen trial behind it where limits made it be another one."""

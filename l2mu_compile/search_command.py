@@ -26,6 +26,8 @@ from l2mu_compile.options import (
     ReadoutRule,
     Source,
     TargetName,
+    TrainingData,
+    ValidationData,
     command_line,
     numbers,
 )
@@ -40,26 +42,16 @@ EPILOG = (
     "Example: l2mu-compile search har.ckpt --data train.npz --target cortex-m4 "
     "--budget flash=64KiB,instructions=8000 -o out/found\n\n"
     "Example: l2mu-compile search har.ckpt --data train.npz --target cortex-m4 --trials 60 "
-    '--passes "prune-population{sparsity=0..0.8},quantize,fine-tune{epochs=1..6}?"'
+    '--passes "prune-population{sparsity=0..0.8},quantize,fine-tune{epochs=1..6}?" '
+    "-o out/found"
 )
 NEEDED = ("optuna", "matplotlib")
 
 
 def search(
     ckpt: Source = None,
-    data: Annotated[
-        Optional[Path],
-        typer.Option(
-            metavar="FILE",
-            help="Windows to train on: .npz with x [N, T, I], y [N] and, if known, group [N].",
-        ),
-    ] = None,
-    validation: Annotated[
-        Optional[Path],
-        typer.Option(
-            metavar="FILE", help="Windows to choose by; groups or a fifth of --data if not given."
-        ),
-    ] = None,
+    data: TrainingData = None,
+    validation: ValidationData = None,
     target: TargetName = None,
     board: BoardName = None,
     budget: Annotated[
@@ -112,8 +104,7 @@ def search(
 ) -> None:
     """Try passes and options, on labelled windows; compile the best; killed, it goes on."""
     _require_packages()
-    from l2mu_compile.frontend import load_model_for
-    from l2mu_compile.labels import with_labels
+    from l2mu_compile.labels import load_labelled_model
     from l2mu_compile.measures import parse_budget
     from l2mu_compile.output import check_output
     from l2mu_compile.search import SEARCH_FILE, SearchJob, search_model
@@ -133,9 +124,8 @@ def search(
     others = load_windows(validation) if validation else None
     with bars(as_json) as progress:
         progress.say("loading")
-        model = load_model_for(windows, ckpt, params, module, inputs, readout, name)
-        for each in (windows, others):
-            model = with_labels(model, classes, each)
+        source = ckpt, params, module, inputs, readout, name
+        model = load_labelled_model(source, classes, windows, others)
         model = model.with_input(numbers("scale", input_scale), numbers("offset", input_offset))
         job = SearchJob(
             template=template or parse_template(default_template(model.network)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -21,12 +21,12 @@ from l2mu_compile.options import (
     PassList,
     ReadoutRule,
     Source,
+    TrainingData,
+    ValidationData,
     command_line,
     numbers,
 )
 from l2mu_compile.paths import printable
-
-# ruff: noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
 
 EPILOG = (
     "Example: l2mu-compile tune har.ckpt --data train.npz -o out/tuned\n\n"
@@ -37,19 +37,8 @@ EPILOG = (
 
 def tune(
     ckpt: Source = None,
-    data: Annotated[
-        Optional[Path],
-        typer.Option(
-            metavar="FILE",
-            help="Windows to train on: .npz with x [N, T, I], y [N] and, if known, group [N].",
-        ),
-    ] = None,
-    validation: Annotated[
-        Optional[Path],
-        typer.Option(
-            metavar="FILE", help="Windows to choose by; groups or a fifth of --data if not given."
-        ),
-    ] = None,
+    data: TrainingData = None,
+    validation: ValidationData = None,
     passes: PassList = None,
     seed: Annotated[
         int, typer.Option(metavar="N", min=0, help="Of the split and of training.")
@@ -67,8 +56,7 @@ def tune(
 ) -> None:
     """Apply passes that may train, on labelled windows; killed, the same command goes on."""
     from l2mu_compile.errors import UsageError
-    from l2mu_compile.frontend import load_model_for
-    from l2mu_compile.labels import with_labels
+    from l2mu_compile.labels import load_labelled_model
     from l2mu_compile.output import check_output
     from l2mu_compile.pipeline import TUNE_PIPELINE, parse_pipeline, with_preparation
     from l2mu_compile.tuning import TUNE_FILE, TuneJob, tune_model
@@ -82,9 +70,8 @@ def tune(
     others = load_windows(validation) if validation else None
     with bars(as_json) as progress:
         progress.say("loading")
-        model = load_model_for(windows, ckpt, params, module, inputs, readout, name)
-        for each in (windows, others):
-            model = with_labels(model, classes, each)
+        source = ckpt, params, module, inputs, readout, name
+        model = load_labelled_model(source, classes, windows, others)
         model = model.with_input(numbers("scale", input_scale), numbers("offset", input_offset))
         job = TuneJob(
             passes=pipeline,

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from l2mu_compile import __version__
 from l2mu_compile.compiled import NETWORK_FILE, ProgressOf, no_progress
@@ -27,7 +26,7 @@ from l2mu_compile.output import (
 from l2mu_compile.passbase import Context, Pass
 from l2mu_compile.paths import StrPath, printable
 from l2mu_compile.pipeline import run_passes
-from l2mu_compile.report import Artifact, Source
+from l2mu_compile.report import Artifact, ReportFile, Strict
 from l2mu_compile.text import network_digest, save_network
 from l2mu_compile.training import score
 from l2mu_compile.windows import Windows
@@ -36,11 +35,7 @@ TUNE_FILE = "tune.json"
 VALIDATION_WINDOWS = 8
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class DataFile(_Strict):
+class DataFile(Strict):
     """A file of labelled windows."""
 
     name: str
@@ -48,7 +43,7 @@ class DataFile(_Strict):
     windows: int
 
 
-class Step(_Strict):
+class Step(Strict):
     """A network on the way: as it came, or after a pass."""
 
     after: str | None = Field(description="the pass with its options; None for the model as given")
@@ -59,28 +54,25 @@ class Step(_Strict):
     accuracy: float = Field(description="share of right decisions on the validation windows")
 
 
-class TuneReport(_Strict):
-    """``tune.json``: what was done to a model, and what came of it on the validation windows."""
+class LabelledReport(ReportFile):
+    """What files begin with that tell of labelled windows."""
 
-    format_version: Literal[1] = 1
-    tool: str
-    command: list[str]
-    source: Source
     data: list[DataFile]
     validated_on: str
     training_windows: int
     validation_windows: int
     seed: int
+
+
+class TuneReport(LabelledReport):
+    """``tune.json``: what was done to a model, and what came of it on the validation windows."""
+
     passes: list[str]
     steps: list[Step]
-    notes: list[str] = []
+    notes: list[str] = Field([])
     digest: str = Field(description="SHA-256 of the network that came out")
     class_names: list[str]
     artifacts: list[Artifact]
-
-    def to_json(self) -> str:
-        """The file's text."""
-        return self.model_dump_json(indent=2) + "\n"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.errors import ModelError, UsageError
-from l2mu_compile.interpreter import check_samples, run
+from l2mu_compile.interpreter import check_samples, decided, leads, run
 from l2mu_compile.network import Network
 from l2mu_compile.passbase import Context, Pass
 from l2mu_compile.verify import MAX_MARGIN
@@ -56,7 +56,10 @@ class EarlyExit(Pass):
         unseen = context.samples if context.labelled is None else context.labelled.validation.x
         samples = check_samples(network, unseen)
         scores = _scores(whole, samples[spread(self.windows, len(samples))], context)
-        margins = tuple(_margin(scores, c, self.risk) for c in range(network.classes))
+        largest, final = leads(scores).max(axis=1), scores[:, -1].argmax(axis=1)
+        margins = tuple(
+            _margin(largest[:, c], final == c, self.risk) for c in range(network.classes)
+        )
         self._tell(whole, scores, margins, context)
         if set(margins) == {NEVER}:
             return network if network.readout.margins is None else whole
@@ -90,19 +93,9 @@ def _scores(network: Network, samples: NDArray, context: Context) -> NDArray:
     return np.concatenate(parts)
 
 
-def _leads(scores: NDArray) -> NDArray:
-    """How far each class is ahead of the best other one, ``[..., classes]``."""
-    if scores.shape[-1] == 1:
-        return np.zeros_like(scores)
-    ranked = np.sort(scores, axis=-1)
-    best = ranked[..., -1:]
-    return scores - np.where(scores == best, ranked[..., -2:-1], best)
-
-
-def _margin(scores: NDArray, label: int, risk: float) -> int:
-    """The smallest lead of a class that decides a window with at most this risk."""
-    largest = _leads(scores)[:, :, label].max(axis=1)
-    right = scores[:, -1].argmax(axis=1) == label
+def _margin(largest: NDArray, right: NDArray, risk: float) -> int:
+    """The smallest lead of a class that decides a window with at most this risk: of every window
+    the ``largest`` lead it ever has, and whether it is ``right`` in the end."""
     for margin in range(1, int(largest.max()) + 1):
         reached = largest >= margin
         if (np.sum(reached & ~right) + 1) / (reached.sum() + 2) <= risk:
@@ -112,9 +105,7 @@ def _margin(scores: NDArray, label: int, risk: float) -> int:
 
 def _outcome(scores: NDArray, margins: tuple[int, ...]) -> tuple[NDArray, NDArray]:
     """Steps that every window needs, and which are decided otherwise than by all steps."""
-    reached = _leads(scores) >= np.asarray(margins)
-    steps = scores.shape[1]
-    early = reached.any(axis=(1, 2))
-    first = np.where(early, reached.any(axis=2).argmax(axis=1), steps - 1)
-    decided = scores[np.arange(len(scores)), first].argmax(axis=1)
-    return first + 1, decided != scores[:, -1].argmax(axis=1)
+    reached = decided(scores, margins)
+    first = np.where(reached.any(axis=1), reached.argmax(axis=1), scores.shape[1] - 1)
+    decisions = scores[np.arange(len(scores)), first].argmax(axis=1)
+    return first + 1, decisions != scores[:, -1].argmax(axis=1)

@@ -61,8 +61,10 @@ class PrunePopulation(Pass):
         keep = everyone(network, True)
         heirs: dict[str, list[tuple[int, int | None]]] = {p.name: [] for p in network.populations}
         for family in families:
-            quota = family.quota(self.sparsity, family.constant(trains))
-            for unit, heir in family.leaving(self._order(network, family, trains), quota):
+            constant = family.constant(trains)
+            quota = family.quota(self.sparsity, constant)
+            order = self._order(network, family, trains, constant)
+            for unit, heir in family.leaving(order, quota):
                 for name, neuron, other in family.neurons(unit, heir):
                     keep[name][neuron] = False
                     heirs[name].append((neuron, other))
@@ -83,9 +85,8 @@ class PrunePopulation(Pass):
             )
         return [family for family in families if self.population in family.labels]
 
-    def _order(self, network: Network, family: _Family, trains: Trains) -> Order:
-        """All units, those that matter least first."""
-        constant = family.constant(trains)
+    def _order(self, network: Network, family: _Family, trains: Trains, constant: NDArray) -> Order:
+        """All units, those that matter least first; before all those that are ``constant``."""
         first: list[tuple[int, int | None]] = [(int(k), None) for k in np.flatnonzero(constant)]
         if self.criterion == "redundancy":
             rest: Order = redundant_first(family.train(trains, ~constant))

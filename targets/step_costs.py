@@ -27,8 +27,17 @@ def instructions_per_call(
         return None
     emulator = Emulator(target, image, count_instructions=True)
     entered: list[int] = []
+    frames: list[int] = []
+
+    def enter() -> None:
+        """A kernel that another one calls, not the driver, has its frame below that one's."""
+        frame = emulator.register("SP")
+        if not frames or frame >= frames[0]:
+            entered.append(emulator.executed)
+            frames.append(frame)
+
     for kernel in {call.kernel for call in program.step}:
-        emulator.on_entry(kernel, lambda: entered.append(emulator.executed))
+        emulator.on_entry(kernel, enter)
     state = emulator.alloc(state_bytes(program))
     place = emulator.alloc(4 * program.inputs)
     emulator.call(f"{program.name}_reset", state)
@@ -36,6 +45,7 @@ def instructions_per_call(
     steps = samples[:STEPS].astype("<f4")
     for sample in steps:
         entered.clear()
+        frames.clear()
         emulator.write(place, sample.tobytes())
         emulator.call(f"{program.name}_step", state, place)
         taken += np.diff([*entered, emulator.executed])

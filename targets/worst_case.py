@@ -24,6 +24,7 @@ from l2mu_compile.network import (
     spiking,
     with_neuron,
 )
+from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.program import Call, Constant, Data, Place, Program, Record
 
 STEPS = 2  # in the second, membranes that do not leak away spike without saturating
@@ -55,7 +56,8 @@ def _weightless(projection: Projection) -> Projection:
 
 
 def _excitable(network: Network, population: Population) -> Population:
-    """Neurons that can spike do so at the least occasion; those of int16 stay so."""
+    """Neurons that can spike do so at the least occasion, or, where a spike before spares the
+    membrane's sum, as soon as that is above half its limit; those of int16 stay so."""
     bias = None if population.bias is None else np.zeros_like(population.bias)
     bits = population.membrane_bits if narrow(network, population) else WIDE_BITS
     calm = replace(population, bias=bias, membrane_bits=bits)
@@ -63,29 +65,44 @@ def _excitable(network: Network, population: Population) -> Population:
         return calm
     limit = membrane_limit(population)
     can_spike = population.neuron.threshold < limit - 1
-    return with_neuron(calm, threshold=np.where(can_spike, 1, limit))
+    least = limit // 2 if _spared(population) else 1
+    return with_neuron(calm, threshold=np.where(can_spike, least, limit))
+
+
+def _spared(population: Population) -> bool:
+    """Whether a neuron that has just spiked has no membrane to decay, or none to add to."""
+    neuron = population.neuron
+    return isinstance(neuron, CuBaLIF) and neuron.reset in ("zero", "clamp")
 
 
 def _started_high(program: Program, network: Network, population: Population) -> Program:
     """The accumulator of ``population`` starts beyond its largest membrane.
 
-    So do membranes from which a CuBaLIF subtracts a threshold: it subtracts when they have spiked,
-    which takes longer. Other resets do without the decay then.
+    So do membranes of a CuBaLIF, which then saturate; but for resets that spare a neuron something
+    once it has spiked they start where it just does not.
     """
+    limit, name = membrane_limit(population), population.name
+    starts = {Place(f"{name}_membrane"): limit // 2 if _spared(population) else limit}
+    starts[accumulator(population)] = limit  # that of a LIF is its membrane
+    for place, value in starts.items():
+        program = _started(program, network, population, place, value)
+    return program
+
+
+def _started(
+    program: Program, network: Network, population: Population, place: Place, value: int
+) -> Program:
+    """An array of ``population`` starts with a value."""
     numbers = number(network, population)
     taken = {b.name for b in program.buffers} | {d.name for d in program.data}
     taken |= {r.name for r in program.records}
     values, start = (identifier(f"{population.name}_{word}", taken) for word in ("high", "start"))
-    high = np.full(population.size, membrane_limit(population))
     fields = (("bias", values), ("size", population.size))
-    places = {accumulator(population)}
-    if population.neuron.reset == "subtract":
-        places.add(Place(f"{population.name}_membrane"))  # of a LIF that is its accumulator
-    add, owner = f"l2mu_add_bias_{numbers}", population.name
-    calls = [Call(add, (Constant(start, address=True), place), owner) for place in places]
+    high = np.full(population.size, value)
+    arguments = Constant(start, address=True), place
     return replace(
         program,
         data=(*program.data, Data(values, _CTYPES[numbers], high)),
         records=(*program.records, Record(start, f"l2mu_neurons_{numbers}_t", fields)),
-        reset=(*program.reset, *calls),
+        reset=(*program.reset, Call(f"l2mu_add_bias_{numbers}", arguments, population.name)),
     )

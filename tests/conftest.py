@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import ok
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from reference_models import Options, RawNet, save_state
 from refusals import WINDOWS, write_windows
 
@@ -33,6 +33,7 @@ pytest.register_assert_rewrite("exactness", "kernel_machines", "machines", "netw
 GOLDEN_DIR = Path(__file__).parent / "golden"
 
 # Examples are drawn anew at random but for the seed, so a failure here is a failure everywhere.
+# Making a failing one small takes minutes: `make test-all` only reports it (profile "unshrunk").
 settings.register_profile(
     "default",
     deadline=None,
@@ -41,6 +42,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("default")
+settings.register_profile("unshrunk", settings(), phases=(Phase.explicit, Phase.generate))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

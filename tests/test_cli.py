@@ -79,8 +79,9 @@ def test_version():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_examples_in_help_are_accepted(command):
+def test_examples_in_help_are_accepted(command, tmp_path, monkeypatch):
     """The example's options exist: what fails is only that its files are not here."""
+    monkeypatch.chdir(tmp_path)
     text = " ".join(ok(command, "--help").out.split())
     examples = text.split("Example: l2mu-compile ")[1:]
     assert examples

@@ -129,9 +129,9 @@ typedef place_t fire_t(place_t at, const int16_t *end);
 #define ONE_BY_ONE
 #endif
 
-static inline int16x4_t decayed(int16x4_t v, const int32_t *beta, size_t beta_step)
+static inline int16x4_t decayed(int16x4_t v, const int32_t *beta, size_t stride)
 {
-    const int32x4_t decays = (beta_step != 0U) ? vld1q_s32(beta) : vld1q_dup_s32(beta);
+    const int32x4_t decays = (stride != 0U) ? vld1q_s32(beta) : vld1q_dup_s32(beta);
     return vshrn_n_s32(vmulq_s32(vmovl_s16(v), decays), 16);
 }
 

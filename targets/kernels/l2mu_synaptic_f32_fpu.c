@@ -13,23 +13,27 @@
  * neuron, r10 synaptic decays, r11 those of membranes, r12 where the next spike goes, lr the end of the
  * membranes; s0 to s7 eight membranes, s8 to s15 their currents, s16 to s23 decays; r4 to r7 the bits of
  * four membranes, r8 and r9 those of their thresholds. */
-#define EIGHT(op, v0, v1, v2, v3, v4, v5, v6, v7, b0, b1, b2, b3, b4, b5, b6, b7) \
-    op(v0, b0) op(v1, b1) op(v2, b2) op(v3, b3) op(v4, b4) op(v5, b5) op(v6, b6) op(v7, b7)
 #define TIMES(v, by) "    vmul.f32 s" v ", s" v ", s" by "\n"
 #define PLUS(v, by) "    vadd.f32 s" v ", s" v ", s" by "\n"
-#define MEMBRANES "0", "1", "2", "3", "4", "5", "6", "7"
-#define CURRENTS "8", "9", "10", "11", "12", "13", "14", "15"
-#define EACH "16", "17", "18", "19", "20", "21", "22", "23"
-#define ALL(by) by, by, by, by, by, by, by, by
-#define ON(op, v, by) EIGHT_(op, v, by)
-#define EIGHT_(...) EIGHT(__VA_ARGS__)
 
 /* All have the decays in s16 and s17, or r11 and r10 point to some for each. */
-#define ONE_BETA ON(TIMES, MEMBRANES, ALL("16"))
-#define ONE_ALPHA ON(TIMES, CURRENTS, ALL("17"))
-#define OWN_BETA "    vldmia r11!, {s16-s23}\n" ON(TIMES, MEMBRANES, EACH)
-#define OWN_ALPHA "    vldmia r10!, {s16-s23}\n" ON(TIMES, CURRENTS, EACH)
-#define ADD ON(PLUS, MEMBRANES, CURRENTS)
+#define ONE_BETA                                                        \
+    TIMES("0", "16") TIMES("1", "16") TIMES("2", "16") TIMES("3", "16") \
+    TIMES("4", "16") TIMES("5", "16") TIMES("6", "16") TIMES("7", "16")
+#define ONE_ALPHA                                                         \
+    TIMES("8", "17") TIMES("9", "17") TIMES("10", "17") TIMES("11", "17") \
+    TIMES("12", "17") TIMES("13", "17") TIMES("14", "17") TIMES("15", "17")
+#define OWN_BETA                                                        \
+    "    vldmia r11!, {s16-s23}\n"                                      \
+    TIMES("0", "16") TIMES("1", "17") TIMES("2", "18") TIMES("3", "19") \
+    TIMES("4", "20") TIMES("5", "21") TIMES("6", "22") TIMES("7", "23")
+#define OWN_ALPHA                                                         \
+    "    vldmia r10!, {s16-s23}\n"                                        \
+    TIMES("8", "16") TIMES("9", "17") TIMES("10", "18") TIMES("11", "19") \
+    TIMES("12", "20") TIMES("13", "21") TIMES("14", "22") TIMES("15", "23")
+#define ADD                                                       \
+    PLUS("0", "8") PLUS("1", "9") PLUS("2", "10") PLUS("3", "11") \
+    PLUS("4", "12") PLUS("5", "13") PLUS("6", "14") PLUS("7", "15")
 
 /* Go to a label for a number above its threshold, and come back. `n` is 1 for membranes before the step
  * and 2 for those after it, then 0 for the first four of eight and 1 for the others. */
