@@ -5,6 +5,7 @@
 
 #define MOST 1024U /* neurons, channels or sources */
 #define WEIGHT_BYTES (256U * 1024U)
+#define TILES 8192U
 
 enum { FLOATS, WIDE, NARROW };
 
@@ -14,6 +15,8 @@ static uint64_t second_array[MOST];
 static float samples[MOST];
 static float spiking_samples[MOST];
 static uint8_t flag_array[MOST];
+static uint8_t delta_array[TILES];
+static uint16_t start_array[MOST + 1U];
 static uint16_t list[MOST + 1U];
 static uint16_t found[MOST + 1U];
 
@@ -51,6 +54,7 @@ l2mu_neurons_i16_t neurons_i16 = {
 l2mu_dense_f32_t dense_f32;
 l2mu_dense_i8_t dense_i8;
 l2mu_dense_i4_t dense_i4;
+l2mu_sparse_i8_t sparse_i8;
 l2mu_input_f32_t input_f32;
 l2mu_input_i8_t input_i8;
 
@@ -124,6 +128,19 @@ static void set_neurons(const case_t *c)
     neurons_i16.bounded = (uint8_t)c->bounded;
 }
 
+/* All tiles of a source are neighbours. */
+static void set_tiles(const case_t *c)
+{
+    const size_t tiles = ((size_t)c->sources * c->columns <= TILES) ? c->columns : 0U;
+    for (size_t i = 0; i <= c->sources; ++i) {
+        start_array[i] = (uint16_t)(i * tiles);
+    }
+    for (size_t k = 0; k < c->sources * tiles; ++k) {
+        delta_array[k] = ((k % tiles) == 0U) ? 0U : 1U;
+    }
+    sparse_i8 = (l2mu_sparse_i8_t){weights, delta_array, start_array, c->n};
+}
+
 void start(void)
 {
     for (size_t i = 0; i < (WEIGHT_BYTES / sizeof(float)); ++i) {
@@ -147,6 +164,7 @@ void prepare(const case_t *c)
     (void)memset(flag_array, 0, sizeof flag_array);
     draw_spikes(c->sources, c->spikes);
     set_neurons(c);
+    set_tiles(c);
     rows = c->n;
     columns = c->columns;
     source_count = c->sources;

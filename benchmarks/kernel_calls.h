@@ -1,4 +1,5 @@
-/* A case: one call of a kernel. `n` are its targets, rows, neurons, channels or classes. */
+/* A case: one call of a kernel. `n` are its targets, rows, neurons, channels or classes;
+ * `columns` of a sparse projection the tiles of every source. */
 #ifndef KERNEL_CALLS_H
 #define KERNEL_CALLS_H
 
@@ -37,6 +38,7 @@ extern l2mu_neurons_i16_t neurons_i16;
 extern l2mu_dense_f32_t dense_f32;
 extern l2mu_dense_i8_t dense_i8;
 extern l2mu_dense_i4_t dense_i4;
+extern l2mu_sparse_i8_t sparse_i8;
 extern l2mu_input_f32_t input_f32;
 extern l2mu_input_i8_t input_i8;
 

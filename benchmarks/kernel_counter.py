@@ -37,6 +37,7 @@ _ARGUMENTS = {
     "const int16_t *": "weights",
     "const int32_t *": "weights",
     "const l2mu_dense_i4_t *": "&dense_i4",
+    "const l2mu_sparse_i8_t *": "&sparse_i8",
     "const uint16_t *": "spikes",
     "uint16_t *": "listed",
     "const uint8_t *": "flags",
@@ -55,7 +56,8 @@ _OWN_ARGUMENTS = {
 
 @dataclass(frozen=True)
 class Case:
-    """One call of a kernel: ``n`` are its targets, rows, neurons, channels or classes."""
+    """One call of a kernel: ``n`` are its targets, rows, neurons, channels or classes; ``columns``
+    of a sparse projection the tiles of every source."""
 
     n: int
     columns: int = 1

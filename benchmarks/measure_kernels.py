@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from l2mu_compile.display import bars, err
 from l2mu_compile.output import write_whole
+from l2mu_compile.sparse import tile_of
 from l2mu_compile.targets.kernel_costs import GROUPS, TABLE, as_measured, unit
 from l2mu_compile.targets.kernel_sets import parts
 from l2mu_compile.targets.kernel_table import kernel_table
@@ -36,6 +37,7 @@ from l2mu_compile.targets.registry import TARGETS, get_target
 
 # Operations of a step, by the beginnings of their names.
 MANY_TARGETS = ("accumulate_dense",)
+SPARSE = ("accumulate_sparse",)
 MULTIPLYING = ("multiply_dense",)
 BLOCKS = ("accumulate_shared", "accumulate_distinct")
 INPUT = ("input",)
@@ -44,12 +46,14 @@ UNDECIDED = ("count_undecided",)
 LISTING = ("list_samples", "count_spikes", "flag_spikes")
 CHANNELS = ("quantize_sample", "maximum", "sum", "copy")
 OPERATIONS = (
-    *(*MANY_TARGETS, *MULTIPLYING, *BLOCKS, *INPUT, *NEURONS, *LISTING, *UNDECIDED, *CHANNELS),
+    *(*MANY_TARGETS, *SPARSE, *MULTIPLYING, *BLOCKS, *INPUT),
+    *(*NEURONS, *LISTING, *UNDECIDED, *CHANNELS),
 )
 
 SIZES = (1, 3, 7, 8, 12, 16, 20, 27, 33, 56, 64, 70, 100, 128, 160, 200, 250, 300, 400, 512)
 SMALL = (1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 24)
 SPIKES = (0, 1, 2, 3, 6, 13, 40, 100)
+TILES = (0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 16, 24, 33, 64)
 RATES = (0, 0.01, 0.03, 0.1, 0.3, 1)
 SOURCES = 128
 SYNAPSES = 2**16  # that the program's memory holds of any numbers
@@ -108,6 +112,12 @@ def cases_of(kernel: str) -> list[Case]:
             Case(n, sources=sources, spikes=min(spikes, sources))
             for n, sources, spikes in product(SIZES, some, SPIKES)
         ]
+    if operation.startswith(SPARSE):
+        width = tile_of(kernel) or 1
+        return [
+            Case(tiles * width, columns=tiles, sources=SOURCES, spikes=spikes)
+            for tiles, spikes in product(TILES, SPIKES)
+        ]
     if operation.startswith(BLOCKS):
         return [
             Case(rows, columns=columns, sources=64 * columns, spikes=min(spikes, 64 * columns))
@@ -138,6 +148,7 @@ def sizes_of(case: Case) -> dict[str, float]:
         **{f"full{n}": float(len({j // n for j in spiking})) for n in GROUPS},
         **{name: float(case.n) for name in ("targets", "rows", "neurons")},
         **{name: float(getattr(case, name)) for name in ("columns", "blocks", "sources")},
+        "tiles": float(case.columns),
         **{name: float(getattr(case, name)) for name in ("biased", "own", "bounded")},
     }
 
@@ -154,6 +165,9 @@ def models_of(kernel: str) -> Iterator[list[str]]:
         for cut, piece in product(_cuts("targets"), pieces):
             terms = _products(("1", "any", "spikes", *piece), cut)
             found += [terms, [*terms, f"any*{cut[1]}?"]]
+    elif operation.startswith(SPARSE):
+        terms = ["1", "any", "spikes", "spikes*tiles"]
+        found += [terms, [*terms, "spikes*tiles?"]]  # those of other sources are on average as many
     elif operation.startswith(BLOCKS):
         for cut in _cuts("rows"):
             each = ["any", *_products(("spikes",), cut)]

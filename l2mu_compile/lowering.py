@@ -41,6 +41,7 @@ from l2mu_compile.program import (
 )
 from l2mu_compile.saved import saved_members
 from l2mu_compile.schedule import Turn, turns
+from l2mu_compile.sparse import tiles_of
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.layouts import (
     block_weights_for,
@@ -48,6 +49,7 @@ from l2mu_compile.targets.layouts import (
     input_weights_for,
     multiply_weights_for,
     packed_weights_for,
+    sparse_weights_for,
     weights_for,
 )
 from l2mu_compile.text import network_digest
@@ -114,7 +116,8 @@ class _Lowering:
         self.calls.append(Call(f"l2mu_{kernel}", arguments, owner))
 
     def _constant(self, name: str, array: NDArray) -> Constant:
-        ctype = {"f": "float", "i1": "int8_t", "i2": "int16_t", "i4": "int32_t", "u1": "uint8_t"}
+        ctype = {"f": "float", "i1": "int8_t", "i2": "int16_t", "i4": "int32_t"}
+        ctype |= {"u1": "uint8_t", "u2": "uint16_t"}
         kind = "f" if array.dtype.kind == "f" else array.dtype.str[1:]
         name = self._unused(name)
         self.data.append(Data(name, ctype[kind], np.ravel(array)))
@@ -251,6 +254,25 @@ class _Lowering:
         ]
         return self._record(f"{name}_synapses", "l2mu_dense_i4_t", fields)
 
+    def _accumulate_sparse(self, projection: Projection, accumulator: Place) -> None:
+        """The tiles, where they are, and which of them are a source's."""
+        if projection.tile is None or projection.weight.dtype != np.int8:
+            raise ModelError(
+                f"{projection.name}: {projection.kernel} is for dense projections of int8 weights"
+            )
+        tiles = tiles_of(projection.weight.T, projection.tile)
+        if not tiles.can_be_stored:
+            raise ModelError(f"{projection.name}: {len(tiles.delta)} tiles cannot be stored")
+        kernel, name = str(projection.kernel), _weights(projection)
+        fields: list[Field] = [
+            ("weights", self._constant(name, sparse_weights_for(kernel, tiles.weights)).name),
+            ("delta", self._constant(f"{name}_delta", tiles.delta).name),
+            ("start", self._constant(f"{name}_start", tiles.start.astype(np.uint16)).name),
+            ("targets", projection.shape[0]),
+        ]
+        synapses = self._record(f"{name}_synapses", "l2mu_sparse_i8_t", fields)
+        self._call(kernel, projection.name, synapses, accumulator, self._spikes(projection))
+
     def _multiply_dense(self, projection: Projection, accumulator: Place) -> None:
         """Its flags are those of its source; the first that reads them has them made."""
         kernel, flags = str(projection.kernel), Place(f"{projection.source}_flags")
@@ -338,6 +360,7 @@ class _Lowering:
 
 PROJECTION_KERNELS: dict[str, Callable[[_Lowering, Projection, Place], None]] = {
     "accumulate_dense": _Lowering._accumulate_dense,
+    "accumulate_sparse": _Lowering._accumulate_sparse,
     "accumulate_shared": _Lowering._accumulate_blocks,
     "accumulate_distinct": _Lowering._accumulate_blocks,
     "multiply_dense": _Lowering._multiply_dense,

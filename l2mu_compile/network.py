@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from l2mu_compile.errors import ModelError
 from l2mu_compile.neurons import LI, Neuron, parameter_array, parameter_names
+from l2mu_compile.sparse import tile_of, tiles_of
 from l2mu_compile.values import Value, frozen_array
 
 STAGES = ("traced", "folded", "quantized", "planned")
@@ -177,11 +178,20 @@ class Projection(Value):
     @property
     def bits(self) -> int:
         """Bits that a weight is stored in."""
-        return 4 if self.quantum is not None else 8 * self.weight.itemsize
+        packed = self.quantum is not None and self.tile is None
+        return 4 if packed else 8 * self.weight.itemsize
+
+    @property
+    def tile(self) -> int | None:
+        """Neighbouring targets that are stored together or not at all; None where all are."""
+        return None if self.blocks else tile_of(self.kernel)
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of all weights as stored, with their quanta, but for what fills rows up."""
+        """Bytes of all weights as stored, with their quanta, or with what tells where tiles are,
+        but for what fills rows up."""
+        if self.tile is not None:
+            return tiles_of(self.weight.T, self.tile).bytes
         if self.quantum is None:
             return self.weight.nbytes
         targets, sources = self.shape

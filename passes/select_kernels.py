@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 from l2mu_compile.errors import UsageError
 from l2mu_compile.lowering import number, update
 from l2mu_compile.network import Network, Population, Projection, spiking
 from l2mu_compile.passbase import Context, Pass
+from l2mu_compile.sparse import TILES, tiles_of
 from l2mu_compile.targets.kernel_costs import (
     KernelCost,
     Sizes,
@@ -25,6 +26,9 @@ from l2mu_compile.targets.record import Target
 
 Node = TypeVar("Node", Population, Projection)
 
+NEARLY = 1.05  # times the fewest instructions: what may be given for fewer bytes
+SPARSE_CODE = 200  # bytes that a kernel for tiles takes itself, about
+
 
 @dataclass(frozen=True)
 class SelectKernels(Pass):
@@ -37,16 +41,23 @@ class SelectKernels(Pass):
     followed one by one, but by many a dense projection all weights may be multiplied with flags for
     spikes, which are made once for all projections of a population. Weights with a ``quantum`` are
     stored two to a byte, by whichever kernel reads such.
+
+    Of int8 weights with many zeros, only the tiles may be stored that are not all zero, each one,
+    four or eight targets of a source. Those sizes of tiles are compared with dense weights that
+    take fewer bytes than they do, even with 200 more for their kernel's code. With ``prefer=size``
+    the smallest is taken; with ``prefer=speed`` the smallest of those that need at most five per
+    cent more instructions than the fastest.
     """
 
     name: ClassVar[str] = "select-kernels"
+    prefer: Literal["speed", "size"] = "speed"
 
     def apply(self, network: Network, context: Context) -> Network:
         if network.stage == "planned":
             return network
         if context.target is None:
             raise UsageError("select-kernels needs a target: give --target")
-        selection = _Selection(network, context.target)
+        selection = _Selection(network, context.target, self.prefer)
         chosen = {p.name: selection.of_projection(p) for p in network.projections}
         for population in filter(spiking, network.populations):
             chosen |= selection.multiplied(population, chosen)
@@ -61,6 +72,7 @@ class _Selection:
 
     network: Network
     target: Target
+    prefer: Literal["speed", "size"]
 
     @cached_property
     def sets(self) -> tuple[str, ...]:
@@ -73,7 +85,13 @@ class _Selection:
     def of_projection(self, p: Projection) -> str:
         """The kernel that follows spikes, or multiplies samples."""
         operation = "input" if self.network.multiplies(p) else f"accumulate_{_structure(p)}"
-        return self._required(operation, self._weights(p), projection_sizes(self.network, p))
+        sizes = projection_sizes(self.network, p)
+        kernel = self._required(operation, self._weights(p), sizes)
+        if operation != "accumulate_dense" or not self.network.quantized:
+            return kernel
+        plain = replace(p, kernel=kernel)
+        smaller = [each for each in self._sparse(p) if _bytes(each) < _bytes(plain)]
+        return str(self._preferred(plain, smaller).kernel)
 
     def of_population(self, p: Population) -> str:
         operation = update(p)
@@ -91,12 +109,12 @@ class _Selection:
         for p in self.network.out_of(source.name):
             kernels = self._candidates(f"multiply_{_structure(p)}", self._weights(p))
             known = [*kernels, chosen[p.name]]
-            if not kernels or not self._are_known(known):
+            kept = self.prefer == "size" and "sparse" in chosen[p.name]
+            if kept or not kernels or not self._are_known(known):
                 continue
-            each = projection_sizes(self.network, p)
-            best = self._cheapest(kernels, each)
-            gain = self._cost_with_weights(chosen[p.name], each)
-            gain -= self._cost_with_weights(best, each)
+            best = self._cheapest(kernels, projection_sizes(self.network, p))
+            gain = self._cost_of(replace(p, kernel=chosen[p.name]))
+            gain -= self._cost_of(replace(p, kernel=best))
             if gain > 0:
                 saved, found[p.name] = saved + gain, best
         worth = bool(found) and self._are_known([flags]) and saved > self._cost(flags, sizes)
@@ -133,10 +151,36 @@ class _Selection:
     def _cost(self, kernel: str, sizes: Sizes) -> float:
         return self.costs[f"l2mu_{kernel}"].of(sizes)
 
-    def _cost_with_weights(self, kernel: str, sizes: Sizes) -> float:
+    def _sparse(self, p: Projection) -> list[Projection]:
+        """``p`` with the best kernel for each size of tiles that it can be stored in."""
+        numbers = f"i8_{number(self.network, self.network.population(p.target))}"
+        found = []
+        for tile in TILES:
+            kernels = self._candidates(f"accumulate_sparse{tile}", numbers)
+            if kernels and tiles_of(p.weight.T, tile).can_be_stored:
+                sizes = projection_sizes(self.network, replace(p, kernel=kernels[0]))
+                found.append(replace(p, kernel=self._cheapest(kernels, sizes)))
+        return found
+
+    def _preferred(self, dense: Projection, sparse: Sequence[Projection]) -> Projection:
+        """Nothing is faster than ``dense`` whose costs, or its own, are not known."""
+        if self.prefer == "size":
+            return min([dense, *sparse], key=_bytes)
+        if not self._are_known([str(dense.kernel)]):
+            return dense
+        known = [dense, *(p for p in sparse if self._are_known([str(p.kernel)]))]
+        most = NEARLY * min(map(self._cost_of, known))
+        return min((p for p in known if self._cost_of(p) <= most), key=_bytes)
+
+    def _cost_of(self, p: Projection) -> float:
         """What matters between kernels that do not read the same."""
+        kernel, sizes = str(p.kernel), projection_sizes(self.network, p)
         read = weights_read(f"l2mu_{kernel}", sizes)
         return self._cost(kernel, sizes) + self.target.byte_cost * read
+
+
+def _bytes(p: Projection) -> int:
+    return p.stored_bytes + (0 if p.tile is None else SPARSE_CODE)
 
 
 def _structure(p: Projection) -> str:

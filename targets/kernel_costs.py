@@ -10,6 +10,7 @@ are, by operation,
     targets, sources    of a dense projection
     rows, columns       of a block; and ``blocks``
     neurons             or channels, or classes
+    tiles               of a source of a sparse projection, on average
     biased, own         1 for neurons with a bias, with a decay each; else 0
     bounded             1 for neurons whose membranes are never beyond their limits, else 0
     spikes              that a call reads or finds, on average
@@ -33,6 +34,7 @@ from typing import Any
 from l2mu_compile.bounds import unsaturated_range
 from l2mu_compile.network import Network, Population, Projection, spiking
 from l2mu_compile.program import Call, Program
+from l2mu_compile.sparse import tile_of, tiles_of
 from l2mu_compile.targets.kernel_sets import parts, usable_sets
 from l2mu_compile.targets.record import Target
 
@@ -94,20 +96,27 @@ def as_measured(target: Target) -> Target:
 
 
 def weights_read(kernel: str, sizes: Sizes) -> float:
-    """Bytes of weights that a call of a kernel of a dense projection reads."""
+    """Bytes of weights, and what tells where they are, that a call of a kernel of a dense or sparse
+    projection reads."""
     operation, numbers, _ = parts(kernel)
+    tile = tile_of(kernel)
+    if tile is not None:
+        return sizes["spikes"] * sizes["tiles"] * (tile + 1)
     rows = sizes["sources" if operation.startswith("multiply") else "spikes"]
     return rows * sizes["targets"] * (4 if numbers.startswith("f32") else 1)
 
 
 def projection_sizes(network: Network, projection: Projection) -> dict[str, float]:
-    """The sizes of a projection, at the rate of its source."""
+    """The sizes of a projection, at the rate of its source; ``tiles`` are those of its kernel."""
     rows, columns = projection.weight.shape[-2:]
     targets, sources = projection.shape
-    found = {"targets": targets, "sources": sources, "rows": rows, "columns": columns}
+    found: dict[str, float] = {"targets": targets, "sources": sources}
+    found |= {"rows": rows, "columns": columns}
     found["blocks"] = max(projection.blocks, 1)
     if network.multiplies(projection):
         return found
+    if projection.tile is not None:
+        found["tiles"] = len(tiles_of(projection.weight.T, projection.tile).delta) / sources
     return found | activity(sources, sources * _rate(network, projection.source))
 
 

@@ -9,7 +9,10 @@ from functools import cache
 from pathlib import Path
 
 KERNEL_DIR = Path(__file__).parent / "kernels"
-HEADERS = ("l2mu_arith.h", "l2mu_blocks.h", "l2mu_kernels.h", "l2mu_packed.h", "l2mu_strips.h")
+HEADERS = (
+    *("l2mu_arith.h", "l2mu_blocks.h", "l2mu_kernels.h", "l2mu_packed.h", "l2mu_sparse.h"),
+    "l2mu_strips.h",
+)
 
 _FUNCTION = r"^(?P<result>void|int) (?P<name>l2mu_\w+)\((?P<parameters>[^)]*)\)"
 _DECLARATION = re.compile(_FUNCTION + ";", re.MULTILINE)

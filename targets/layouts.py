@@ -30,6 +30,13 @@ def packed_weights_for(kernel: str, multiples: NDArray) -> NDArray:
     return layout((multiples + 8).astype(np.uint8)).ravel()
 
 
+def sparse_weights_for(kernel: str, tiles: NDArray) -> NDArray:
+    """Weights ``[tiles, targets of one]`` of a sparse projection as ``kernel`` reads them, flat."""
+    layout = SPARSE_LAYOUTS.get(kernel.rpartition("_")[2])
+    singles = tiles.shape[1] == 1
+    return tiles.ravel() if singles or layout is None else layout(tiles).ravel()
+
+
 def filled_quanta(quanta: NDArray) -> NDArray:
     """int16, filled up with zeros to a multiple of 8."""
     return np.pad(quanta.astype(np.int16), (0, -len(quanta) % 8))
@@ -145,6 +152,13 @@ def _joined_halves(tile: NDArray) -> NDArray:
     return joined
 
 
+def _m0_tiles(tiles: NDArray) -> NDArray:
+    """In every four the middle two are swapped; every weight is a byte without sign that is 128
+    greater."""
+    stored: NDArray = _swapped(tiles) ^ np.int8(-128)
+    return stored
+
+
 def _dsp_blocks(rows: NDArray) -> NDArray:
     """Fours in each row (see `_ending_full`), in each of which the middle two are swapped."""
     fours = _ending_full(rows, 4)
@@ -228,6 +242,7 @@ def _filled(weights: NDArray, multiple: int) -> NDArray:
 
 
 def _swapped(rows: NDArray) -> NDArray:
+    """In every four of a row the middle two."""
     return rows.reshape(len(rows), -1, 4)[:, :, [0, 2, 1, 3]].reshape(rows.shape)
 
 
@@ -325,6 +340,7 @@ PACKED_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "mve": _mve_packed,
     "neon": _halves(32, 16),
 }
+SPARSE_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {"dsp": _swapped, "m0": _m0_tiles}
 BLOCK_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "i16_dsp": _dsp_blocks,
     "i16_neon": _neon_blocks,

@@ -2,9 +2,9 @@
 
 How many instructions its kernels take depends on nothing but on which neurons spike and, where a
 compiler makes branches of it, on which membranes saturate and are to be reset. So the same network
-with other numbers shows the worst case in its first step: nothing weighs anything, accumulators
-start beyond the largest membrane, and thresholds are as low as they can be. Kernels, layouts and
-the order of calls are the same, and so are the instructions.
+with other numbers shows the worst case in its first step: nothing weighs anything (zeros are stored
+where weights were), accumulators start beyond the largest membrane, and thresholds are as low as
+they can be. Kernels, layouts and the order of calls are the same, and so are the instructions.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from l2mu_compile.network import (
 )
 from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.program import Call, Constant, Data, Place, Program, Record
+from l2mu_compile.sparse import tile_of
+from l2mu_compile.targets.layouts import sparse_weights_for
 
 STEPS = 2  # in the second, membranes that do not leak away spike without saturating
 SAMPLE = 100  # in the network's own integers: neither clipped nor zero
@@ -37,7 +39,8 @@ _CTYPES = {"i16": "int16_t", "i32": "int32_t"}
 def where_all_spike(network: Network) -> Program:
     """The Program of a planned integer ``network`` with numbers that make every neuron spike."""
     calm = network.map_projections(_weightless).map_populations(lambda p: _excitable(network, p))
-    program = replace(lower(network), data=lower(calm).data)
+    program = lower(network)
+    program = replace(program, data=_without_tiles(program, lower(calm).data))
     for p in network.populations:
         program = _started_high(program, network, p)
     return program
@@ -52,7 +55,24 @@ def window_where_all_spike(program: Program) -> NDArray:
 
 
 def _weightless(projection: Projection) -> Projection:
+    """All weights zero, unless that would change which tiles are stored."""
+    if projection.tile is not None:
+        return projection
     return replace(projection, weight=np.zeros_like(projection.weight))
+
+
+def _without_tiles(program: Program, data: tuple[Data, ...]) -> tuple[Data, ...]:
+    """``data`` of ``program`` with zeros in all tiles of sparse projections."""
+    records = {record.name: dict(record.fields) for record in program.records}
+    zeros: dict[str, NDArray] = {}
+    named = {each.name: each.values for each in data}
+    for call in program.step:
+        tile, synapses = tile_of(call.kernel), call.arguments[0]
+        if tile is not None and isinstance(synapses, Constant):
+            name = str(records[synapses.name]["weights"])
+            tiles = np.zeros_like(named[name]).reshape(-1, tile)
+            zeros[name] = sparse_weights_for(call.kernel, tiles)
+    return tuple(replace(d, values=zeros.get(d.name, d.values)) for d in data)
 
 
 def _excitable(network: Network, population: Population) -> Population:

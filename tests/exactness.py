@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,11 +14,12 @@ from numpy.typing import NDArray
 
 from l2mu_compile.differential import recorded_state
 from l2mu_compile.interpreter import Run, run
-from l2mu_compile.lowering import lower
-from l2mu_compile.network import DTYPES, Buffer, Network
+from l2mu_compile.lowering import lower, number
+from l2mu_compile.network import DTYPES, Buffer, Network, Projection
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import parse_pipeline, run_passes
 from l2mu_compile.program import Program
+from l2mu_compile.sparse import TILES, tiles_of
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.build import build
 from l2mu_compile.targets.devices import Device
@@ -100,6 +102,42 @@ def multiplying(network: Network, target: Target) -> Network:
             )
         )
     return run_passes(chosen, parse_pipeline("plan-memory"), context)
+
+
+def thinned(network: Network, rng: np.random.Generator) -> Network:
+    """``network``, already quantized, with zeros among the weights of dense projections of spikes,
+    single ones or fours and eights of neighbouring targets."""
+
+    def thin(p: Projection) -> Projection:
+        if p.blocks or network.multiplies(p):
+            return p
+        targets, sources = p.shape
+        width = int(rng.choice(TILES))
+        kept = rng.random((-(-targets // width), sources)) < rng.choice([0.02, 0.2, 0.7])
+        return replace(p, weight=p.weight * np.repeat(kept, width, axis=0)[:targets])
+
+    return network.map_projections(thin)
+
+
+def storing_tiles(network: Network, target: Target, *tiles: int) -> Network:
+    """``network``, already quantized, as `kernels_and_memory` makes it; but the dense projections
+    of spikes store such tiles, one after the other another size."""
+    context = Context(target=target)
+    sizes = cycle(tiles)
+
+    def change(p: Projection) -> Projection:
+        if not str(p.kernel).startswith(("accumulate_dense_i", "multiply_dense_i")):
+            return p
+        tile, sums = next(sizes), number(network, network.population(p.target))
+        sets = [f"_{name}" if name != "ref" else "" for name in usable_sets(target)]
+        names = [f"accumulate_sparse{tile}_i8_{sums}{name}" for name in sets]
+        there = [name for name in names if f"l2mu_{name}" in kernel_table()]
+        can = tiles_of(p.weight.T, tile).can_be_stored
+        return replace(p, kernel=there[0]) if can else p
+
+    chosen = run_passes(network, parse_pipeline("select-kernels"), context)
+    planning = parse_pipeline("plan-memory")
+    return run_passes(chosen.map_projections(change), planning, context)
 
 
 def random_cases(

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from exactness import storing_tiles
 from networks import (
     PORTABLE,
     chain,
@@ -30,12 +31,14 @@ from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import parse_pipeline, run_passes
 from l2mu_compile.program import API_FUNCTIONS, STREAM_FUNCTIONS, Call, Constant, Place, Program
+from l2mu_compile.sparse import tiles_of
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.kernel_table import kernel_table
 from l2mu_compile.targets.layouts import (
     block_weights_for,
     multiply_weights_for,
     packed_weights_for,
+    sparse_weights_for,
     weights_for,
 )
 from l2mu_compile.targets.registry import get_target
@@ -203,6 +206,53 @@ def test_weights_lie_as_their_kernel_reads_them() -> None:
         "targets": 9,
         "sources": 9,
     }
+
+
+def test_sparse_weights_lie_in_tiles_as_their_kernel_reads_them() -> None:
+    network = narrow(9, "zero", scalar=True).map_projections(
+        lambda p: (
+            p if p.blocks or p.source == "x" else replace(p, weight=p.weight * (p.weight % 3 == 0))
+        )
+    )
+    made = storing_tiles(network, get_target("cortex-m4"), 4)
+    program = lower(made)
+    tiles = tiles_of(network.projections[1].weight.T, 4)
+    stored = sparse_weights_for("accumulate_sparse4_i8_i16_dsp", tiles.weights)
+    assert data(program, "h_from_h_last").tolist() == stored.tolist()
+    assert data(program, "h_from_h_last_delta").tolist() == tiles.delta.tolist()
+    assert data(program, "h_from_h_last_start").tolist() == tiles.start.tolist()
+    assert record(program, "h_from_h_last_synapses") == {
+        "weights": "h_from_h_last",
+        "delta": "h_from_h_last_delta",
+        "start": "h_from_h_last_start",
+        "targets": 9,
+    }
+    projection = made.projections[1]
+    parts = [d for d in program.data if d.name.startswith("h_from_h_last")]
+    assert projection.stored_bytes == sum(d.values.nbytes for d in parts)
+    assert (projection.bits, projection.tile) == (8, 4)
+
+
+@pytest.mark.parametrize(
+    ("weight", "blocks", "message"),
+    [
+        (np.ones((9, 9), np.float32), 0, "is for dense projections of int8 weights"),
+        (np.ones((9, 9), np.int8), 3, "is for dense projections of int8 weights"),
+        (np.zeros((9, 9), np.int8), 0, "0 tiles cannot be stored"),
+        (np.ones((300, 300), np.int8), 0, "90000 tiles cannot be stored"),
+    ],
+)
+def test_what_no_tiles_can_hold_is_refused(weight: np.ndarray, blocks: int, message: str) -> None:
+    network = finish(narrow(9, "zero", scalar=True))
+    changed = network.map_projections(
+        lambda p: (
+            replace(p, weight=weight, blocks=blocks, kernel="accumulate_sparse1_i8_i16")
+            if p.name == "h.h.last"
+            else p
+        )
+    )
+    with pytest.raises(ModelError, match=f"h.h.last: .*{message}"):
+        lower(changed)
 
 
 def test_dense_weights_are_stored_by_source() -> None:

@@ -104,6 +104,16 @@ typedef struct {
     uint16_t sources;
 } l2mu_dense_i4_t;
 
+/* Synapses whose weights are not zero, in tiles of neighbouring targets. Those of source i are the tiles
+ * from start[i] to start[i + 1]. A tile is `delta` tiles further than the one before, a source's first
+ * than the first targets. Targets that are filled up to a tile weigh 0. */
+typedef struct {
+    const int8_t *weights; /* [tile][target], or as the kernel wants them */
+    const uint8_t *delta;
+    const uint16_t *start;
+    uint16_t targets;
+} l2mu_sparse_i8_t;
+
 /* Synapses from sample channels: `blocks` blocks of [rows, columns] along the diagonal of the weight
  * matrix, each target's weights contiguous, or as the kernel wants them. Consecutive blocks are
  * `block_step` weights, as many bytes of int8, apart (0: they are one and the same). */
@@ -462,6 +472,30 @@ void l2mu_accumulate_shared_i8_i16_avx2(int16_t *v, uint16_t rows, uint16_t colu
                                         const int8_t *weights, const uint16_t *spikes);
 void l2mu_accumulate_distinct_i8_i16_avx2(int16_t *v, uint16_t rows, uint16_t columns,
                                           const int8_t *weights, const uint16_t *spikes);
+
+/* The same of sparse synapses, in tiles of as many targets as the name says. */
+void l2mu_accumulate_sparse1_i8_i16(const l2mu_sparse_i8_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_sparse4_i8_i16(const l2mu_sparse_i8_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_sparse8_i8_i16(const l2mu_sparse_i8_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_sparse1_i8_i16_dsp(const l2mu_sparse_i8_t *p, int16_t *v,
+                                        const uint16_t *spikes);
+void l2mu_accumulate_sparse4_i8_i16_dsp(const l2mu_sparse_i8_t *p, int16_t *v,
+                                        const uint16_t *spikes);
+void l2mu_accumulate_sparse8_i8_i16_dsp(const l2mu_sparse_i8_t *p, int16_t *v,
+                                        const uint16_t *spikes);
+void l2mu_accumulate_sparse1_i8_i16_m0(const l2mu_sparse_i8_t *p, int16_t *v,
+                                       const uint16_t *spikes);
+void l2mu_accumulate_sparse4_i8_i16_m0(const l2mu_sparse_i8_t *p, int16_t *v,
+                                       const uint16_t *spikes);
+void l2mu_accumulate_sparse8_i8_i16_mve(const l2mu_sparse_i8_t *p, int16_t *v,
+                                        const uint16_t *spikes);
+void l2mu_accumulate_sparse8_i8_i16_neon(const l2mu_sparse_i8_t *p, int16_t *v,
+                                         const uint16_t *spikes);
+void l2mu_accumulate_sparse8_i8_i16_avx2(const l2mu_sparse_i8_t *p, int16_t *v,
+                                         const uint16_t *spikes);
+void l2mu_accumulate_sparse1_i8_i32(const l2mu_sparse_i8_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_sparse4_i8_i32(const l2mu_sparse_i8_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_sparse8_i8_i32(const l2mu_sparse_i8_t *p, int32_t *v, const uint16_t *spikes);
 
 /* The same where many neurons spike: not a list is followed, but the weights of every source are multiplied
  * by its flag, 1 for a spike, else 0. Flags are filled up with zeros to a multiple of 16. */

@@ -13,6 +13,7 @@ from l2mu_compile.network import Input, Network, Population, Projection, Readout
 from l2mu_compile.neurons import LIF
 from l2mu_compile.passbase import Context
 from l2mu_compile.passes.select_kernels import SelectKernels
+from l2mu_compile.pipeline import parse_pipeline
 from l2mu_compile.targets import kernel_table as table
 from l2mu_compile.targets.host import HOST
 from l2mu_compile.targets.kernel_costs import KernelCost
@@ -233,6 +234,143 @@ def test_this_machine_multiplies_where_well_over_half_spike(sources: int) -> Non
         network = Network("busy", entry, (busy, b), projections, Readout("b"), stage="quantized")
         after = SelectKernels().apply(network, Context(target=HOST))
         assert after.projections[1].kernel == kernel
+
+
+DENSE = "accumulate_dense_i8_i16_dsp"
+SINGLES = "accumulate_sparse1_i8_i16_dsp"
+FOURS = "accumulate_sparse4_i8_i16_dsp"
+COSTS = {
+    DENSE: {"spikes*targets": 1.0},
+    SINGLES: {"spikes*tiles": 5.0},
+    FOURS: {"spikes*tiles": 8.0},
+}
+
+
+def thin_loop(single: float, four: float, rate: float = 0.1) -> Network:
+    """`loop` where so many of its recurrent weights are left, and so many fours of them."""
+    first = np.arange(MANY) < round(single * MANY)
+    fours = np.arange(MANY // 4) < round(four * MANY // 4)
+    spread = np.repeat(fours, 4) & (np.arange(MANY) % 4 < 1) if single < four else first
+    assert spread.mean() == single
+    weight = np.tile(spread[:, None], (1, MANY))
+    return loop(rate).map_projections(
+        lambda p: replace(p, weight=i8(weight)) if p.name == "a.a.last" else p
+    )
+
+
+def chosen_for(
+    network: Network,
+    prefer: str = "speed",
+    kernel_sets: tuple[str, ...] = (),
+    name: str = "a.a.last",
+) -> str:
+    target = get_target("cortex-m4")
+    target = replace(target, kernel_sets=kernel_sets) if kernel_sets else target
+    after = parse_pipeline(f"select-kernels{{prefer={prefer}}}")[0].apply(
+        network, Context(target=target)
+    )
+    return str(next(p.kernel for p in after.projections if p.name == name))
+
+
+@pytest.mark.parametrize(
+    ("single", "four", "kernel"),
+    [
+        (0.25, 1.0, DENSE),  # single ones take 1.25 times as long
+        (0.125, 0.5, SINGLES),
+        (0.25, 0.25, FOURS),
+        (0.03125, 0.125, SINGLES),
+        (0.03125, 0.03125, FOURS),
+    ],
+)
+def test_sparse_weights_are_stored_sparsely_where_that_is_faster(
+    monkeypatch: pytest.MonkeyPatch, single: float, four: float, kernel: str
+) -> None:
+    priced(monkeypatch, **COSTS)
+    assert chosen_for(thin_loop(single, four)) == kernel
+
+
+@pytest.mark.parametrize(
+    ("more", "kernel"), [(1.0, SINGLES), (1.04, SINGLES), (1.06, DENSE), (2.0, DENSE)]
+)
+def test_a_little_time_is_given_for_fewer_bytes(
+    monkeypatch: pytest.MonkeyPatch, more: float, kernel: str
+) -> None:
+    priced(monkeypatch, **{**COSTS, SINGLES: {"spikes*tiles": 4.0 * more}})
+    network = thin_loop(0.25, 1.0)
+    assert chosen_for(network) == kernel
+    assert chosen_for(network, "size") == SINGLES
+
+
+@pytest.mark.parametrize(("left", "kernel"), [(1, SINGLES), (2, DENSE)])
+def test_not_for_fewer_bytes_than_the_kernel_has_itself(
+    monkeypatch: pytest.MonkeyPatch, left: int, kernel: str
+) -> None:
+    """Of the 7 weights of each of 128 sources 2 are 4 bytes, beside 258 of starts."""
+    priced(monkeypatch, **{**COSTS, SINGLES: {"spikes*tiles": 3.5}, FOURS: {"1": 1e9}})
+    weight = np.tile((np.arange(7) < left)[:, None], (1, MANY))
+    thin = loop(0.1).map_projections(
+        lambda p: replace(p, weight=i8(weight)) if p.name == "b.a" else p
+    )
+    for prefer in ("speed", "size"):
+        assert chosen_for(thin, prefer, name="b.a") == kernel
+
+
+def test_the_smallest_is_taken_even_if_costs_are_not_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    priced(monkeypatch)
+    network = thin_loop(0.125, 0.5)
+    assert chosen_for(network) == DENSE
+    assert chosen_for(network, "size") == SINGLES
+    assert chosen_for(network, "size", ("ref",)) == "accumulate_sparse1_i8_i16"
+
+
+def test_without_weights_there_is_nothing_to_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    priced(monkeypatch, **COSTS)
+    assert chosen_for(thin_loop(0.0, 0.0), "size") == DENSE
+
+
+def test_packed_weights_may_be_larger_than_sparse_ones() -> None:
+    packed = "accumulate_dense_i4_i16_dsp"
+    for single, four, kernel in ((0.25, 1.0, packed), (0.03125, 0.125, SINGLES)):
+        network = thin_loop(single, four).map_projections(
+            lambda p: replace(p, quantum=np.int32(1)) if p.name == "a.a.last" else p
+        )
+        assert chosen_for(network) == kernel
+
+
+@pytest.mark.parametrize("target", ["cortex-m0plus", "cortex-m4", "cortex-m55"])
+def test_measured_costs_prefer_dense_weights_until_few_are_left(target: str) -> None:
+    found = []
+    for left in (1.0, 0.75, 0.0625, 0.03125):
+        after = SelectKernels().apply(thin_loop(left, left), Context(target=get_target(target)))
+        found.append(str(after.projections[1].kernel).split("_")[1])
+    assert found[:2] == ["dense", "dense"]
+    assert found[-1].startswith("sparse")
+
+
+@pytest.mark.parametrize(("prefer", "operation"), [("speed", "multiply"), ("size", "accumulate")])
+def test_sparse_weights_may_be_multiplied_densely(
+    monkeypatch: pytest.MonkeyPatch, prefer: str, operation: str
+) -> None:
+    """For speed, where very many spike."""
+    declared(monkeypatch, MULTIPLY, FLAGS)
+    priced(monkeypatch, **COSTS, **{MULTIPLY: {"sources*targets": 0.1}, FLAGS: {"1": 0.0}})
+    assert chosen_for(thin_loop(0.125, 0.5, rate=1.0), prefer).startswith(operation)
+
+
+def test_floats_are_not_stored_sparsely() -> None:
+    """Zero added to minus zero is zero."""
+    network = FOLDED.map_projections(lambda p: replace(p, weight=p.weight * (p.weight > 1.4)))
+    after = parse_pipeline("select-kernels{prefer=size}")[0].apply(
+        network, Context(target=get_target("cortex-m4"))
+    )
+    assert not any("sparse" in str(p.kernel) for p in after.projections)
+
+
+def test_only_speed_and_size_can_be_preferred() -> None:
+    with pytest.raises(UsageError, match="pass select-kernels: prefer=beauty: Input should be"):
+        parse_pipeline("select-kernels{prefer=beauty}")
 
 
 FLAGS = "flag_spikes_dsp"

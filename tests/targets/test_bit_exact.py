@@ -17,6 +17,8 @@ from exactness import (
     kernels_and_memory,
     multiplying,
     random_cases,
+    storing_tiles,
+    thinned,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -44,6 +46,7 @@ from l2mu_compile.interpreter import run
 from l2mu_compile.lowering import lower, number
 from l2mu_compile.network import READOUT_RULES, Network, Population, spiking
 from l2mu_compile.neurons import LIF, CuBaLIF
+from l2mu_compile.sparse import TILES
 from l2mu_compile.targets.devices import EmulatedModel
 from l2mu_compile.targets.emit_c import state_bytes, state_layout
 from l2mu_compile.targets.host import HOST
@@ -213,6 +216,36 @@ def test_networks_that_multiply_run_as_interpreted(host: HostCompiler) -> None:
         assert_same_memory(final, lower(final), model, x)
 
 
+def sparse_cases(data: st.DataObject, count: int, target: Target) -> list[tuple[Network, NDArray]]:
+    """Networks of which some projections are sparse, in tiles of one or several sizes."""
+    cases = []
+    for i in range(count):
+        drawn = data.draw(integer_networks(name=f"sparse_{i}"))
+        rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+        size = data.draw(st.sampled_from((9, 37, 130)))
+        large = narrow(size, "subtract", scalar=False, name=f"sparse_large_{i}")
+        for network in (drawn, large):
+            tiles = data.draw(st.permutations(TILES))
+            final = storing_tiles(thinned(network, rng), target, *tiles)
+            cases.append((final, data.draw(windows_for(final))))
+    return cases
+
+
+def assert_all_sizes(cases: list[tuple[Network, NDArray]]) -> None:
+    """The larger networks have three dense projections of spikes each."""
+    assert {p.tile for final, _ in cases for p in final.projections} == {None, *TILES}
+
+
+@settings(max_examples=10)
+@given(data)
+def test_sparse_networks_run_as_interpreted(host: HostCompiler, data: st.DataObject) -> None:
+    cases = sparse_cases(data, 3, HOST)
+    assert_all_sizes(cases)
+    models = host.models([lower(final) for final, _ in cases])
+    for (final, x), model in zip(cases, models, strict=True):
+        assert_same_memory(final, lower(final), model, x)
+
+
 NARROW_KINDS = {
     (kind.kind, reset, *scalars)
     for kind, reset in with_resets()
@@ -281,6 +314,17 @@ def test_networks_that_multiply_run_on_an_emulated_processor_as_interpreted(
     tmp_path: Path,
 ) -> None:
     check_emulated(multiplying_cases(get_target("cortex-a76")), "cortex-a76", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["cortex-m0plus", "cortex-m4", "cortex-a53"])
+@settings(max_examples=4)
+@given(data)
+def test_sparse_networks_run_on_emulated_processors_as_interpreted(
+    tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject
+) -> None:
+    cases = sparse_cases(data, 3, get_target(name))
+    assert_all_sizes(cases)
+    check_emulated(cases, name, tmp_path_factory.mktemp(name))
 
 
 @pytest.mark.parametrize("name", A_FEW)

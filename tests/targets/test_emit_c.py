@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import HostCompiler
-from exactness import product_of
+from exactness import product_of, storing_tiles, thinned
 from kernel_machines import sources
 from networks import (
     PORTABLE,
@@ -25,6 +25,7 @@ from networks import (
     l2mu,
     late_reader,
     li,
+    narrow,
     planned,
     samples,
 )
@@ -57,6 +58,12 @@ def integer_program() -> Program:
     return lower(network.replace(readout=readout), Stream(10, 4))
 
 
+def sparse_program() -> Program:
+    """One projection of fours, one of single weights."""
+    network = thinned(narrow(9, "zero", True, "thin"), np.random.default_rng(3))
+    return lower(storing_tiles(network, PORTABLE, 4, 1))
+
+
 def float_program() -> Program:
     return lower(planned(feed_forward(), windows=samples(feed_forward())))
 
@@ -64,7 +71,9 @@ def float_program() -> Program:
 # ---- golden ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [float_program, integer_program], ids=["float", "int8"])
+@pytest.mark.parametrize(
+    "make", [float_program, integer_program, sparse_program], ids=["float", "int8", "sparse"]
+)
 def test_golden_sources(
     golden: Golden, make: Callable[[], Program], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +96,7 @@ def test_sources_are_the_models_own_files_and_the_kernels_it_calls() -> None:
         "l2mu_packed.h",
         "l2mu_save.c",
         "l2mu_score.c",
+        "l2mu_sparse.h",
         "l2mu_strips.h",
         "toy.c",
         "toy.h",

@@ -21,6 +21,7 @@ from l2mu_compile.buffers import FLAG_MULTIPLE
 from l2mu_compile.interpreter import quantize_samples
 from l2mu_compile.lowering import count_scale
 from l2mu_compile.neurons import LIF, CuBaLIF
+from l2mu_compile.sparse import TILES, tile_of, tiles_of
 from l2mu_compile.targets.kernel_table import KERNEL_DIR, kernel_table
 from l2mu_compile.targets.layouts import (
     block_weights_for,
@@ -28,6 +29,7 @@ from l2mu_compile.targets.layouts import (
     input_weights_for,
     multiply_weights_for,
     packed_weights_for,
+    sparse_weights_for,
     weights_for,
 )
 from l2mu_compile.targets.toolchain import RUNTIME_DIR
@@ -37,6 +39,7 @@ SIZES = (*range(1, 34), 63, 64, 65, 127, 128, 129, 255, 256, 257)
 NUMBERS = {"f32": np.float32, "i16": np.int16, "i32": np.int32, "i64": np.int64, "i8": np.int8}
 
 FIRE = tuple(f"fire_{reset}" for reset in LIF.resets)
+SPARSE = tuple(f"accumulate_sparse{tile}" for tile in TILES)
 FIRE_SYNAPTIC = tuple(f"fire_synaptic_{reset}" for reset in CuBaLIF.resets)
 
 # Membranes saturate to these: as the parameters say, or as L2MU_NARROW_BITS does.
@@ -501,6 +504,62 @@ def check_greatest_packed(call: Call, kernel: Variant) -> None:
             v, fired = array(of_targets(kernel), start), np.arange(most) < spikes
             call(kernel, record, v, spikes_for(kernel, fired), changes=(v,))
             same(v.values, filled(of_targets(kernel), with_rows(start, weight[fired])))
+
+
+def sparse_record(kernel: Variant, weight: NDArray) -> Struct:
+    """A record of the tiles of these weights."""
+    tiles = tiles_of(weight, tile_of(kernel.name) or 0)
+    assert tiles.can_be_stored
+    return Struct(
+        "l2mu_sparse_i8_t",
+        weights=Array(sparse_weights_for(kernel.name, tiles.weights), align=4),
+        delta=Array(tiles.delta, align=4),
+        start=Array(tiles.start.astype(np.uint16)),
+        targets=weight.shape[1],
+    )
+
+
+def sparse_weights(rng: np.random.Generator, kernel: Variant, *shape: int) -> NDArray:
+    """Some are not zero: single ones, or whole tiles; one at least is there."""
+    width = int(rng.choice([1, tile_of(kernel.name) or 1]))
+    groups = rng.random((shape[0], -(-shape[1] // width))) < rng.choice([0, 0.05, 0.2, 0.6, 1])
+    kept = np.repeat(groups, width, axis=1)[:, : shape[1]]
+    weight = np.where(kept, weights(rng, kernel.numbers, *shape), 0).astype(np.int8)
+    weight[rng.integers(shape[0]), rng.integers(shape[1])] = rng.choice([-128, 127])
+    return weight
+
+
+@kernels(*SPARSE)
+def test_sparse(call: Call, kernel: Variant) -> None:
+    rng = np.random.default_rng(21)
+    for targets, sources in zip(SIZES, SIZES[::-1], strict=True):
+        weight = sparse_weights(rng, kernel, sources, targets)
+        record = sparse_record(kernel, weight)
+        for fired in activities(rng, sources):
+            check_sparse(call, kernel, record, weight, fired)
+
+
+@kernels(*SPARSE)
+def test_sparse_reaches_all_targets_and_sources(call: Call, kernel: Variant) -> None:
+    """From one tile to another further away than a byte says, and weights beyond 16 bits."""
+    rng = np.random.default_rng(22)
+    for targets, sources in ((5000, 3), (130, 500)):
+        weight = weights(rng, kernel.numbers, sources, targets)
+        if targets > sources:
+            weight = np.where(np.arange(targets) % 4999 < 2, weight, 0).astype(np.int8)
+        weight[-1, 0] = 0
+        fired = np.arange(sources) >= sources - 2
+        check_sparse(call, kernel, sparse_record(kernel, weight), weight, fired)
+
+
+def check_sparse(
+    call: Call, kernel: Variant, record: Struct, weight: NDArray, fired: NDArray
+) -> None:
+    rng = np.random.default_rng(len(fired))
+    start = states_before(rng, of_targets(kernel), weight[fired])
+    v = array(of_targets(kernel), start)
+    call(kernel, record, v, Array(spike_list(fired)), changes=(v,))
+    same(v.values, filled(of_targets(kernel), with_rows(start, weight[fired])))
 
 
 @kernels("flag_spikes")

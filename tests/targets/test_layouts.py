@@ -18,6 +18,7 @@ from l2mu_compile.targets.layouts import (
     input_weights_for,
     multiply_weights_for,
     packed_weights_for,
+    sparse_weights_for,
     weights_for,
 )
 
@@ -99,6 +100,24 @@ def test_halves_of_tiles_are_halves_of_bytes(name: str, width: int) -> None:
     packed = packed_weights_for(f"accumulate_dense_i4_i32_{name}", row[None])
     assert packed[width // 2] & 15 == 11
     assert packed.size == width // 2 + width // 4
+
+
+@pytest.mark.parametrize(
+    ("ending", "tile", "stored"),
+    [
+        ("", 4, [1, 2, 3, 4]),
+        ("_neon", 8, [1, 2, 3, 4, 5, 6, 7, 8]),
+        ("_dsp", 1, [1]),
+        ("_dsp", 4, [1, 3, 2, 4]),
+        ("_dsp", 8, [1, 3, 2, 4, 5, 7, 6, 8]),
+        ("_m0", 1, [1]),
+        ("_m0", 4, [1 - 128, 3 - 128, 2 - 128, 4 - 128]),
+    ],
+)
+def test_weights_of_a_tile(ending: str, tile: int, stored: list[int]) -> None:
+    tiles = np.tile(np.arange(1, 1 + tile, dtype=np.int8), (3, 1))
+    found = sparse_weights_for(f"accumulate_sparse{tile}_i8_i16{ending}", tiles)
+    assert (found.dtype, found.tolist()) == (np.int8, 3 * stored)
 
 
 def test_quanta_are_filled_up() -> None:

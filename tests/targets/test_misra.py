@@ -10,7 +10,8 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from networks import planned
+from exactness import storing_tiles
+from networks import PORTABLE, planned
 from packages import need
 from reference_models import Options, RawNet, save_state
 from test_emit_c import cpp_caller
@@ -18,6 +19,7 @@ from test_emit_c import cpp_caller
 from l2mu_compile.frontend import load_model
 from l2mu_compile.lowering import lower
 from l2mu_compile.network import READOUT_RULES, Readout
+from l2mu_compile.sparse import TILES
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.build import write_sources
 
@@ -49,7 +51,8 @@ def reported(folder: Path) -> set[tuple[str, str]]:
 
 def write_models(folder: Path, kinds: Iterable[tuple[str, str, bool]]) -> list[Path]:
     """Models of these encoders, neurons and numbers, each with a caller of its whole API; the
-    first decides early, every fourth has packed weights if it is quantized."""
+    first decides early; of those quantized every fourth has packed weights, the first of four
+    sparse ones."""
     folders = []
     for i, (encoder, neuron, quantized) in enumerate(kinds):
         place = folder / f"{encoder}_{neuron}_{'int8' if quantized else 'float32'}"
@@ -63,7 +66,10 @@ def write_models(folder: Path, kinds: Iterable[tuple[str, str, bool]]) -> list[P
         network = network.replace(readout=readout)
         bits = 4 if i % 4 == 3 else 8
         stream = Stream(10, 4) if i % 3 else None
-        program = lower(planned(network, quantized, bits=bits), stream)
+        final = planned(network, quantized, bits=bits)
+        if quantized and i % 4 == 1:
+            final = storing_tiles(final.replace(stage="quantized", buffers=()), PORTABLE, *TILES)
+        program = lower(final, stream)
         write_sources(program, ["test"], place)
         (place / CALLER).write_text(cpp_caller(program))
         folders.append(place)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exactness import kernels_and_memory, multiplying, unbuilt
+from exactness import kernels_and_memory, multiplying, storing_tiles, thinned, unbuilt
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from networks import i8, integer_networks, l2mu, narrow, planned, samples, windows_for
@@ -17,6 +17,7 @@ from l2mu_compile.lowering import lower
 from l2mu_compile.network import NARROW_BITS, Input, Network, Population, Projection, Readout
 from l2mu_compile.neurons import LIF, CuBaLIF, Neuron
 from l2mu_compile.program import Program
+from l2mu_compile.sparse import TILES
 from l2mu_compile.targets.build import build, open_device
 from l2mu_compile.targets.elf import footprint
 from l2mu_compile.targets.record import Region, Target
@@ -117,6 +118,36 @@ def test_its_calls_multiply_where_the_networks_do() -> None:
     program = lower(made)
     assert any("multiply" in call.kernel for call in program.step)
     assert_same_calls(program, where_all_spike(made))
+
+
+@pytest.mark.parametrize("target", ["cortex-m0plus", "cortex-m4", "cortex-a53"])
+def test_its_sparse_projections_have_the_networks_tiles(target: str) -> None:
+    """Which weigh nothing, as their kernel reads it."""
+    network = thinned(narrow(37, "zero", scalar=False), np.random.default_rng(1))
+    made = storing_tiles(network, get_target(target), 1, 4, 8)
+    program, worst = lower(made), where_all_spike(made)
+    assert_same_calls(program, worst)
+    found = {d.name: d.values for d in worst.data}
+    stored = {d.name: d.values for d in program.data}
+    records = [dict(r.fields) for r in program.records if r.ctype == "l2mu_sparse_i8_t"]
+    assert len(records) == 3
+    for fields in records:
+        for part in ("delta", "start"):
+            assert found[str(fields[part])].tolist() == stored[str(fields[part])].tolist()
+        weights = found[str(fields["weights"])]
+        assert set(weights.tolist()) in ({0}, {-128})
+        assert stored[str(fields["weights"])].tolist() != weights.tolist()
+
+
+@pytest.mark.parametrize("target", ["cortex-m0plus", "cortex-m4", "cortex-a53"])
+@pytest.mark.parametrize("tile", TILES)
+def test_a_step_of_sparse_projections_reaches_it(tmp_path: Path, target: str, tile: int) -> None:
+    network = driven(NEURONS[0], bits=NARROW_BITS)
+    made = storing_tiles(network, get_target(target), tile)
+    assert made.projections[1].tile == tile
+    x = np.array([[[4_000.0], [32_000.0], [32_000.0]]])
+    worst, most = counted(made, get_target(target), x, tmp_path)
+    assert worst == most
 
 
 def assert_same_calls(program: Program, worst: Program) -> None:
