@@ -234,25 +234,29 @@ def test_sparse_weights_lie_in_tiles_as_their_kernel_reads_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("weight", "blocks", "message"),
+    ("make", "name", "message"),
     [
-        (np.ones((9, 9), np.float32), 0, "is for dense projections of int8 weights"),
-        (np.ones((9, 9), np.int8), 3, "is for dense projections of int8 weights"),
-        (np.zeros((9, 9), np.int8), 0, "0 tiles cannot be stored"),
-        (np.ones((300, 300), np.int8), 0, "90000 tiles cannot be stored"),
+        (lambda: planned(l2mu()), "h.m", "is for dense projections of int8 weights"),
+        (lambda: finish(narrow(9, "zero", True)), "m.m.last", "is for dense projections of int8"),
+        (lambda: finish(silent()), "h.h.last", "0 tiles cannot be stored"),
+        (lambda: finish(narrow(300, "zero", True)), "m.h", "[0-9]{6} tiles cannot be stored"),
     ],
+    ids=["float", "blocks", "zeros", "many"],
 )
-def test_what_no_tiles_can_hold_is_refused(weight: np.ndarray, blocks: int, message: str) -> None:
-    network = finish(narrow(9, "zero", scalar=True))
-    changed = network.map_projections(
-        lambda p: (
-            replace(p, weight=weight, blocks=blocks, kernel="accumulate_sparse1_i8_i16")
-            if p.name == "h.h.last"
-            else p
-        )
+def test_what_no_tiles_can_hold_is_refused(
+    make: Callable[[], Network], name: str, message: str
+) -> None:
+    kernel = "accumulate_sparse1_i8_i16"
+    network = make().map_projections(lambda p: replace(p, kernel=kernel) if p.name == name else p)
+    with pytest.raises(ModelError, match=f"{name}: .*{message}"):
+        lower(network)
+
+
+def silent() -> Network:
+    """Spikes of ``h`` change nothing there."""
+    return narrow(9, "zero", scalar=True).map_projections(
+        lambda p: replace(p, weight=p.weight * np.int8(0)) if p.name == "h.h.last" else p
     )
-    with pytest.raises(ModelError, match=f"h.h.last: .*{message}"):
-        lower(changed)
 
 
 def test_dense_weights_are_stored_by_source() -> None:

@@ -14,8 +14,8 @@ L2MU_INLINE void l2mu_add_tiles(const l2mu_sparse_i8_t *p, int16_t *v, const uin
     const int8_t *const weights = p->weights;
     const uint8_t *const deltas = p->delta;
     const uint16_t *const starts = p->start;
-    const uint16_t *spike = spikes + 1;
-    const uint16_t *const end = spike + spikes[0];
+    const uint16_t *spike = &spikes[1];
+    const uint16_t *const end = &spike[spikes[0]];
     for (; spike != end; ++spike) {
         const size_t first = starts[*spike];
         const uint8_t *delta = &deltas[first];
@@ -23,9 +23,9 @@ L2MU_INLINE void l2mu_add_tiles(const l2mu_sparse_i8_t *p, int16_t *v, const uin
         const int8_t *tile = &weights[first * width];
         int16_t *to = v;
         for (; delta != last; ++delta) {
-            to += *delta * width;
+            to = &to[*delta * width];
             add(to, tile);
-            tile += width;
+            tile = &tile[width];
         }
     }
 }
