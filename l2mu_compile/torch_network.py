@@ -36,7 +36,6 @@ from l2mu_compile.interpreter import Q15, SPIKE_LEVEL, check_samples, quantize_s
 from l2mu_compile.network import (
     LEAST_MULTIPLE,
     MOST_MULTIPLE,
-    WEIGHT_LIMIT,
     Network,
     Population,
     Projection,
@@ -361,10 +360,9 @@ def _weight_range(p: Projection) -> tuple[ArrayLike, ArrayLike]:
     """From the least to the greatest number in the bits that the weights have now."""
     if p.quantum is not None:
         quantum = p.quantum.reshape(-1, 1)
-        most = WEIGHT_LIMIT // quantum
-        return np.maximum(LEAST_MULTIPLE, -most) * quantum, np.minimum(
-            MOST_MULTIPLE, most
-        ) * quantum
+        least = np.maximum(LEAST_MULTIPLE, -(128 // quantum))
+        most = np.minimum(MOST_MULTIPLE, 127 // quantum)
+        return least * quantum, most * quantum
     if p.weight.dtype.kind != "i":
         return -np.inf, np.inf
     weight = p.weight.astype(np.int64)

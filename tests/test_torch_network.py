@@ -239,7 +239,7 @@ def test_integer_weights_keep_their_bits(weights: Any, low: int, high: int) -> N
     assert_trained_until(Projection("x", "h", i8(weights), shift=np.int32(2)), low, high)
 
 
-@pytest.mark.parametrize(("quantum", "low", "high"), [(1, -8, 7), (15, -120, 105), (17, -119, 119)])
+@pytest.mark.parametrize(("quantum", "low", "high"), [(1, -8, 7), (16, -128, 112), (17, -119, 119)])
 def test_multiples_of_a_quantum_keep_theirs(quantum: int, low: int, high: int) -> None:
     weights = i8(np.array([[-1, 2, 0]]) * quantum)
     assert_trained_until(Projection("x", "h", weights, quantum=np.int32(quantum)), low, high)
