@@ -74,13 +74,24 @@ class Score:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The best network, its score, and the ``epoch`` it is from (0: ``network`` is as it came)."""
+    """The best network, its score, and the ``epoch`` of ``recipe`` that it is from (0: ``network``
+    is as it came)."""
 
     network: Network
     before: Score
     after: Score
     epoch: int
+    recipe: Recipe
     diverged: bool = False
+
+    def told(self) -> list[str]:
+        """What came of it, in words."""
+        lines = ["training diverged and ended; try a smaller learning_rate"] * self.diverged
+        right = f"{100 * self.before.accuracy:.2f} % of validation windows right"
+        if not self.epoch:
+            return [*lines, f"{right}; no epoch was better, so the network stays"]
+        after = f"{100 * self.after.accuracy:.2f} % after epoch {self.epoch}"
+        return [*lines, f"{right} before, {after} of {self.recipe.epochs}"]
 
 
 def score(network: Network, windows: Windows, logit: float = 1.0) -> Score:
@@ -167,7 +178,7 @@ class _Training:
             self._save()
         self._set_changes(self.best)
         best = self.module.network() if self.best_epoch else self.network
-        return Tuned(best, self.before, self.after, self.best_epoch, self.diverged)
+        return Tuned(best, self.before, self.after, self.best_epoch, self.recipe, self.diverged)
 
     def _train(self) -> None:
         """One epoch: every window once."""

@@ -11,6 +11,7 @@ from l2mu_compile.passes.fold_input import FoldInput
 from l2mu_compile.passes.fold_threshold import FoldThreshold
 from l2mu_compile.passes.plan_memory import PlanMemory
 from l2mu_compile.passes.prune_population import PrunePopulation
+from l2mu_compile.passes.prune_synapses import PruneSynapses
 from l2mu_compile.passes.quantize import Quantize
 from l2mu_compile.passes.remove_dead import RemoveDead
 from l2mu_compile.passes.select_kernels import SelectKernels
@@ -24,6 +25,7 @@ PASSES: dict[str, type[Pass]] = {
         DetectSpikes,
         Calibrate,
         PrunePopulation,
+        PruneSynapses,
         Quantize,
         FineTune,
         EarlyExit,
