@@ -38,6 +38,7 @@ from l2mu_compile.report import (
     Report,
     WindowsFrom,
 )
+from l2mu_compile.steps import Steps
 from l2mu_compile.stream import Stream, stream_of
 from l2mu_compile.targets.artifacts import chosen_packages
 from l2mu_compile.targets.build import build, runs_here
@@ -54,6 +55,7 @@ from l2mu_compile.windows import Windows
 SELF_CHECK_WINDOWS = 4
 SELF_CHECK_STEPS = 50
 VALIDATION_WINDOWS = 8
+STEP_WINDOWS = 16
 SELF_CHECK_SAMPLES = 1 << 24  # numbers in one window
 
 _ORIGINS: dict[WindowsFrom, str] = {
@@ -100,7 +102,15 @@ def compile_model(model: Model, job: Job, output: StrPath) -> Report:
     """
     packages = chosen_packages(job.target, job.artifacts)
     compilation = _compilation(model, job)
-    network = compilation.network(job.target, job.observer)
+    windows = (compilation.windows if job.windows is None else job.windows).first(STEP_WINDOWS)
+    steps = Steps(model.network, windows, STEP_WINDOWS, job.target)
+
+    def observe(item: Pass, before: Network, after: Network) -> None:
+        steps.observe(item, before, after)
+        if job.observer:
+            job.observer(item, before, after)
+
+    network = compilation.network(job.target, observe)
     program = lower(network, compilation.stream)
     require_room(program, job.target, job.board or job.target.name, network.quantized)
     with whole_directory(output) as folder:
@@ -128,6 +138,8 @@ def compile_model(model: Model, job: Job, output: StrPath) -> Report:
                 "artifacts": _artifacts(folder),
                 "libraries": compilation.libraries,
                 "notes": compilation.notes,
+                "steps": steps.taken,
+                "steps_measured_on": f"{len(steps.windows.x)} {compilation.origin} windows",
             }
         )
         (folder / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")

@@ -175,6 +175,19 @@ def quantize_samples(samples: NDArray, fraction: int) -> NDArray:
     return np.floor(np.clip(scaled, SAMPLE_LOW, SAMPLE_HIGH) + 0.5).astype(np.int64)
 
 
+def prepared(network: Network, samples: NDArray) -> NDArray:
+    """What weights are multiplied with: ``samples`` ``[..., inputs]`` as numbers of the network, or
+    bool where they are spikes."""
+    entry = network.input
+    if entry.spiking:
+        return samples > SPIKE_LEVEL
+    if entry.fraction is not None:
+        return quantize_samples(samples, entry.fraction)
+    if entry.scale is not None:
+        samples = samples * entry.scale
+    return samples if entry.offset is None else samples + entry.offset
+
+
 class _Machine:
     """State of a batch of windows, and one step of time."""
 
@@ -196,23 +209,13 @@ class _Machine:
 
     def step(self, sample: NDArray) -> None:
         """Advance by one sample ``[B, inputs]``."""
-        sample = self._prepare(sample)
+        sample = prepared(self.network, sample)
         for turn in self.turns:
             for projection in turn.arriving:
                 self._add(projection, sample)
             self._fire(turn.population)
             for projection in turn.leaving:
                 self._add(projection, sample)
-
-    def _prepare(self, sample: NDArray) -> NDArray:
-        entry = self.network.input
-        if entry.spiking:
-            return sample > SPIKE_LEVEL
-        if entry.fraction is not None:
-            return quantize_samples(sample, entry.fraction)
-        if entry.scale is not None:
-            sample = sample * entry.scale
-        return sample if entry.offset is None else sample + entry.offset
 
     def _fire(self, population: Population) -> None:
         neuron, name = population.neuron, population.name

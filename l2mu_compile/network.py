@@ -114,6 +114,12 @@ class Population(Value):
         """Number of neurons."""
         return int(np.prod(self.shape, dtype=np.int64))
 
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of its neurons' parameters and biases, scalars included."""
+        arrays = [getattr(self.neuron, name) for name in parameter_names(self.neuron)]
+        return sum(a.nbytes for a in (*arrays, self.bias) if a is not None)
+
 
 @dataclass(frozen=True, eq=False)
 class Projection(Value):
