@@ -21,6 +21,7 @@ weights of its projection have, and a multiple of its neuron's quantum.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -75,6 +76,7 @@ class NetworkModule(nn.Module):
 
     def __init__(self, network: Network, memory: bool = False) -> None:
         super().__init__()
+        self._local = False
         if network.stage == "planned":
             raise ModelError(f"network {network.name} is planned: train it before select-kernels")
         if network.readout.margins is not None:
@@ -104,6 +106,16 @@ class NetworkModule(nn.Module):
     def trained(self) -> list[nn.Parameter]:
         """The parameters to optimize."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    @contextmanager
+    def local_gradients(self) -> Iterator[None]:
+        """Backward passes within end at a neuron's own weights, bias and threshold: how spikes of
+        others would have to change is not asked."""
+        self._local = True
+        try:
+            yield
+        finally:
+            self._local = False
 
     def keep_allowed(self) -> None:
         """Bring all parameters back to what the network's numbers allow; after every update."""
@@ -212,7 +224,8 @@ class _Pass:
     """One run of a batch: the state of every population, as the interpreter keeps it."""
 
     def __init__(self, module: NetworkModule, x: Tensor, record: Collection[str]) -> None:
-        self.network, self.turns, self.x = module._network, module._turns, x
+        self.module, self.x = module, x
+        self.network, self.turns = module._network, module._turns
         self.neurons = dict(module._populations())
         self.weights = {
             p.name: weight() if self.network.multiplies(p) else weight().float()
@@ -270,7 +283,8 @@ class _Pass:
         if p.name in self.sampled:
             current = self.sampled[p.name][step]
         else:
-            current = _current(p, self.weights[p.name], self.spikes[p.source])
+            spikes = _Heard.apply(self.spikes[p.source], self.module)
+            current = _current(p, self.weights[p.name], spikes)
         self.accumulator[p.target] = self.accumulator[p.target] + current
 
     def _fire(self, population: Population) -> None:
@@ -304,6 +318,19 @@ class _Pass:
 
     def _biased(self, name: str, state: Tensor) -> Tensor:
         return state + self.biases[name] if name in self.biases else state
+
+
+class _Heard(torch.autograd.Function):
+    """Spikes as a projection hears them; gradients that are local do not come back."""
+
+    @staticmethod
+    def forward(ctx: Any, spikes: Tensor, module: NetworkModule) -> Tensor:
+        ctx.module = module
+        return spikes.view_as(spikes)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None]:
+        return (None if ctx.module._local else grad), None
 
 
 class _Spike(torch.autograd.Function):

@@ -15,6 +15,7 @@ from l2mu_compile.passes.prune_synapses import PruneSynapses
 from l2mu_compile.passes.quantize import Quantize
 from l2mu_compile.passes.remove_dead import RemoveDead
 from l2mu_compile.passes.select_kernels import SelectKernels
+from l2mu_compile.passes.tune_activity import TuneActivity
 
 PASSES: dict[str, type[Pass]] = {
     p.name: p
@@ -28,6 +29,7 @@ PASSES: dict[str, type[Pass]] = {
         PruneSynapses,
         Quantize,
         FineTune,
+        TuneActivity,
         EarlyExit,
         SelectKernels,
         PlanMemory,

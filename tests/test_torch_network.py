@@ -317,6 +317,30 @@ def test_gradients_by_hand() -> None:
     assert threshold is not None and threshold.item() == pytest.approx(by_threshold)
 
 
+def test_local_gradients_end_at_a_neurons_own_synapses() -> None:
+    network = feed_forward()
+    x = torch.from_numpy(samples(network))
+
+    def gradients(module: NetworkModule) -> dict[str, bool]:
+        return {n: p.grad is not None and bool(p.grad.any()) for n, p in module.named_parameters()}
+
+    whole, local = NetworkModule(network), NetworkModule(network)
+    whole(x, ("spikes",)).spikes["out"].sum().backward()
+    spikes = local(x, ("spikes",)).spikes["out"]
+    with local.local_gradients():
+        spikes.sum().backward(retain_graph=True)
+    assert gradients(whole) == dict.fromkeys(gradients(whole), True)
+    assert {n for n, found in gradients(local).items() if found} == {
+        *("weights.1.change", "neurons.1.threshold.change")
+    }
+    for name in ("weights.1.change", "neurons.1.threshold.change"):
+        a, b = (dict(m.named_parameters())[name].grad for m in (whole, local))
+        assert a is not None and b is not None and torch.equal(a, b)
+    local.zero_grad()
+    spikes.sum().backward()
+    assert gradients(local) == gradients(whole)
+
+
 def test_other_networks_are_adopted() -> None:
     network = quantized(l2mu())
     module = trained(network)
