@@ -14,6 +14,7 @@ from l2mu_compile.passes.prune_population import PrunePopulation
 from l2mu_compile.passes.quantize import Quantize
 from l2mu_compile.passes.remove_dead import RemoveDead
 from l2mu_compile.passes.select_kernels import SelectKernels
+from l2mu_compile.passes.shorten_window import ShortenWindow
 
 PASSES: dict[str, type[Pass]] = {
     p.name: p
@@ -22,6 +23,7 @@ PASSES: dict[str, type[Pass]] = {
         RemoveDead,
         FoldThreshold,
         DetectSpikes,
+        ShortenWindow,
         Calibrate,
         PrunePopulation,
         Quantize,
