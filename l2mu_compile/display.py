@@ -98,6 +98,7 @@ def show_network(network: Network) -> None:
     """Populations and projections as tables."""
     entry = network.input
     window = f", window of {network.window} steps" if network.window else ""
+    window += f", the first of {network.full_window}" if network.full_window else ""
     out.print(
         f"[bold]{network.name}[/] ({network.stage}): {entry.size} channels in, "
         f"{network.classes} classes out, {network.readout.rule} of "
@@ -116,6 +117,7 @@ def network_json(network: Network) -> dict[str, Any]:
         "name": network.name,
         "stage": network.stage,
         "window": network.window,
+        "full_window": network.full_window,
         "inputs": network.input.size,
         "classes": network.classes,
         "class_names": list(network.class_names),

@@ -246,7 +246,11 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Network:
-    """Populations joined by projections; one time step. See the module docstring."""
+    """Populations joined by projections; one time step. See the module docstring.
+
+    ``window`` is how many steps a decision takes, if that is known. Where ``full_window`` is set,
+    windows may have up to so many, of which the first ``window`` are taken.
+    """
 
     name: str
     input: Input
@@ -256,6 +260,7 @@ class Network:
     window: int | None = None
     stage: str = "traced"
     buffers: tuple[Buffer, ...] = ()
+    full_window: int | None = None
 
     def population(self, name: str) -> Population:
         """The population called ``name``; `ModelError` if there is none."""

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from l2mu_compile import __version__
 from l2mu_compile.errors import ModelError
-from l2mu_compile.interpreter import Progress, run
+from l2mu_compile.interpreter import Progress, run, taken
 from l2mu_compile.kept import Kept
 from l2mu_compile.labelled import LabelledWindows
 from l2mu_compile.network import Network
@@ -144,7 +144,7 @@ def score(network: Network, windows: Windows, logit: float = 1.0) -> Score:
 def logit_scale(network: Network, windows: Windows) -> float:
     """What a readout's scores are multiplied with to become logits."""
     if network.readout.rule == "spike_count":
-        return LOGIT_PER_RATE / windows.x.shape[1]
+        return LOGIT_PER_RATE / taken(network, windows.x).shape[1]
     scores = run(network, windows.first(CHUNK).x).scores.astype(np.float64)
     spread = float(scores.std())
     return LOGIT_SPREAD / spread if 0 < spread < math.inf else 1.0

@@ -15,6 +15,7 @@ from l2mu_compile.passes.prune_synapses import PruneSynapses
 from l2mu_compile.passes.quantize import Quantize
 from l2mu_compile.passes.remove_dead import RemoveDead
 from l2mu_compile.passes.select_kernels import SelectKernels
+from l2mu_compile.passes.shorten_window import ShortenWindow
 from l2mu_compile.passes.tune_activity import TuneActivity
 
 PASSES: dict[str, type[Pass]] = {
@@ -24,6 +25,7 @@ PASSES: dict[str, type[Pass]] = {
         RemoveDead,
         FoldThreshold,
         DetectSpikes,
+        ShortenWindow,
         Calibrate,
         PrunePopulation,
         PruneSynapses,
