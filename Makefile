@@ -59,9 +59,12 @@ bench-crossover: $(VENV)/.ready
 bench-scaling: $(VENV)/.ready
 	$(BIN)/python benchmarks/scaling.py
 
+# The metrics of neurobench, which a test compares ours with, need nothing of what it requires for its
+# data sets (torchaudio, numba, tonic).
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps neurobench
 	touch $@
 
 clean:

@@ -62,6 +62,7 @@ def verify_output(
     network, program = read_program(folder)
     original = read_network(folder / FLOAT_FILE)
     windows.require_fit(network)
+    windows.require_fit(original)
     decide = _decisions(reference, report, original) if reference else None
     target = _target_of(report)
     whole = emulator == "qemu" and target.shared
@@ -119,11 +120,11 @@ class Check:
     ) -> dict[str, Any]:
         """Fields of a report, by name; ``firmware_decision`` is what a whole image must decide."""
         device = self._open()
-        x, labels = check_samples(self.network, windows.x), windows.y
+        whole, labels = check_samples(self.original, windows.x), windows.y
         progress = progress_of("checking code")
         result = compare(self.network, self.program, self._open, windows.x, progress)
         difference = result.first_difference or _firmware_difference(device, firmware_decision)
-        wanted = self._float_decisions(x, progress_of("float model"))
+        wanted = self._float_decisions(whole, progress_of("float model"))
         measured = self._activity(result) | _instruction_counts(result)
         measured |= {
             "verify": Verification(

@@ -38,6 +38,7 @@ from l2mu_compile.report import (
     Report,
     WindowsFrom,
 )
+from l2mu_compile.steps import Steps
 from l2mu_compile.stream import Stream, stream_of
 from l2mu_compile.targets.artifacts import chosen_packages
 from l2mu_compile.targets.build import build, runs_here
@@ -54,6 +55,7 @@ from l2mu_compile.windows import Windows
 SELF_CHECK_WINDOWS = 4
 SELF_CHECK_STEPS = 50
 VALIDATION_WINDOWS = 8
+STEP_WINDOWS = 16
 SELF_CHECK_SAMPLES = 1 << 24  # numbers in one window
 
 _ORIGINS: dict[WindowsFrom, str] = {
@@ -100,8 +102,16 @@ def compile_model(model: Model, job: Job, output: StrPath) -> Report:
     """
     packages = chosen_packages(job.target, job.artifacts)
     compilation = _compilation(model, job)
-    network = compilation.network(job.target, job.observer)
-    program = lower(network, compilation.stream)
+    windows = (compilation.windows if job.windows is None else job.windows).first(STEP_WINDOWS)
+    steps = Steps(model.network, windows, STEP_WINDOWS, job.target)
+
+    def observe(item: Pass, before: Network, after: Network) -> None:
+        steps.observe(item, before, after)
+        if job.observer:
+            job.observer(item, before, after)
+
+    network = compilation.network(job.target, observe)
+    program = lower(network, compilation.stream(network))
     require_room(program, job.target, job.board or job.target.name, network.quantized)
     with whole_directory(output) as folder:
         _write_networks(folder, model.network, network, program)
@@ -128,6 +138,8 @@ def compile_model(model: Model, job: Job, output: StrPath) -> Report:
                 "artifacts": _artifacts(folder),
                 "libraries": compilation.libraries,
                 "notes": compilation.notes,
+                "steps": steps.taken,
+                "steps_measured_on": f"{len(steps.windows.x)} {compilation.origin} windows",
             }
         )
         (folder / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
@@ -138,13 +150,12 @@ def compile_model(model: Model, job: Job, output: StrPath) -> Report:
 class _Compilation:
     """One run of `compile_model`: what the products for all its targets share.
 
-    ``stream`` is what windows on a stream are, if known, ``windows`` what built code is checked on.
-    ``notes`` and ``libraries`` gather what the report will say.
+    ``windows`` are what built code is checked on. ``notes`` and ``libraries`` gather what the
+    report will say.
     """
 
     model: Model
     job: Job
-    stream: Stream | None
     windows: Windows
     origin: WindowsFrom
     notes: list[str]
@@ -166,6 +177,12 @@ class _Compilation:
             raise UsageError(f"the passes end with a {network.stage} network; end with plan-memory")
         return network
 
+    def stream(self, network: Network) -> Stream | None:
+        """What windows on a stream are for ``network``, if that is known."""
+        job = self.job
+        steps = None if job.windows is None else job.windows.x.shape[1]
+        return stream_of(network, job.window, job.hop, steps)
+
     def product(
         self, network: Network, program: Program, target: Target, output: Path, scratch: Path
     ) -> Product:
@@ -178,7 +195,8 @@ class _Compilation:
             folder = scratch / other.name
             folder.mkdir(parents=True, exist_ok=True)
             made = self.network(other)
-            return self.product(made, lower(made, self.stream), other, folder / "output", folder)
+            program = lower(made, self.stream(made))
+            return self.product(made, program, other, folder / "output", folder)
 
         return Product(
             network=network,
@@ -222,16 +240,12 @@ class _Compilation:
 
 def _compilation(model: Model, job: Job) -> _Compilation:
     """Check that model and windows fit each other, and start."""
-    steps = None
     notes = list(model.notes)
     if job.windows is not None:
         job.windows.require_fit(model.network)
-        steps = job.windows.x.shape[1]
-    stream = stream_of(model.network, job.window, job.hop, steps)
-    if job.windows is not None:
         notes += model.validate(job.windows.first(VALIDATION_WINDOWS).x)
     windows, origin = _self_check_windows(model.network, job.windows)
-    return _Compilation(model, job, stream, windows, origin, notes)
+    return _Compilation(model, job, windows, origin, notes)
 
 
 def _self_check_windows(network: Network, windows: Windows | None) -> tuple[Windows, WindowsFrom]:

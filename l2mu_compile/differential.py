@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from l2mu_compile.interpreter import Progress, Run, as_samples, run
+from l2mu_compile.interpreter import Progress, Run, as_samples, run, taken
 from l2mu_compile.network import DTYPES, Buffer, Network
 from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.program import Program
@@ -75,6 +75,7 @@ def compare(
     opens its own device, and the outcome does not depend on how many there are.
     """
     buffers = _in_order_of_update(network, program)
+    samples = taken(network, samples)
     parts = _parts(network, samples)
 
     def work(part: slice) -> Iterator[_Window | _Totals]:

@@ -26,10 +26,13 @@ from rich.text import Text
 from l2mu_compile.interpreter import Progress as Callback
 from l2mu_compile.network import Network, Projection
 from l2mu_compile.neurons import parameter_names
-from l2mu_compile.report import PackagedLibrary, Report, Verification
+from l2mu_compile.report import PackagedLibrary, Report, Step, Verification
 
 if TYPE_CHECKING:
     from l2mu_compile.tuning import TuneReport
+
+# Columns of numbers.
+_NUMBERS = ("synapses", "bits", "bytes", "delay", "rate", "syn. ops", "instructions", "accuracy")
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -95,6 +98,7 @@ def show_network(network: Network) -> None:
     """Populations and projections as tables."""
     entry = network.input
     window = f", window of {network.window} steps" if network.window else ""
+    window += f", the first of {network.full_window}" if network.full_window else ""
     out.print(
         f"[bold]{network.name}[/] ({network.stage}): {entry.size} channels in, "
         f"{network.classes} classes out, {network.readout.rule} of "
@@ -113,6 +117,7 @@ def network_json(network: Network) -> dict[str, Any]:
         "name": network.name,
         "stage": network.stage,
         "window": network.window,
+        "full_window": network.full_window,
         "inputs": network.input.size,
         "classes": network.classes,
         "class_names": list(network.class_names),
@@ -216,21 +221,27 @@ def show_report(report: Report, where: str) -> None:
 
 
 def show_tuning(report: TuneReport, where: str) -> None:
-    """Every step of a `tune`, with the accuracy on its validation windows."""
-    rows = [
-        {
-            "after": "" if step.after is None else step.after.partition("{")[0],
-            "neurons": str(step.neurons),
-            "synapses": str(step.synapses),
-            "bytes": str(step.parameter_bytes),
-            "accuracy": f"{100 * step.accuracy:.2f} %",
-        }
-        for step in report.steps
-    ]
+    """Every step of a `tune`: operations and instructions are those of a time step, accuracy that
+    on the validation windows, drift that of the population whose spikes changed most."""
     out.print(f"[bold]{escape(where)}[/]", soft_wrap=True)
-    out.print(_filled(rows))
+    out.print(_filled([_tuning_row(step) for step in report.steps]))
     for note in report.notes:
         show_note(note)
+
+
+def _tuning_row(step: Step) -> dict[str, str]:
+    taken = step.instructions_per_step
+    worst = max(step.drift, key=lambda drift: drift.distance)
+    moved = f"{worst.distance:.2f} {worst.population}" if worst.distance else "0"
+    return {
+        "after": "" if step.after is None else step.after.partition("{")[0],
+        "synapses": str(step.synapses),
+        "bytes": str(step.parameter_bytes),
+        "syn. ops": f"{step.synaptic_operations_per_step:.0f}",
+        "instructions": "" if taken is None else f"{taken:.0f}",
+        "accuracy": "" if step.accuracy is None else f"{100 * step.accuracy:.2f} %",
+        "drift": moved,
+    }
 
 
 def _add_memory(table: Table, report: Report) -> None:
@@ -342,9 +353,11 @@ def _filled(rows: list[dict[str, str]]) -> Table:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        right = name in ("synapses", "bits", "bytes", "delay", "rate")
+        right = name in _NUMBERS
         whole = name == columns[0]
-        table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=whole)
+        table.add_column(
+            name, justify="right" if right else "left", overflow="fold", no_wrap=whole or right
+        )
     return table
 
 

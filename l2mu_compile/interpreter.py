@@ -42,6 +42,9 @@ value. A sensor's scale and offset belong to the network (`Input`) and, once fol
 - ``saturate`` clips to the signed range of ``membrane_bits``. Sums before it never overflow int32
   (`l2mu_compile.verify` proves it for every network).
 
+**Shorter windows**: of a window longer than the network's the first steps are taken, where the
+network says so (``full_window``); else it is refused.
+
 **Decided early**: where a readout has margins, a window is decided once the largest score is at
 least its class's margin above every other; further spikes are not counted. With one class no window
 is.
@@ -145,7 +148,7 @@ def run(
 
 
 def check_samples(network: Network, samples: NDArray) -> NDArray:
-    """``samples`` as float32 ``[B, T, inputs]``; `ModelError` if the shape cannot be that."""
+    """``samples`` that are taken, float32 ``[B, T, inputs]``; `ModelError` if they do not fit."""
     array = np.asarray(samples)
     if array.ndim != 3 or array.shape[2] != network.input.size:
         raise ModelError(
@@ -154,12 +157,18 @@ def check_samples(network: Network, samples: NDArray) -> NDArray:
         )
     if array.shape[0] == 0 or array.shape[1] == 0:
         raise ModelError(f"windows have shape {list(array.shape)}: nothing to run")
-    if network.window is not None and array.shape[1] != network.window:
+    shortest, longest = network.window, network.full_window or network.window
+    if shortest is not None and longest is not None and not shortest <= array.shape[1] <= longest:
+        span = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
         raise ModelError(
-            f"windows have {array.shape[1]} steps; "
-            f"network {network.name} was made for {network.window}"
+            f"windows have {array.shape[1]} steps; network {network.name} was made for {span}"
         )
-    return np.ascontiguousarray(array, dtype=np.float32)
+    return np.ascontiguousarray(taken(network, array), dtype=np.float32)
+
+
+def taken(network: Network, samples: NDArray) -> NDArray:
+    """The steps of windows ``[B, T, inputs]`` that ``network`` takes: those of its window."""
+    return samples[:, : network.window]
 
 
 def as_samples(array: NDArray) -> NDArray:
@@ -173,6 +182,19 @@ def quantize_samples(samples: NDArray, fraction: int) -> NDArray:
     scaled = samples.astype(np.float64) * 2.0**fraction
     scaled = np.where(np.isnan(scaled), 0, scaled)
     return np.floor(np.clip(scaled, SAMPLE_LOW, SAMPLE_HIGH) + 0.5).astype(np.int64)
+
+
+def prepared(network: Network, samples: NDArray) -> NDArray:
+    """What weights are multiplied with: ``samples`` ``[..., inputs]`` as numbers of the network, or
+    bool where they are spikes."""
+    entry = network.input
+    if entry.spiking:
+        return samples > SPIKE_LEVEL
+    if entry.fraction is not None:
+        return quantize_samples(samples, entry.fraction)
+    if entry.scale is not None:
+        samples = samples * entry.scale
+    return samples if entry.offset is None else samples + entry.offset
 
 
 class _Machine:
@@ -196,23 +218,13 @@ class _Machine:
 
     def step(self, sample: NDArray) -> None:
         """Advance by one sample ``[B, inputs]``."""
-        sample = self._prepare(sample)
+        sample = prepared(self.network, sample)
         for turn in self.turns:
             for projection in turn.arriving:
                 self._add(projection, sample)
             self._fire(turn.population)
             for projection in turn.leaving:
                 self._add(projection, sample)
-
-    def _prepare(self, sample: NDArray) -> NDArray:
-        entry = self.network.input
-        if entry.spiking:
-            return sample > SPIKE_LEVEL
-        if entry.fraction is not None:
-            return quantize_samples(sample, entry.fraction)
-        if entry.scale is not None:
-            sample = sample * entry.scale
-        return sample if entry.offset is None else sample + entry.offset
 
     def _fire(self, population: Population) -> None:
         neuron, name = population.neuron, population.name

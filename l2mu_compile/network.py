@@ -115,6 +115,12 @@ class Population(Value):
         """Number of neurons."""
         return int(np.prod(self.shape, dtype=np.int64))
 
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of its neurons' parameters and biases, scalars included."""
+        arrays = [getattr(self.neuron, name) for name in parameter_names(self.neuron)]
+        return sum(a.nbytes for a in (*arrays, self.bias) if a is not None)
+
 
 @dataclass(frozen=True, eq=False)
 class Projection(Value):
@@ -250,7 +256,11 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Network:
-    """Populations joined by projections; one time step. See the module docstring."""
+    """Populations joined by projections; one time step. See the module docstring.
+
+    ``window`` is how many steps a decision takes, if that is known. Where ``full_window`` is set,
+    windows may have up to so many, of which the first ``window`` are taken.
+    """
 
     name: str
     input: Input
@@ -260,6 +270,7 @@ class Network:
     window: int | None = None
     stage: str = "traced"
     buffers: tuple[Buffer, ...] = ()
+    full_window: int | None = None
 
     def population(self, name: str) -> Population:
         """The population called ``name``; `ModelError` if there is none."""

@@ -23,6 +23,7 @@ from typing import ClassVar
 
 from numpy.typing import NDArray
 
+from l2mu_compile.errors import UsageError
 from l2mu_compile.interpreter import Progress
 from l2mu_compile.kept import Kept
 from l2mu_compile.labelled import LabelledWindows
@@ -63,6 +64,12 @@ class Pass:
     def apply(self, network: Network, context: Context) -> Network:
         """Transform ``network``, or raise `ModelError` or `UsageError`."""
         raise NotImplementedError
+
+    def require(self, option: str, low: float, high: float) -> None:
+        """Raise `UsageError` unless an option is from ``low`` to ``high``."""
+        value = getattr(self, option)
+        if not low <= value <= high:
+            raise UsageError(f"{self.name}: {option} must be from {low} to {high}, not {value}")
 
     def __str__(self) -> str:
         options = ",".join(f"{f.name}={getattr(self, f.name)}" for f in fields(self))

@@ -23,6 +23,11 @@ PREDICTED = (
     "there was none; None for kernels that were not measured on this target"
 )
 
+STEP_PREDICTED = (
+    "by what kernels were measured to take, at the spike rates of this network on these windows; "
+    "None without a target, or where not all of its kernels were measured"
+)
+
 WindowsFrom = Literal["random", "calibration", "given"]
 
 
@@ -67,6 +72,80 @@ class ProjectionReport(Strict):
         None, description="on the first calibration window, None if not counted"
     )
     predicted_instructions_per_step: float | None = Field(None, description=PREDICTED)
+
+
+class PopulationStep(Strict):
+    """A population of a network on the way."""
+
+    name: str
+    neurons: int
+    bytes: int = Field(description="of parameters and biases, as stored")
+    spike_rate: float = Field(description="spikes per neuron and step")
+    instructions_per_step: float | None = Field(None, description=STEP_PREDICTED)
+
+
+class ProjectionStep(Strict):
+    """A projection of a network on the way."""
+
+    name: str
+    synapses: int = Field(description="those that are not zero")
+    bytes: int = Field(description="of weights and shifts, as stored")
+    synaptic_operations_per_step: float = Field(description="weights added for spikes")
+    instructions_per_step: float | None = Field(None, description=STEP_PREDICTED)
+
+
+class Drift(Strict):
+    """How far a population's spikes are from those of the model as given (`l2mu_compile.drift`)."""
+
+    population: str
+    rate: float = Field(description="spikes per neuron and step, less those of the model as given")
+    distance: float = Field(
+        ge=0,
+        le=1,
+        description="van Rossum's, of spike trains: 0 where they are the same, 1 where no spike is "
+        "near one of the other; about the share of spikes that are elsewhere",
+    )
+    compared: Literal["neurons", "sum"] = Field(
+        description="trains of every neuron, or where their number differs all spikes of a step"
+    )
+
+
+class SynapticOperations(Strict):
+    """Of a window, as NeuroBench counts and calls them."""
+
+    Effective_MACs: float
+    Effective_ACs: float
+    Dense: float
+
+
+class NeuroBench(Strict):
+    """NeuroBench's metrics, by its names (`l2mu_compile.neurobench`)."""
+
+    footprint: int
+    connection_sparsity: float
+    activation_sparsity: float
+    synaptic_operations: SynapticOperations
+    membrane_updates: float
+
+
+class Step(Strict):
+    """A network on the way: as it came, or after a pass."""
+
+    after: str | None = Field(description="the pass with its options; None for the model as given")
+    stage: str
+    neurons: int
+    synapses: int = Field(description="those that are not zero")
+    parameter_bytes: int
+    accuracy: float | None = Field(
+        None, description="share of right decisions; None where labels are not known"
+    )
+    steps_per_decision: float = Field(description="mean steps of a window until it is decided")
+    synaptic_operations_per_step: float
+    instructions_per_step: float | None = Field(None, description=STEP_PREDICTED)
+    populations: list[PopulationStep]
+    projections: list[ProjectionStep]
+    drift: list[Drift] = Field(description="of every population of the model as given")
+    neurobench: NeuroBench
 
 
 class Artifact(Strict):
@@ -196,6 +275,8 @@ class Report(ReportFile):
     spike_rates: dict[str, float] = Field(description="spikes per neuron and step, by population")
     populations: list[PopulationReport]
     projections: list[ProjectionReport]
+    steps: list[Step] = Field([], description="the network as it came, and after every pass")
+    steps_measured_on: str = Field("", description="the windows that steps were measured on")
     artifacts: list[Artifact]
     firmware_decision: int | None = Field(
         None, description="what the firmware prints for its window; None without firmware"

@@ -1,4 +1,4 @@
-"""Taking neurons out of a network: which must leave together, and what is left without them."""
+"""Taking neurons and synapses out of a network: what must leave together, and what is left."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from l2mu_compile.network import Network, Population, Projection
 from l2mu_compile.neurons import parameter_names
 
-Masks = dict[str, NDArray]  # one bool for every neuron of every population, by its name
+Masks = dict[str, NDArray]  # one bool for every neuron or synapse, by population or projection
 
 
 def everyone(network: Network, value: bool) -> Masks:
@@ -35,6 +35,25 @@ def keep_neurons(network: Network, keep: Masks) -> Network:
             if keep[p.target].any() and (p.source not in keep or keep[p.source].any())
         ),
     )
+
+
+def keep_synapses(network: Network, keep: Masks) -> Network:
+    """``network`` with zeros for all weights but those to ``keep``, a mask as large as the weights
+    by the name of a projection; projections without one stay. What calibration measured is
+    forgotten. The same object if nothing changes."""
+
+    def left(p: Projection) -> Projection:
+        if p.name not in keep or not p.weight[~keep[p.name]].any():
+            return p
+        return replace(p, weight=np.where(keep[p.name], p.weight, p.weight.dtype.type(0)))
+
+    found = network.map_projections(left)
+    return found if found is network else found.map_populations(unmeasured)
+
+
+def unmeasured(population: Population) -> Population:
+    """``population`` without the rate and ranges that were measured on other numbers."""
+    return replace(population, rate=None, low=None, high=None)
 
 
 def keep_blocks_whole(network: Network, keep: Masks) -> None:

@@ -2,7 +2,7 @@
 
 ::
 
-    network NAME stage=STAGE window=STEPS
+    network NAME stage=STAGE window=STEPS [full_window=STEPS]
       input      NAME : f32[SIZE] [scale=V] [offset=V] [unit=V center=V] [low=F high=F] [fraction=N]
                  (or spikes[SIZE])
       population NAME : KIND[N] or KIND[CELLS,ORDER]  PARAMETER=V ... reset=RULE [bias=V] ...
@@ -64,6 +64,7 @@ Node = TypeVar("Node", Population, Projection)
 def to_text(network: Network) -> str:
     """The text form, ending in a newline."""
     window = "none" if network.window is None else str(network.window)
+    window += "" if network.full_window is None else f" full_window={network.full_window}"
     lines = [f"network {network.name} stage={network.stage} window={window}"]
     lines.append(_input_line(network.input))
     lines += [_population_line(p) for p in network.populations]
@@ -241,15 +242,14 @@ class _Parser:
 
     def _header(self, rest: str) -> dict[str, Any]:
         name, _, options = rest.partition(" ")
-        values = self._read_options(options, ("stage", "window"))
-        window = values.get("window", "none")
-        if window != "none" and not re.fullmatch("[0-9]{1,9}", window):
-            self._fail(f"window must be a number of steps or 'none', not {window!r}")
-        return {
-            "name": name,
-            "stage": values.get("stage", "traced"),
-            "window": None if window == "none" else int(window),
-        }
+        values = self._read_options(options, ("stage", "window", "full_window"))
+        header: dict[str, Any] = {"name": name, "stage": values.get("stage", "traced")}
+        for key in ("window", "full_window"):
+            steps = values.get(key, "none")
+            if steps != "none" and not re.fullmatch("[0-9]{1,9}", steps):
+                self._fail(f"{key} must be a number of steps or 'none', not {steps!r}")
+            header[key] = None if steps == "none" else int(steps)
+        return header
 
     def _read_input(self, rest: str) -> Input:
         head = self._match(_HEAD, rest, "input NAME : f32[SIZE]")

@@ -21,6 +21,7 @@ weights of its projection have, and a multiple of its neuron's quantum.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -44,7 +45,9 @@ from l2mu_compile.network import (
 )
 from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.schedule import turns
+from l2mu_compile.surgery import unmeasured
 from l2mu_compile.trainable import Trainable, floor_through
+from l2mu_compile.weight_units import neuron_units, weight_units
 
 SLOPE = 10.0  # of the fast sigmoid
 LEAST_THRESHOLD = 0.05  # of what it was
@@ -73,6 +76,7 @@ class NetworkModule(nn.Module):
 
     def __init__(self, network: Network, memory: bool = False) -> None:
         super().__init__()
+        self._local = False
         if network.stage == "planned":
             raise ModelError(f"network {network.name} is planned: train it before select-kernels")
         if network.readout.margins is not None:
@@ -83,13 +87,12 @@ class NetworkModule(nn.Module):
         self._network = network
         self._turns = turns(network)
         self._dtype = torch.float64 if network.quantized else torch.float32
-        units = {p.name: _unit(network, p) for p in network.populations}
         self.weights = nn.ModuleList(
-            _weight(network, p, units[p.target], trained=memory or not p.shared)
-            for p in network.projections
+            _weight(network, p, trained=memory or not p.shared) for p in network.projections
         )
         self.neurons = nn.ModuleList(
-            _Neurons(t.population, units[t.population.name], self._dtype) for t in self._turns
+            _Neurons(t.population, neuron_units(network, t.population), self._dtype)
+            for t in self._turns
         )
 
     def forward(self, samples: Tensor, record: Collection[str] = ()) -> Activity:
@@ -103,6 +106,16 @@ class NetworkModule(nn.Module):
     def trained(self) -> list[nn.Parameter]:
         """The parameters to optimize."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    @contextmanager
+    def local_gradients(self) -> Iterator[None]:
+        """Backward passes within end at a neuron's own weights, bias and threshold: how spikes of
+        others would have to change is not asked."""
+        self._local = True
+        try:
+            yield
+        finally:
+            self._local = False
 
     def keep_allowed(self) -> None:
         """Bring all parameters back to what the network's numbers allow; after every update."""
@@ -121,7 +134,7 @@ class NetworkModule(nn.Module):
 
         network = self._network.map_populations(lambda p: neurons[p.name].population())
         network = network.map_projections(synapses)
-        return network if network is self._network else network.map_populations(_unmeasured)
+        return network if network is self._network else network.map_populations(unmeasured)
 
     def adopt(self, network: Network) -> None:
         """Take over the arrays of a network where they differ from those of `network`."""
@@ -211,7 +224,8 @@ class _Pass:
     """One run of a batch: the state of every population, as the interpreter keeps it."""
 
     def __init__(self, module: NetworkModule, x: Tensor, record: Collection[str]) -> None:
-        self.network, self.turns, self.x = module._network, module._turns, x
+        self.module, self.x = module, x
+        self.network, self.turns = module._network, module._turns
         self.neurons = dict(module._populations())
         self.weights = {
             p.name: weight() if self.network.multiplies(p) else weight().float()
@@ -269,7 +283,8 @@ class _Pass:
         if p.name in self.sampled:
             current = self.sampled[p.name][step]
         else:
-            current = _current(p, self.weights[p.name], self.spikes[p.source])
+            spikes = _Heard.apply(self.spikes[p.source], self.module)
+            current = _current(p, self.weights[p.name], spikes)
         self.accumulator[p.target] = self.accumulator[p.target] + current
 
     def _fire(self, population: Population) -> None:
@@ -305,6 +320,19 @@ class _Pass:
         return state + self.biases[name] if name in self.biases else state
 
 
+class _Heard(torch.autograd.Function):
+    """Spikes as a projection hears them; gradients that are local do not come back."""
+
+    @staticmethod
+    def forward(ctx: Any, spikes: Tensor, module: NetworkModule) -> Tensor:
+        ctx.module = module
+        return spikes.view_as(spikes)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None]:
+        return (None if ctx.module._local else grad), None
+
+
 class _Spike(torch.autograd.Function):
     """Membranes and thresholds to spikes; see the module docstring for the gradient."""
 
@@ -332,35 +360,19 @@ def _current(p: Projection, weight: Tensor, source: Tensor) -> Tensor:
     return torch.einsum("...kc,krc->...kr", cells, weight).flatten(-2)
 
 
-def _unit(network: Network, population: Population) -> NDArray:
-    """What currents of each neuron are counted in, float64 ``[n]``: its threshold, or, where there
-    is none, the largest weight."""
-    if spiking(population):
-        return np.broadcast_to(population.neuron.threshold, population.size).astype(np.float64)
-    spiked = (p for p in network.into(population.name) if not network.multiplies(p))
-    largest = max((float(np.abs(p.weight.astype(np.float64)).max()) for p in spiked), default=0.0)
-    return np.full(population.size, largest or 1.0)
-
-
-def _weight(network: Network, p: Projection, unit: NDArray, trained: bool) -> Trainable:
-    rows = unit
-    if network.multiplies(p) and network.input.fraction is not None:
-        shift = np.int32(0) if p.shift is None else p.shift
-        rows = rows * 2.0 ** (shift - float(network.input.fraction))
-    step = rows.reshape(max(p.blocks, 1), -1, 1)
-    if network.multiplies(p) and network.input.unit is not None:
-        columns = np.broadcast_to(network.input.unit, network.input.size).astype(np.float64)
-        step = step / np.abs(columns).reshape(max(p.blocks, 1), 1, -1)
-    step = step if p.weight.ndim == 3 else step.mean(axis=0)
+def _weight(network: Network, p: Projection, trained: bool) -> Trainable:
+    unit = np.where(p.weight != 0, weight_units(network, p), 0)
     grid = np.int32(1) if p.quantum is None else p.quantum.reshape(-1, 1)
-    return Trainable(p.weight, np.where(p.weight != 0, step, 0), *_weight_range(p), trained, grid)
+    return Trainable(p.weight, unit, *_weight_range(p), trained, grid)
 
 
 def _weight_range(p: Projection) -> tuple[ArrayLike, ArrayLike]:
     """From the least to the greatest number in the bits that the weights have now."""
     if p.quantum is not None:
         quantum = p.quantum.reshape(-1, 1)
-        return LEAST_MULTIPLE * quantum, MOST_MULTIPLE * quantum
+        least = np.maximum(LEAST_MULTIPLE, -(128 // quantum))
+        most = np.minimum(MOST_MULTIPLE, 127 // quantum)
+        return least * quantum, most * quantum
     if p.weight.dtype.kind != "i":
         return -np.inf, np.inf
     weight = p.weight.astype(np.int64)
@@ -374,7 +386,3 @@ def _threshold_range(population: Population) -> tuple[NDArray, NDArray]:
         return threshold * np.float32(LEAST_THRESHOLD), np.full_like(threshold, np.inf)
     room = membrane_limit(population) // 4
     return np.ones_like(threshold), np.maximum(threshold, room)
-
-
-def _unmeasured(population: Population) -> Population:
-    return replace(population, rate=None, low=None, high=None)

@@ -1,11 +1,13 @@
 """Fine-tuning: a network trained on labelled windows, and never worse than it was.
 
 Cross-entropy of the readout's scores, and a price on populations that spike more than they did, as
-the cost of compiled code follows the spikes. Adam (Kingma and Ba 2015, arXiv 1412.6980) with a
+the cost of compiled code follows the spikes; where they are to spike less than they did, there is
+one on synaptic operations too. Adam (Kingma and Ba 2015, arXiv 1412.6980) with a
 learning rate that falls to zero along half a cosine. After every epoch the network as it would be
 compiled runs the validation windows in the interpreter. The best of all epochs and of the network
 as it came is kept: the one with more windows right or, among equals, with the lower loss, or else
-the earlier.
+the earlier. Where fewer operations are asked for, it is the one with the fewest of those that
+decide about as well as the network as it came.
 
 Everything is drawn from seeds and computed in one thread, so the same call gives the same network,
 also when it goes on from what a killed one has kept.
@@ -26,7 +28,7 @@ from torch import Tensor, nn
 
 from l2mu_compile import __version__
 from l2mu_compile.errors import ModelError
-from l2mu_compile.interpreter import Progress, run
+from l2mu_compile.interpreter import Progress, run, taken
 from l2mu_compile.kept import Kept
 from l2mu_compile.labelled import LabelledWindows
 from l2mu_compile.network import Network
@@ -41,31 +43,30 @@ LOGIT_PER_RATE = 15.0  # of an output that spikes at every step
 LOGIT_SPREAD = 2.0  # standard deviation of membranes' logits before training
 MAX_NORM = 1.0  # of a batch's gradient
 RATE_PRICE = 0.3  # of a population that spikes twice as often as before
+OPERATIONS_PRICE = 40.0  # of twice as many as are aimed at
+RAMP = 0.8  # share of a training in which the aim comes down to what is asked for
 LEAST_RATE = 0.05  # spikes per neuron and step; quieter populations may spike as often for free
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """``learning_rate`` counts in thresholds; ``memory`` trains blocks that cells share, too."""
-
-    epochs: int
-    learning_rate: float
-    batch: int
-    seed: int = 0
-    memory: bool = False
-
-
-@dataclass(frozen=True)
 class Score:
-    """``right`` of ``windows`` decisions, and the mean cross-entropy ``loss``."""
+    """``right`` of ``windows`` decisions, and the mean cross-entropy ``loss``; mean ``spikes`` and
+    synaptic ``operations`` of a step."""
 
     right: int
     windows: int
     loss: float
+    spikes: float
+    operations: float
 
     @property
     def accuracy(self) -> float:
         return self.right / self.windows
+
+    @property
+    def spent(self) -> str:
+        """Spikes and operations in words."""
+        return f"{self.spikes:.1f} spikes and {self.operations:.0f} synaptic operations a step"
 
     def better_than(self, other: Score) -> bool:
         """More windows right or, among equals, a lower loss."""
@@ -73,33 +74,77 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """``learning_rate`` counts in thresholds; ``memory`` trains blocks that cells share, too.
+
+    With ``activity`` this share of the synaptic operations is what training aims at, and the fewest
+    are what it keeps, at the price of a share ``tolerance`` of the decisions at most.
+    """
+
+    epochs: int
+    learning_rate: float
+    batch: int
+    seed: int = 0
+    memory: bool = False
+    activity: float | None = None
+    tolerance: float = 0.0
+
+    def prefers(self, found: Score, best: Score, before: Score) -> bool:
+        """Whether ``found`` is to be kept rather than ``best``; ``before`` is what training began
+        with."""
+        if self.activity is None or found.operations == best.operations:
+            return found.better_than(best)
+        lost = (before.right - found.right) / before.windows
+        return lost <= self.tolerance and found.operations < best.operations
+
+
+@dataclass(frozen=True)
 class Tuned:
-    """The best network, its score, and the ``epoch`` it is from (0: ``network`` is as it came)."""
+    """The best network, its score, and the ``epoch`` of ``recipe`` that it is from (0: ``network``
+    is as it came)."""
 
     network: Network
     before: Score
     after: Score
     epoch: int
+    recipe: Recipe
     diverged: bool = False
+
+    def told(self) -> list[str]:
+        """What came of it, in words."""
+        lines = ["training diverged and ended; try a smaller learning_rate"] * self.diverged
+        right = f"{100 * self.before.accuracy:.2f} % of validation windows right"
+        if not self.epoch:
+            return [*lines, f"{right}; no epoch was better, so the network stays"]
+        after = (
+            f"{100 * self.after.accuracy:.2f} % after epoch {self.epoch} of {self.recipe.epochs}"
+        )
+        lines.append(f"{right} before, {after}")
+        if self.recipe.activity is not None:
+            lines.append(f"{self.before.spent} before, {self.after.spent} after")
+        return lines
 
 
 def score(network: Network, windows: Windows, logit: float = 1.0) -> Score:
     """Run labelled windows in the interpreter; a logit is ``logit`` times a readout's score."""
     assert windows.y is not None
-    right, loss = 0, 0.0
+    right, loss, spikes, operations = 0, 0.0, 0, 0
     for start in range(0, len(windows.x), CHUNK):
         part = run(network, windows.x[start : start + CHUNK])
         y = windows.y[start : start + CHUNK]
         right += int((part.decisions == y).sum())
         logits = torch.from_numpy(part.scores.astype(np.float64) * logit)
         loss += float(F.cross_entropy(logits, torch.from_numpy(y), reduction="sum"))
-    return Score(right, len(windows.x), loss / len(windows.x))
+        spikes += sum(part.spike_totals.values())
+        operations += part.operations
+    count, steps, _ = windows.x.shape
+    return Score(right, count, loss / count, spikes / (count * steps), operations / (count * steps))
 
 
 def logit_scale(network: Network, windows: Windows) -> float:
     """What a readout's scores are multiplied with to become logits."""
     if network.readout.rule == "spike_count":
-        return LOGIT_PER_RATE / windows.x.shape[1]
+        return LOGIT_PER_RATE / taken(network, windows.x).shape[1]
     scores = run(network, windows.first(CHUNK).x).scores.astype(np.float64)
     spread = float(scores.std())
     return LOGIT_SPREAD / spread if 0 < spread < math.inf else 1.0
@@ -143,6 +188,9 @@ class _Training:
         self.progress, self.kept = progress, kept
         self.batches = math.ceil(len(labelled.train.x) / recipe.batch)
         self.logit = logit_scale(network, labelled.train)
+        self.price = None
+        if recipe.activity is not None:
+            self.price = _Price(network, labelled.train, recipe.activity)
         self.rates = {n: max(r, LEAST_RATE) for n, r in rates(network, labelled.train).items()}
         self.module = NetworkModule(network, recipe.memory)
         self.parameters = self.module.trained()
@@ -167,7 +215,7 @@ class _Training:
             self._save()
         self._set_changes(self.best)
         best = self.module.network() if self.best_epoch else self.network
-        return Tuned(best, self.before, self.after, self.best_epoch, self.diverged)
+        return Tuned(best, self.before, self.after, self.best_epoch, self.recipe, self.diverged)
 
     def _train(self) -> None:
         """One epoch: every window once."""
@@ -175,18 +223,21 @@ class _Training:
         assert y is not None
         seeds = [self.labelled.seed, self.recipe.seed, self.epoch]
         order = np.random.default_rng(seeds).permutation(len(x))
+        total = self.recipe.epochs * self.batches
         for batch in range(self.batches):
+            done = self.epoch * self.batches + batch
             chosen = order[batch * self.recipe.batch :][: self.recipe.batch]
             activity = self.module(torch.from_numpy(x[chosen]), ("spikes",))
-            loss = self._loss(activity, torch.from_numpy(y[chosen]))
             self.optimizer.zero_grad()
-            loss.backward()
+            loss = self._loss(activity, torch.from_numpy(y[chosen]))
+            loss.backward(retain_graph=self.price is not None)
+            if self.price is not None:
+                with self.module.local_gradients():
+                    self.price.of(activity, done / total).backward()
             norm = nn.utils.clip_grad_norm_(self.parameters, MAX_NORM)
             if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
                 self.diverged = True
                 return
-            done = self.epoch * self.batches + batch
-            total = self.recipe.epochs * self.batches
             rate = self.recipe.learning_rate * (1 + math.cos(math.pi * done / total)) / 2
             self.optimizer.param_groups[0]["lr"] = rate
             self.optimizer.step()
@@ -208,7 +259,7 @@ class _Training:
         if network is not trained:
             self.module.adopt(network)
         found = score(network, self.labelled.validation, self.logit)
-        if found.better_than(self.after):
+        if self.recipe.prefers(found, self.after, self.before):
             self.after, self.best, self.best_epoch = found, self._changes(), self.epoch
 
     def _save(self) -> None:
@@ -268,6 +319,29 @@ class _Training:
     def _set_changes(self, changes: list[Tensor]) -> None:
         for parameter, change in zip(self.parameters, changes, strict=True):
             parameter.copy_(change)
+
+
+class _Price:
+    """What synaptic operations beyond a share ``activity`` of those there were cost."""
+
+    def __init__(self, network: Network, windows: Windows, activity: float) -> None:
+        found = run(network, windows.first(CHUNK).x)
+        self.activity = activity
+        self.fan_out = {
+            p.name: sum(out.fan_out for out in network.out_of(p.name)) for p in network.populations
+        }
+        own = sum(found.spike_totals[name] * count for name, count in self.fan_out.items())
+        self.before = found.operations_per_step or 1.0
+        self.sampled = (found.operations - own) / (found.windows * found.steps)
+
+    def of(self, activity: Activity, done: float) -> Tensor:
+        """The price of a batch, when a share ``done`` of the training is; the aim comes down to
+        what is asked for geometrically."""
+        spikes = activity.spikes
+        own = [spikes[name].sum(2).mean() * count for name, count in self.fan_out.items()]
+        operations = torch.stack(own).sum() + self.sampled
+        aim = self.activity ** min(done / RAMP, 1.0)
+        return OPERATIONS_PRICE * F.relu(operations / (self.before * aim) - 1).square()
 
 
 def _key(network: Network, labelled: LabelledWindows, recipe: Recipe) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
@@ -28,6 +28,8 @@ from l2mu_compile.options import (
 )
 from l2mu_compile.paths import printable
 
+# ruff: noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
+
 EPILOG = (
     "Example: l2mu-compile tune har.ckpt --data train.npz -o out/tuned\n\n"
     'Example: l2mu-compile tune har.ckpt --data train.npz --passes "fine-tune{epochs=10},quantize,'
@@ -40,6 +42,10 @@ def tune(
     data: TrainingData = None,
     validation: ValidationData = None,
     passes: PassList = None,
+    target: Annotated[
+        Optional[str],
+        typer.Option(metavar="NAME", help="Predict its instructions after every pass."),
+    ] = None,
     seed: Annotated[
         int, typer.Option(metavar="N", min=0, help="Of the split and of training.")
     ] = 0,
@@ -59,6 +65,7 @@ def tune(
     from l2mu_compile.labels import load_labelled_model
     from l2mu_compile.output import check_output
     from l2mu_compile.pipeline import TUNE_PIPELINE, parse_pipeline, with_preparation
+    from l2mu_compile.targets.registry import get_target
     from l2mu_compile.tuning import TUNE_FILE, TuneJob, tune_model
     from l2mu_compile.windows import load_windows
 
@@ -66,6 +73,7 @@ def tune(
         raise UsageError("give labelled windows with --data")
     check_output(output, TUNE_FILE)
     pipeline = with_preparation(parse_pipeline(passes or ",".join(TUNE_PIPELINE)))
+    record = get_target(target) if target else None
     windows = load_windows(data)
     others = load_windows(validation) if validation else None
     with bars(as_json) as progress:
@@ -77,6 +85,7 @@ def tune(
             passes=pipeline,
             windows=windows,
             validation=others,
+            target=record,
             seed=seed,
             command=command_line(),
             progress_of=progress.phase,

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from pydantic import Field
 
 from l2mu_compile import __version__
@@ -26,13 +25,16 @@ from l2mu_compile.output import (
 from l2mu_compile.passbase import Context, Pass
 from l2mu_compile.paths import StrPath, printable
 from l2mu_compile.pipeline import run_passes
-from l2mu_compile.report import Artifact, ReportFile, Strict
+from l2mu_compile.report import Artifact, ReportFile, Step, Strict
+from l2mu_compile.steps import Steps
+from l2mu_compile.targets.record import Target
 from l2mu_compile.text import network_digest, save_network
 from l2mu_compile.training import score
 from l2mu_compile.windows import Windows
 
 TUNE_FILE = "tune.json"
 VALIDATION_WINDOWS = 8
+STEP_WINDOWS = 64  # of those to validate on, for all but accuracy
 
 
 class DataFile(Strict):
@@ -41,17 +43,6 @@ class DataFile(Strict):
     name: str
     sha256: str
     windows: int
-
-
-class Step(Strict):
-    """A network on the way: as it came, or after a pass."""
-
-    after: str | None = Field(description="the pass with its options; None for the model as given")
-    stage: str
-    neurons: int
-    synapses: int = Field(description="those that are not zero")
-    parameter_bytes: int
-    accuracy: float = Field(description="share of right decisions on the validation windows")
 
 
 class LabelledReport(ReportFile):
@@ -68,7 +59,9 @@ class TuneReport(LabelledReport):
     """``tune.json``: what was done to a model, and what came of it on the validation windows."""
 
     passes: list[str]
-    steps: list[Step]
+    target: str | None = Field(description="for which instructions are predicted")
+    steps: list[Step] = Field(description="accuracy is that on all validation windows")
+    steps_measured_on: str = Field(description="the windows that all else was measured on")
     notes: list[str] = Field([])
     digest: str = Field(description="SHA-256 of the network that came out")
     class_names: list[str]
@@ -80,13 +73,15 @@ class TuneJob:
     """How to tune: everything besides the model and where the output goes.
 
     ``windows`` are split unless there are ``validation`` windows; their sources are files, whose
-    digests go into the report. ``seed`` is that of the split and of training. ``say`` takes lines
+    digests go into the report. ``target`` is for passes that choose by it, and to predict
+    instructions for. ``seed`` is that of the split and of training. ``say`` takes lines
     about this run that are not about its result.
     """
 
     passes: tuple[Pass, ...]
     windows: Windows
     validation: Windows | None = None
+    target: Target | None = None
     seed: int = 0
     command: tuple[str, ...] = ()
     progress_of: ProgressOf = no_progress
@@ -110,6 +105,7 @@ def tune_model(model: Model, job: TuneJob, output: StrPath) -> TuneReport:
     notes.append(f"validated on {len(data.validation.x)} windows: {data.split}")
     with lasting_directory(output, SUFFIX) as folder:
         context = Context(
+            target=job.target,
             samples=data.train.x,
             samples_from=data.train.source,
             labelled=data,
@@ -117,13 +113,12 @@ def tune_model(model: Model, job: TuneJob, output: StrPath) -> TuneReport:
             progress=job.progress_of("tuning"),
             kept=Kept(folder, job.say),
         )
-        steps = [_step(None, model.network, data)]
 
-        def observe(item: Pass, before: Network, after: Network) -> None:
-            same = steps[-1].model_copy(update={"after": str(item)})
-            steps.append(same if after is before else _step(item, after, data))
+        def accuracy(network: Network) -> float:
+            return score(network, data.validation).accuracy
 
-        network = run_passes(model.network, job.passes, context, observe)
+        steps = Steps(model.network, data.validation, STEP_WINDOWS, job.target, accuracy)
+        network = run_passes(model.network, job.passes, context, steps.observe)
         with whole_directory(output, TUNE_FILE) as fresh:
             save_network(network, fresh / NETWORK_FILE)
             artifacts = [Artifact(path=n, bytes=b, sha256=d) for n, b, d in files_below(fresh)]
@@ -138,7 +133,7 @@ def _report(
     files: list[DataFile],
     data: LabelledWindows,
     network: Network,
-    steps: list[Step],
+    steps: Steps,
     notes: list[str],
     artifacts: list[Artifact],
 ) -> TuneReport:
@@ -152,7 +147,9 @@ def _report(
         validation_windows=len(data.validation.x),
         seed=job.seed,
         passes=[str(p) for p in job.passes],
-        steps=steps,
+        target=None if job.target is None else job.target.name,
+        steps=steps.taken,
+        steps_measured_on=f"{len(steps.windows.x)} validation windows",
         notes=notes,
         digest=network_digest(network),
         class_names=list(network.class_names),
@@ -168,17 +165,3 @@ def data_file(windows: Windows) -> DataFile:
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
     return DataFile(name=printable(path.name), sha256=digest, windows=len(windows.x))
-
-
-def _step(item: Pass | None, network: Network, data: LabelledWindows) -> Step:
-    return Step(
-        after=None if item is None else str(item),
-        stage=network.stage,
-        neurons=sum(p.size for p in network.populations),
-        synapses=sum(
-            int(np.count_nonzero(p.weight)) * (p.blocks if p.shared else 1)
-            for p in network.projections
-        ),
-        parameter_bytes=network.parameter_bytes(),
-        accuracy=score(network, data.validation).accuracy,
-    )

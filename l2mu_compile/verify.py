@@ -6,6 +6,7 @@ float network goes from folded straight to planned. The pipeline verifies betwee
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -77,6 +78,8 @@ def _names(network: Network) -> Problems:
         yield name, "is the name of two nodes"
     if network.window is not None and network.window < 1:
         yield "window", f"{network.window} steps; at least 1"
+    if network.full_window is not None and network.full_window <= (network.window or math.inf):
+        yield "full_window", f"{network.full_window} steps; more than the window's {network.window}"
 
 
 def _populations(network: Network) -> Problems:

@@ -11,9 +11,12 @@ from l2mu_compile.passes.fold_input import FoldInput
 from l2mu_compile.passes.fold_threshold import FoldThreshold
 from l2mu_compile.passes.plan_memory import PlanMemory
 from l2mu_compile.passes.prune_population import PrunePopulation
+from l2mu_compile.passes.prune_synapses import PruneSynapses
 from l2mu_compile.passes.quantize import Quantize
 from l2mu_compile.passes.remove_dead import RemoveDead
 from l2mu_compile.passes.select_kernels import SelectKernels
+from l2mu_compile.passes.shorten_window import ShortenWindow
+from l2mu_compile.passes.tune_activity import TuneActivity
 
 PASSES: dict[str, type[Pass]] = {
     p.name: p
@@ -22,10 +25,13 @@ PASSES: dict[str, type[Pass]] = {
         RemoveDead,
         FoldThreshold,
         DetectSpikes,
+        ShortenWindow,
         Calibrate,
         PrunePopulation,
+        PruneSynapses,
         Quantize,
         FineTune,
+        TuneActivity,
         EarlyExit,
         SelectKernels,
         PlanMemory,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import ok
-from networks import f32, feed_forward, l2mu, late_reader
+from networks import f32, feed_forward, l2mu, late_reader, samples
 from reference_models import RawNet, save_state
 from refusals import WINDOWS
 
@@ -28,8 +28,9 @@ from l2mu_compile import (
 from l2mu_compile.compiled import require_exact
 from l2mu_compile.errors import BudgetError, MismatchError, ModelError, UsageError
 from l2mu_compile.frontend import Model
+from l2mu_compile.interpreter import run
 from l2mu_compile.network import Network
-from l2mu_compile.report import Difference, Source
+from l2mu_compile.report import Difference, Source, load_report
 from l2mu_compile.targets.record import Memory, Region
 from l2mu_compile.windows import Windows
 
@@ -165,3 +166,23 @@ def test_a_constant_samples_window_for_a_network_with_late_readers(tmp_path):
     assert report.verify is not None
     assert (report.verify.windows, report.verify.steps) == (4, 7)
     assert f32(report.verify.decision_agreement_with_float) == 1
+
+
+def test_the_report_has_every_pass_and_what_it_did(tmp_path):
+    network = feed_forward()
+    x = samples(network, windows=20, steps=9)
+    given = Windows(x, np.arange(20) % 2, source="mine.npz")
+    seen = []
+    job = Job(get_target("cortex-m4"), default_pipeline(True, True), given)
+    job = replace(job, observer=lambda item, _before, after: seen.append((str(item), after.stage)))
+    report = compile_model(model(network), job, tmp_path / "out")
+    assert load_report(tmp_path / "out/report.json") == report
+    assert [(step.after, step.stage) for step in report.steps] == [(None, "traced"), *seen]
+    assert report.steps_measured_on == "16 calibration windows"
+    right = run(network, given.first(16).x).decisions == given.first(16).y
+    assert report.steps[0].accuracy == right.mean()
+    assert report.steps[-1].parameter_bytes < report.steps[0].parameter_bytes
+    assert report.steps[-1].instructions_per_step is not None
+    report = compile_model(model(network), Job(get_target("host"), FLOAT32), tmp_path / "other")
+    assert report.steps_measured_on == "4 random windows"
+    assert report.steps[-1].accuracy is None

@@ -34,6 +34,29 @@ FULL = {
         {"name": "u", "neurons": 3, "neuron": "lif", "membranes": "int16_t", "kernel": "i16"}
     ],
     "projections": [],
+    "steps": [
+        {
+            "after": None,
+            "stage": "traced",
+            "neurons": 3,
+            "synapses": 6,
+            "parameter_bytes": 48,
+            "steps_per_decision": 2.0,
+            "synaptic_operations_per_step": 1.5,
+            "populations": [{"name": "u", "neurons": 3, "bytes": 24, "spike_rate": 0.25}],
+            "projections": [
+                {"name": "u.x", "synapses": 6, "bytes": 24, "synaptic_operations_per_step": 0}
+            ],
+            "drift": [{"population": "u", "rate": -0.1, "distance": 0.5, "compared": "neurons"}],
+            "neurobench": {
+                "footprint": 48,
+                "connection_sparsity": 0.0,
+                "activation_sparsity": 0.75,
+                "synaptic_operations": {"Effective_MACs": 9, "Effective_ACs": 0, "Dense": 12},
+                "membrane_updates": 6,
+            },
+        }
+    ],
     "artifacts": [{"path": "network.txt", "bytes": 1, "sha256": "11"}],
     "verify": {
         "windows": 1,
@@ -88,6 +111,7 @@ def test_round_trip(tmp_path):
         ({"flash_bytes": "many"}, "flash_bytes: Input should be a valid integer"),
         ({"surprise": 1}, "surprise: Extra inputs are not permitted"),
         ({"populations": [{"name": "u"}]}, "populations.0.neurons: Field required"),
+        ({"steps": [{"after": "x"}]}, "steps.0.stage: Field required"),
         ({"spike_rates": {"u": "x"}}, "spike_rates.u: Input should be a valid number"),
     ],
 )

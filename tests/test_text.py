@@ -159,6 +159,7 @@ def test_whatever_a_network_computes_is_in_its_digest() -> None:
     others = [
         network.replace(name="other"),
         network.replace(window=9),
+        network.replace(window=9, full_window=20),
         network.replace(input=replace(network.input, fraction=3)),
         network.replace(readout=replace(readout, labels=("a", "b", "c"))),
         network.replace(readout=replace(readout, rule="max_membrane")),
@@ -190,7 +191,12 @@ TEXT = to_text(feed_forward())
         ("window=none", "window=-1", "line 1: window must be a number of steps or 'none'"),
         ("window=none", "window=1.5", "line 1: window must be"),
         ("window=none", "window=" + "9" * 5000, "line 1: window must be"),
-        ("window=none", "window=none x=1", "line 1: unexpected 'x=1'; options here: stage, window"),
+        (
+            "window=none",
+            "window=none x=1",
+            "line 1: unexpected 'x=1'; options here: stage, window, full_window",
+        ),
+        ("window=none", "window=9 full_window=-1", "line 1: full_window must be a number of steps"),
         ("x : f32[2]", "x f32[2]", "line 2: expected: input NAME : f32[SIZE]"),
         ("x : f32[2]", "x : f64[2]", "line 2: input type must be f32 or spikes, not f64"),
         ("x : f32[2]", "x : f32[2,2]", "line 2: an input has one size, not [2,2]"),

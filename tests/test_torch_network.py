@@ -236,12 +236,23 @@ def test_rates_measured_before_training_are_dropped() -> None:
     [([[5, -7, 0]], -7, 7), ([[100, 1, -1]], -127, 127), ([[-128, 3, 1]], -128, 127)],
 )
 def test_integer_weights_keep_their_bits(weights: Any, low: int, high: int) -> None:
+    assert_trained_until(Projection("x", "h", i8(weights), shift=np.int32(2)), low, high)
+
+
+@pytest.mark.parametrize(("quantum", "low", "high"), [(1, -8, 7), (16, -128, 112), (17, -119, 119)])
+def test_multiples_of_a_quantum_keep_theirs(quantum: int, low: int, high: int) -> None:
+    weights = i8(np.array([[-1, 2, 0]]) * quantum)
+    assert_trained_until(Projection("x", "h", weights, quantum=np.int32(quantum)), low, high)
+
+
+def assert_trained_until(projection: Projection, low: int, high: int) -> None:
     network = integer_toy()
     population = Population("h", (1,), network.population("h").neuron, membrane_bits=16)
+    spiking = projection.quantum is not None
     network = network.replace(
-        input=Input("x", 3, fraction=4),
+        input=Input("x", 3, fraction=0 if spiking else 4, spiking=spiking),
         populations=(population,),
-        projections=(Projection("x", "h", i8(weights), shift=np.int32(2)),),
+        projections=(projection,),
         readout=Readout("h"),
     )
     for sign in (1, -1):
@@ -251,10 +262,11 @@ def test_integer_weights_keep_their_bits(weights: Any, low: int, high: int) -> N
         for _ in range(5):
             torch.optim.Adam(module.trained(), lr=50.0).step()
             module.keep_allowed()
-        found = module.network().projections[0].weight
-        wanted = np.where(i8(weights) == 0, 0, low if sign > 0 else high)
-        assert np.array_equal(found, wanted)
-        assert module.network().population("h").neuron.threshold >= 1
+        found = module.network()
+        verify(found)
+        wanted = np.where(projection.weight == 0, 0, low if sign > 0 else high)
+        assert np.array_equal(found.projections[0].weight, wanted)
+        assert found.population("h").neuron.threshold >= 1
 
 
 def test_training_is_alike_before_and_after_folding_and_quantizing() -> None:
@@ -303,6 +315,30 @@ def test_gradients_by_hand() -> None:
     threshold = module.neurons[0].threshold.change.grad
     assert weight is not None and weight.item() == pytest.approx(by_weight)
     assert threshold is not None and threshold.item() == pytest.approx(by_threshold)
+
+
+def test_local_gradients_end_at_a_neurons_own_synapses() -> None:
+    network = feed_forward()
+    x = torch.from_numpy(samples(network))
+
+    def gradients(module: NetworkModule) -> dict[str, bool]:
+        return {n: p.grad is not None and bool(p.grad.any()) for n, p in module.named_parameters()}
+
+    whole, local = NetworkModule(network), NetworkModule(network)
+    whole(x, ("spikes",)).spikes["out"].sum().backward()
+    spikes = local(x, ("spikes",)).spikes["out"]
+    with local.local_gradients():
+        spikes.sum().backward(retain_graph=True)
+    assert gradients(whole) == dict.fromkeys(gradients(whole), True)
+    assert {n for n, found in gradients(local).items() if found} == {
+        *("weights.1.change", "neurons.1.threshold.change")
+    }
+    for name in ("weights.1.change", "neurons.1.threshold.change"):
+        a, b = (dict(m.named_parameters())[name].grad for m in (whole, local))
+        assert a is not None and b is not None and torch.equal(a, b)
+    local.zero_grad()
+    spikes.sum().backward()
+    assert gradients(local) == gradients(whole)
 
 
 def test_other_networks_are_adopted() -> None:

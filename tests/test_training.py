@@ -20,6 +20,7 @@ from l2mu_compile.kept import Kept
 from l2mu_compile.labelled import LabelledWindows
 from l2mu_compile.network import Input, Network, Population, Projection, Readout
 from l2mu_compile.text import network_digest
+from l2mu_compile.torch_network import NetworkModule
 from l2mu_compile.training import (
     LEAST_RATE,
     LOGIT_PER_RATE,
@@ -97,7 +98,7 @@ def test_the_best_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_ties_go_to_the_lower_loss_then_to_the_earlier(a: Any, b: Any, better: bool) -> None:
-    assert Score(a[0], 9, a[1]).better_than(Score(b[0], 9, b[1])) == better
+    assert Score(a[0], 9, a[1], 0, 0).better_than(Score(b[0], 9, b[1], 0, 0)) == better
 
 
 def test_a_score_by_hand() -> None:
@@ -109,6 +110,9 @@ def test_a_score_by_hand() -> None:
     found = score(toy, data, 0.5)
     assert found.loss == pytest.approx(-np.log(likely[np.arange(5), data.y]).mean())
     assert found.right == (counts.argmax(1) == data.y).sum()
+    result = run(toy, data.x)
+    assert found.operations == result.operations_per_step
+    assert found.spikes == sum(result.spike_totals.values()) / (5 * data.x.shape[1])
 
 
 def test_logits_of_counts_and_of_membranes() -> None:
@@ -134,6 +138,36 @@ def test_more_spikes_have_a_price(monkeypatch: pytest.MonkeyPatch) -> None:
     held_rate, free_rate = (rates(found.network, data.train)["h"] for found in (held, free))
     assert LEAST_RATE < held_rate < free_rate - 0.01
     assert held.after.accuracy > held.before.accuracy + 0.2
+
+
+@pytest.mark.parametrize("reads", ["numbers", "spikes"])
+def test_operations_have_a_price(reads: str) -> None:
+    """The aim comes down from all operations to half of them; more cost the square of how many."""
+    before = network()
+    if reads == "spikes":
+        before = before.replace(input=replace(before.input, spiking=True))
+    data = split(before)
+    price = training._Price(before, data.train, 0.5)
+    activity = NetworkModule(before)(torch.from_numpy(data.train.x), ("spikes",))
+    expected = [0.0, (2**0.5 - 1) ** 2, 1.0, 1.0]
+    for done, due in zip((0, training.RAMP / 2, training.RAMP, 1), expected, strict=True):
+        found = price.of(activity, done).item()
+        assert found == pytest.approx(training.OPERATIONS_PRICE * due, rel=1e-4, abs=1e-9)
+
+
+def test_of_those_that_decide_as_well_the_one_with_the_fewest_operations_is_kept() -> None:
+    recipe = replace(RECIPE, activity=0.5, tolerance=0.29)
+    before, best = Score(90, 100, 1.0, 9, 90), Score(80, 100, 1.0, 5, 50)
+    for right, operations, kept in (
+        (61, 49, True),  # 90 - 61 are just 29 of 100
+        (60, 40, False),
+        (95, 51, False),
+        (81, 50, True),
+        (80, 50, False),
+    ):
+        found = Score(right, 100, 1.0, 5, operations)
+        assert recipe.prefers(found, best, before) == kept
+        assert RECIPE.prefers(found, best, before) == (right > 80)
 
 
 def test_the_same_call_gives_the_same_network() -> None:

@@ -92,6 +92,30 @@ def test_a_float_network_stays_one() -> None:
     assert load_report("compiled/report.json").numbers == "float32"
 
 
+def test_every_pass_is_a_line_and_a_step_with_what_it_did() -> None:
+    passes = "prune-population{sparsity=0.3},quantize,early-exit{risk=0.2}"
+    options = ("--passes", passes, "--target", "cortex-m4")
+    shown = ok(*TUNED, *options)
+    readable(shown.out)
+    header, *rows = shown.out.splitlines()[1:]
+    for word in ("synapses", "bytes", "syn. ops", "instructions", "accuracy", "drift"):
+        assert word in header
+    report = json.loads(Path("out/tune.json").read_text())
+    assert len(rows) == len(report["steps"]) == 9 and report["target"] == "cortex-m4"
+    assert report["steps_measured_on"] == "15 validation windows"
+    first, last = report["steps"][0], report["steps"][-1]
+    worst = max(last["drift"], key=lambda drift: drift["distance"])
+    assert worst["distance"] > 0
+    assert f"{worst['distance']:.2f} {worst['population']}" in rows[-1]
+    assert f"{last['instructions_per_step']:.0f}" in rows[-1]
+    assert 0 < last["instructions_per_step"] < first["instructions_per_step"]
+    assert last["steps_per_decision"] < first["steps_per_decision"] == 12
+    assert all(drift["distance"] == 0 for drift in first["drift"])
+    ok(*TUNED, "--passes", passes)
+    report = json.loads(Path("out/tune.json").read_text())
+    assert report["target"] is None and report["steps"][-1]["instructions_per_step"] is None
+
+
 def test_the_default_passes() -> None:
     found = ok("tune", "net.txt", *DATA, "--json").json
     assert [name.partition("{")[0] for name in found["passes"]][-2:] == ["quantize", "fine-tune"]
@@ -167,6 +191,7 @@ def test_windows_that_do_not_serve(changes: dict[str, Any], texts: tuple[str, ..
         (2, (*TUNED, "--passes", "fine-tune{epochs=0}"), "fine-tune: epochs must be from 1"),
         (2, (*TUNED, "--passes", "finetune"), "did you mean 'fine-tune'?"),
         (2, (*TUNED, "--passes", "select-kernels"), "select-kernels needs a target"),
+        (2, (*TUNED, "--target", "cortex-m5"), "cortex-m5"),
         (3, (*TUNED, "--validation", "net.txt"), "net.txt: cannot read windows"),
         (2, (*TUNED, "--seed", "-1"), "--seed"),
         (2, (*TUNED, "-o", "net.txt"), "net.txt: is not a directory"),

@@ -64,6 +64,14 @@ BROKEN: dict[str, tuple[Network, str]] = {
     "keyword": (toy_with("h", name="while"), "'while': is not a usable C identifier"),
     "long name": (toy_with("h", name="h" * 64), "is not a usable C identifier"),
     "same name": (toy_with("h", name="out"), "out: is the name of two nodes"),
+    "full window": (
+        feed_forward().replace(window=9, full_window=9),
+        "full_window: 9 steps; more than the window's 9",
+    ),
+    "full window alone": (
+        feed_forward().replace(full_window=9),
+        "full_window: 9 steps; more than the window's None",
+    ),
     "window": (feed_forward().replace(window=0), "window: 0 steps; at least 1"),
     # _populations
     "no channels": (

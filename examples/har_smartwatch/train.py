@@ -286,11 +286,14 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--evaluate", action="store_true", help="only evaluate har.ckpt")
     parser.add_argument("--validate", default="", help="people among 1-8 to hold out, such as 7,8")
+    parser.add_argument("--checkpoint", type=Path, help="with --validate: keep that model there")
     for f in fields(Recipe):
         option = "--" + f.name.replace("_", "-")
         parser.add_argument(option, type=type(f.default), default=f.default)
     options = parser.parse_args()
     options.validate = tuple(int(p) for p in options.validate.split(",") if p)
+    if options.checkpoint and not options.validate:
+        parser.error("--checkpoint goes with --validate; the final one is har.ckpt in --out")
     if not set(options.validate) <= set(data.TRAINING_PEOPLE):
         parser.error("--validate takes people among 1-8; 9 and 10 are for the final evaluation")
     return options
@@ -316,6 +319,8 @@ def main() -> None:
     report("training people", model, recordings, people)
     if options.validate:
         report("validation", model, recordings, options.validate)
+        if options.checkpoint:
+            save(model, options.checkpoint)
         return
     save(model, options.out / "har.ckpt")
     evaluate(options.out)

@@ -25,6 +25,12 @@ from l2mu_compile.targets.build import write_sources
 
 PAGE = Path(__file__).parents[2] / "docs" / "misra.md"
 CALLER = "caller.c"
+SOME_KINDS = [
+    ("plain", "leaky", False),
+    ("single", "synaptic", True),
+    ("stacked", "synaptic", False),
+    ("plain", "leaky", True),
+]
 CPPCHECK = (
     *("cppcheck", "--quiet", "--std=c99", "--platform=unix32", "--enable=style"),
     *("--addon=misra", "--template={file}:{id}"),
@@ -76,8 +82,8 @@ def write_models(folder: Path, kinds: Iterable[tuple[str, str, bool]]) -> list[P
     return folders
 
 
-def check(folder: Path, kinds: Iterable[tuple[str, str, bool]]) -> None:
-    """What is reported on such models is what the page says, and all that it says."""
+def check(folder: Path, kinds: Iterable[tuple[str, str, bool]]) -> set[tuple[str, str]]:
+    """What is reported on such models is what the page says; rows of the page that were not."""
     known = documented()
     unused = set(known)
     for place in write_models(folder, kinds):
@@ -85,24 +91,19 @@ def check(folder: Path, kinds: Iterable[tuple[str, str, bool]]) -> None:
             rows = {row for row in known if row[0] == rule and fnmatch(file, row[1])}
             assert rows, f"{place.name}/{file} deviates from rule {rule}"
             unused -= rows
-    assert not unused, "documented, but not so any more"
+    return unused
 
 
 def test_deviations_are_those_documented(tmp_path: Path) -> None:
     need("cppcheck")
-    kinds = [
-        ("plain", "leaky", False),
-        ("single", "synaptic", True),
-        ("stacked", "synaptic", False),
-        ("plain", "leaky", True),
-    ]
-    check(tmp_path, kinds)
+    assert not check(tmp_path, SOME_KINDS), "documented, but not so any more"
 
 
 @pytest.mark.slow
-def test_deviations_of_every_kind_of_model_are_those_documented(tmp_path: Path) -> None:
+def test_deviations_of_other_kinds_of_models_are_those_documented(tmp_path: Path) -> None:
     need("cppcheck")
-    check(tmp_path, product(("plain", "single", "stacked"), ("leaky", "synaptic"), (False, True)))
+    every = product(("plain", "single", "stacked"), ("leaky", "synaptic"), (False, True))
+    check(tmp_path, [kind for kind in every if kind not in SOME_KINDS])
 
 
 def test_other_deviations_are_reported(tmp_path: Path) -> None:

@@ -1,0 +1,222 @@
+"""Compress the example in several ways from several seeds, and write what came out into a page.
+
+Passes, options and epochs were chosen on people 1 to 8, as `tune` chooses: by windows that are held
+back. People 9 and 10 are only counted here. Everything is trained, built and run by this command,
+which goes on where an earlier run was if it is given the same ``--folder``.
+
+    python examples/har_smartwatch/train.py --export-training
+    python benchmarks/compression.py [--row NAME ...] [--seeds N] [--folder DIR] [--page FILE]
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import numpy as np
+import typer
+from page import table, with_text, write_results
+
+from l2mu_compile.compiled import NETWORK_FILE, ProgressOf, no_progress, verify_output
+from l2mu_compile.compiler import Job, compile_model
+from l2mu_compile.display import Bars, bars, err
+from l2mu_compile.errors import MismatchError, UsageError
+from l2mu_compile.frontend import Model, load_model
+from l2mu_compile.interpreter import Progress
+from l2mu_compile.pipeline import default_pipeline, parse_pipeline, with_preparation
+from l2mu_compile.targets.registry import get_target
+from l2mu_compile.tuning import TUNE_FILE, TuneJob, TuneReport, tune_model
+from l2mu_compile.windows import Windows, load_windows
+
+# ruff: noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = ROOT / "examples" / "har_smartwatch"
+PAGE = ROOT / "docs" / "compression.md"
+PLACE = "compression"
+DEVICE = "cortex-m4"
+COUNTED = 16  # held-out windows that are run on the emulated device
+FLOAT, INT8 = "float32", "int8"  # rows that others are compared with
+
+ROWS = {
+    FLOAT: "",
+    INT8: "quantize",
+    "int4": "quantize{bits=4}",
+    "int4, trained": "quantize{bits=4}, fine-tune{epochs=3}",
+}
+HEAD = (
+    *("", "accuracy, held out", "points lost", "validation", "flash", "RAM"),
+    *("smaller", "steps", "instructions a window", "fewer"),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One network from one seed. Accuracies are shares; ``smaller`` and ``fewer`` compare flash
+    with float32's and instructions with int8's."""
+
+    row: str
+    seed: int
+    validation: float
+    accuracy: float
+    flash_bytes: int
+    ram_bytes: int
+    steps_per_decision: float
+    instructions_per_step: float
+
+    @property
+    def instructions(self) -> float:
+        """Of a window, until it is decided."""
+        return self.instructions_per_step * self.steps_per_decision
+
+
+@dataclass(frozen=True)
+class Study:
+    """The example, what it is trained on, the windows held out, and where results are kept."""
+
+    model: Model
+    training: Windows
+    held_out: Windows
+    folder: Path
+    progress_of: ProgressOf = no_progress
+
+    def outcome(self, row: str, seed: int) -> Outcome:
+        """Train, build and run one network; `MismatchError` if any code of it is not exact."""
+        here = self.folder / f"{list(ROWS).index(row)}-{seed}"
+        report = self._tuned(row, seed, here / "tuned")
+        model = load_model(here / "tuned" / NETWORK_FILE) if ROWS[row] else self.model
+        passes = default_pipeline(quantized=False, calibrated=True)
+        device = Job(get_target(DEVICE), passes, self.training, progress_of=self.progress_of)
+        host = Job(get_target("host"), passes, self.training, progress_of=self.progress_of)
+        with tempfile.TemporaryDirectory() as scratch:
+            built = compile_model(model, device, Path(scratch) / "device")
+            counted = verify_output(
+                Path(scratch) / "device", self.held_out.first(COUNTED), progress_of=self.progress_of
+            )
+            compile_model(model, host, Path(scratch) / "host")
+            whole = verify_output(
+                Path(scratch) / "host", self.held_out, progress_of=self.progress_of
+            )
+        assert whole.verify and whole.verify.accuracy_compiled is not None
+        assert whole.steps_per_decision and counted.instructions_per_step_mean
+        return Outcome(
+            row,
+            seed,
+            report.steps[-1].accuracy,
+            whole.verify.accuracy_compiled,
+            built.flash_bytes,
+            built.ram_bytes,
+            whole.steps_per_decision,
+            counted.instructions_per_step_mean,
+        )
+
+    def _tuned(self, row: str, seed: int, folder: Path) -> TuneReport:
+        passes = with_preparation(parse_pipeline(ROWS[row])) if ROWS[row] else ()
+        if (folder / TUNE_FILE).exists():
+            text = (folder / TUNE_FILE).read_text(encoding="utf-8")
+            report = TuneReport.model_validate_json(text)
+            if report.passes == [str(one) for one in passes]:
+                return report
+        job = TuneJob(passes, self.training, seed=seed, progress_of=self.progress_of)
+        return tune_model(self.model, job, folder)
+
+
+def as_text(outcomes: Sequence[Outcome], held_out: Windows) -> str:
+    """A Markdown table with a row for each way, the mean over its seeds and how far they spread."""
+    groups = {row: [o for o in outcomes if o.row == row] for row in ROWS}
+    groups = {row: found for row, found in groups.items() if found}
+    seeds = sorted({o.seed for o in outcomes})
+    lines = [_cells(row, found, groups) for row, found in groups.items()]
+    caption = (
+        f"Mean over the seeds {', '.join(map(str, seeds))} and, in brackets, the least and the "
+        f"greatest. Accuracy and steps: all {len(held_out.x)} windows of people 9 and 10, run by "
+        f"the compiled C on this machine. Flash, RAM and instructions: `{DEVICE}`, counted on "
+        f"{COUNTED} of them. All code was bit-exact on both."
+    )
+    passes = [
+        f"- **{row}**: " + (f"`{text}`" if text else "as trained")
+        for row, text in ROWS.items()
+        if row in groups
+    ]
+    return "\n\n".join([caption, table(HEAD, lines), "\n".join(passes)])
+
+
+def _cells(row: str, found: list[Outcome], groups: dict[str, list[Outcome]]) -> tuple[str, ...]:
+    flash = _mean([o.flash_bytes for o in found])
+    instructions = _mean([o.instructions for o in found])
+    accuracy = _mean([o.accuracy for o in groups.get(FLOAT, ())])
+    smaller = _mean([o.flash_bytes for o in groups.get(FLOAT, ())]) / flash
+    fewer = _mean([o.instructions for o in groups.get(INT8, ())]) / instructions
+    lost = [100 * (accuracy - o.accuracy) for o in found]
+    return (
+        row,
+        _spread([100 * o.accuracy for o in found], "{:.1f}") + " %",
+        _spread(lost, "{:+.1f}"),
+        _spread([100 * o.validation for o in found], "{:.1f}") + " %",
+        _spread([o.flash_bytes for o in found], "{:.0f}"),
+        _spread([o.ram_bytes for o in found], "{:.0f}"),
+        f"{smaller:.1f} ×",
+        _spread([o.steps_per_decision for o in found], "{:.0f}"),
+        _spread([o.instructions for o in found], "{:.0f}"),
+        f"{fewer:.1f} ×",
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
+
+
+def _spread(values: Sequence[float], form: str) -> str:
+    shown = [form.format(value) for value in (_mean(values), min(values), max(values))]
+    return shown[0] if shown[1] == shown[2] else f"{shown[0]} ({shown[1]} … {shown[2]})"
+
+
+def main(
+    data: Annotated[
+        Path, typer.Option(help="Labelled windows of people 1 to 8: train.py --export-training.")
+    ] = EXAMPLE / "train.npz",
+    row: Annotated[
+        Optional[list[str]], typer.Option(help="Only this one; may be given several times.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of each: 0, 1, …")] = 3,
+    folder: Annotated[
+        Optional[Path], typer.Option(help="Keep trained networks there, and go on from them.")
+    ] = None,
+    page: Annotated[Path, typer.Option(help="Page with a place for the table.")] = PAGE,
+    json_file: Annotated[
+        Optional[Path], typer.Option("--json", metavar="FILE", help="Write the figures there.")
+    ] = None,
+) -> None:
+    """Compress the example, run what came out, and write the table into a page."""
+    if unknown := set(row or ()) - set(ROWS):
+        raise UsageError(f"no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    before = page.read_text(encoding="utf-8")
+    with_text(before, PLACE, "")  # or there is no need to begin
+    held_out = load_windows(EXAMPLE / "heldout.npz")
+    model, training = load_model(EXAMPLE / "har.ckpt"), load_windows(data)
+    outcomes = []
+    with tempfile.TemporaryDirectory() as scratch, bars(False) as progress:
+        for name in row or ROWS:
+            for seed in range(seeds if ROWS[name] else 1):
+                label = f"{name}, seed {seed}: "
+                shown = partial(_phase, progress, label)
+                study = Study(model, training, held_out, folder or Path(scratch), shown)
+                outcomes.append(study.outcome(name, seed))
+                err.print(f"{label}{outcomes[-1].accuracy:.2%}", markup=False)
+    figures: dict[str, Any] = {"outcomes": [asdict(one) for one in outcomes]}
+    write_results(page, with_text(before, PLACE, as_text(outcomes, held_out)), json_file, figures)
+
+
+def _phase(progress: Bars, label: str, what: str) -> Progress | None:
+    return progress.phase(label + what)
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except MismatchError as error:
+        raise SystemExit(str(error)) from None
