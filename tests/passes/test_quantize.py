@@ -23,6 +23,7 @@ from networks import (
 )
 
 from l2mu_compile.bounds import narrow
+from l2mu_compile.drift import Teacher
 from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import (
@@ -37,6 +38,7 @@ from l2mu_compile.network import (
 from l2mu_compile.passbase import Context
 from l2mu_compile.passes.fold_input import FoldInput
 from l2mu_compile.passes.quantize import Quantize
+from l2mu_compile.verify import verify
 
 
 def folded(network: Network) -> Network:
@@ -84,8 +86,8 @@ def test_a_small_network() -> None:
 
 
 def test_weights_of_four_bits() -> None:
-    """The first neuron's are whole eighths, which a scale of 112 = 8 * 14 keeps; the second's are
-    multiples of nothing. Samples and blocks keep eight bits."""
+    """The first neuron's are whole eighths, which a scale near 120 = 8 * 15 keeps; the second's
+    are multiples of nothing. Samples and blocks keep eight bits."""
     assert_becomes(
         Quantize(bits=4),
         """
@@ -110,11 +112,11 @@ def test_weights_of_four_bits() -> None:
           projection h -> h : blocks[1,1]x6 @h.h.last delay=1
           projection h -> out : dense[2,6] @out.h quantum=@out.h.quantum
           readout    out : spike_count
-        out.threshold = [112, 189]
+        out.threshold = [121, 216]
         h.x = [[127], [127], [127], [127], [127], [127]]
         h.h.last = [[127]]
-        out.h = [[-112, 98, 56, 42, 0, 14], [90, 75, 60, -15, -75, 0]]
-        out.h.quantum = [14, 15]
+        out.h = [[-120, 105, 60, 45, 0, 15], [102, 85, 68, -17, -85, 0]]
+        out.h.quantum = [15, 17]
         """,
     )
 
@@ -267,10 +269,19 @@ def test_the_result_decides_like_the_original() -> None:
 
 
 @settings(max_examples=60)
-@given(float_networks(), st.sampled_from([0.001, 1.0, 1e6]), st.sampled_from([8, 4]))
-def test_any_network_becomes_a_valid_integer_one(network: Network, reach: float, bits: int) -> None:
+@given(
+    float_networks(),
+    st.sampled_from([0.001, 1.0, 1e6]),
+    st.sampled_from([8, 4]),
+    st.sampled_from([0, 2]),
+)
+def test_any_network_becomes_a_valid_integer_one(
+    network: Network, reach: float, bits: int, search: int
+) -> None:
     network = folded(network.replace(input=replace(network.input, low=-reach, high=reach)))
-    quantized = applied(Quantize(bits=bits), network)
+    windows = f32(reach * np.clip(samples(network, 2, network.window or 7), -1, 1))
+    quantized = Quantize(bits=bits, search=search).apply(network, Context(samples=windows))
+    verify(quantized)
     assert quantized.quantized
     computed = {n: a for n, a in quantized.tensors().items() if not n.startswith("x.")}
     assert not any(np.issubdtype(array.dtype, np.floating) for array in computed.values())
@@ -431,3 +442,52 @@ def test_a_quantized_network_is_left_alone() -> None:
         """
     )
     assert applied(Quantize(), network) is network
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_searched_scales_bring_spikes_nearer_to_those_in_float(bits: int) -> None:
+    network = calibrated(l2mu(sensors=None), 8)
+    x = samples(network, windows=40, steps=40)
+    context = Context(samples=x)
+    teacher = Teacher(network, x)
+
+    def drift(quantized: Network) -> float:
+        """Of all populations, each hearing what the float network says."""
+        total = 0.0
+        for p in network.populations:
+            after = quantized.population(p.name).neuron.threshold
+            scale = np.broadcast_to(after / p.neuron.threshold, p.size)
+            total += float(teacher.drift(quantized, scale, p.name).sum())
+        return total
+
+    plain = Quantize(bits=bits).apply(network, context)
+    searched = Quantize(bits=bits, search=8).apply(network, context)
+    verify(searched)
+    assert drift(searched) < 0.9 * drift(plain)
+    assert Quantize(bits=bits, search=8).apply(network, context) == searched
+
+
+def test_a_search_reports_progress() -> None:
+    network = calibrated(feed_forward(), 4)
+    seen: list[tuple[int, int]] = []
+    context = Context(
+        samples=samples(network, 3, 20), progress=lambda done, all_: seen.append((done, all_))
+    )
+    Quantize(search=2).apply(network, context)
+    assert seen == [(1, 2), (2, 2)]
+
+
+def test_without_windows_there_is_nothing_to_search_by() -> None:
+    network = calibrated(feed_forward(), 4)
+    assert applied(Quantize(search=5), network) == applied(Quantize(), network)
+
+
+@pytest.mark.parametrize("rule", READOUT_RULES)
+def test_scales_are_searched_for_all_readouts(rule: str) -> None:
+    """Neurons whose membranes are compared keep one scale."""
+    network = calibrated(feed_forward(rule=rule), 4)
+    quantized = Quantize(search=4).apply(network, Context(samples=samples(network, 4, 30)))
+    verify(quantized)
+    if rule != "spike_count":
+        before = network.population("out").neuron.threshold
+        assert np.ptp(quantized.population("out").neuron.threshold / before) == 0
