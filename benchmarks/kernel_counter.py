@@ -36,7 +36,7 @@ _ARGUMENTS = {
     "const int8_t *": "weights",
     "const int16_t *": "weights",
     "const int32_t *": "weights",
-    "const l2mu_dense_i4_t *": "&dense_i4",
+    "const l2mu_packed_t *": "&packed",
     "const uint16_t *": "spikes",
     "uint16_t *": "listed",
     "const uint8_t *": "flags",

@@ -41,16 +41,20 @@ class Scaling:
 @dataclass(frozen=True)
 class Integers:
     """Integer forms of parts of a folded float ``network``, whose samples get ``fraction`` bits
-    after the point. ``grids``: those of projections, by name, with packed weights."""
+    after the point. ``grids``: those of projections, by name, with packed weights. With
+    ``shift_decays`` every decay is a shift and a difference, 1 - 2^-k."""
 
     network: Network
     fraction: int
     grids: Mapping[str, Grid]
+    shift_decays: bool = False
 
     def neurons(self, population: Population, scaling: Scaling) -> Population:
         """The population at this scaling."""
         neuron = population.neuron
-        changes: dict[str, Any] = {name: _q15(getattr(neuron, name)) for name in neuron.decays}
+        changes: dict[str, Any] = {
+            name: self._decay(getattr(neuron, name)) for name in neuron.decays
+        }
         if spiking(population):
             threshold = np.maximum(np.rint(neuron.threshold * scaling.scale), 1).astype(np.int32)
             changes["threshold"] = _scalar_if_equal(threshold)
@@ -73,7 +77,7 @@ class Integers:
             return replace(p, weight=_integers(wanted))
         grid = self.grids[p.name]
         weight, quantum = nearest_on_grid(wanted, grid, scaling.coarser)
-        return replace(p, weight=weight, quantum=_scalar_if_equal(quantum))
+        return replace(p, weight=weight, quantum=_scalar_if_equal(quantum), grid=grid.name)
 
     def alone(self, population: Population, scaling: Scaling) -> Network:
         """The network with one population, and what ends at it, as integers."""
@@ -135,6 +139,9 @@ class Integers:
             most += np.abs(population.bias)
         return _divide(2.0**15 - 2.0 ** (NARROW_BITS - 1) - rounding, most)
 
+    def _decay(self, decay: NDArray) -> NDArray:
+        return _power_decay(decay) if self.shift_decays else _q15(decay)
+
 
 def too_wide(part: Network, name: str) -> NDArray:
     """Neurons, bool ``[n]``, of narrow membranes with sums that may be beyond int16."""
@@ -177,6 +184,14 @@ def _q15(decay: NDArray) -> NDArray:
     """Nearest Q15; a decay below 1 stays below it, so that every leak stays a leak."""
     nearest = np.rint(decay * np.float64(2**15)).astype(np.int32)
     return np.where(decay < 1, np.minimum(nearest, 2**15 - 1), nearest).astype(np.int32)
+
+
+def _power_decay(decay: NDArray) -> NDArray:
+    """Nearest 1 - 2^-k, k from 0 to 15, in Q15; 1 alone stays 1."""
+    allowed = 2**15 - 2 ** np.arange(15, -1, -1)
+    middles = (allowed[1:] + allowed[:-1]) / 2
+    nearest = allowed[np.searchsorted(middles, decay * np.float64(2**15))]
+    return np.where(decay < 1, nearest, 2**15).astype(np.int32)
 
 
 def _row_maximum(p: Projection) -> NDArray:

@@ -1,4 +1,4 @@
-"""quantize: weights of 8 or 4 bits, integer thresholds and membranes, one scale per neuron."""
+"""quantize: weights of 8, 4 or 2 bits, integer thresholds and membranes, a scale per neuron."""
 
 from __future__ import annotations
 
@@ -14,12 +14,20 @@ from numpy.typing import NDArray
 from l2mu_compile.bounds import can_be_narrow
 from l2mu_compile.drift import Teacher
 from l2mu_compile.errors import ModelError, UsageError
-from l2mu_compile.grids import INT4, Grid
+from l2mu_compile.grids import INT4, SHIFT, TERNARY, Grid
 from l2mu_compile.interpreter import Progress
-from l2mu_compile.network import NARROW_BITS, Network, Population, packed_bytes, spiking
+from l2mu_compile.network import (
+    NARROW_BITS,
+    Network,
+    Population,
+    Projection,
+    packed_bytes,
+    spiking,
+)
 from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.passbase import Context, Pass
 from l2mu_compile.scaling import Integers, Scaling, summed_where_tied, tied, too_wide
+from l2mu_compile.sensitivity import least_sensitive
 
 SAMPLE_LIMIT = 2**15 - 1
 # Narrow membranes and synapses go to four times the threshold at least, and thresholds have levels
@@ -30,6 +38,8 @@ FINE_LEVELS = 2**8
 FITTING_PARTS = np.linspace(1, 0.75, 11)
 LEAST_PART = 0.5  # tried for spikes
 COARSER = (0, 1, -1, 2, -2)  # quanta tried for spikes, counted from that of least squares
+
+WIDTHS = (8, 4, 2)  # bits of weights
 
 Candidate = tuple[float, int]
 Cost = Callable[[Network, NDArray], NDArray]  # of a part (see `Integers.alone`) and its scales
@@ -50,10 +60,17 @@ class Quantize(Pass):
     costs little precision: a smaller scale, so that no sum is beyond int16 and no threshold above
     2^11.
 
-    With ``bits`` of 4, dense projections of spikes get weights of four bits where that takes fewer
-    bytes: multiples, from -8 to 7, of a ``quantum`` for each neuron, chosen with S_j so that the
-    squares of what weights are off by add up to the least. Weights of samples and of blocks, which
-    are few, keep 8 bits, as do all that neurons compute with.
+    With ``bits`` of 4 or 2, dense projections of spikes get packed weights where that takes fewer
+    bytes: multiples of a ``quantum`` for each neuron, from -8 to 7, or, with 2 bits, -1, 0 or 1,
+    chosen with S_j so that the squares of what weights are off by add up to the least. With
+    ``weights`` of ``shift`` those of 4 bits are 0 or powers of two, of either sign, instead.
+    Weights of samples and of blocks, which are few, keep 8 bits, as do all that neurons compute
+    with. ``projections`` names some with the bits that they get, ``h.m:4+u.m:2``, whatever the
+    others do. With a ``share``, and calibration windows, other projections get fewer bits only
+    until all weights take at most that share of the bytes that 8 bits take, those first whose
+    spikes drift the least for every byte (`l2mu_compile.sensitivity`).
+
+    With ``decay`` of ``shift`` decays become the nearest 1 - 2^-k.
 
     With ``search``, and calibration windows, so many parts of S_j, from all to half of it, are
     tried, with five quanta of each where there are any, and each neuron gets what brings its spikes
@@ -67,17 +84,30 @@ class Quantize(Pass):
     membrane_bits: int = 28
     narrow: bool = True
     bits: int = 8
+    weights: str = "uniform"
+    projections: str = ""
+    share: float = 1.0
+    decay: str = "q15"
     search: int = 0
 
     def __post_init__(self) -> None:
-        if self.bits not in (4, 8):
-            raise UsageError(f"quantize: bits must be 4 or 8, not {self.bits}")
+        if self.bits not in WIDTHS:
+            raise UsageError(f"quantize: bits must be 8, 4 or 2, not {self.bits}")
+        for option, known in (("weights", ("uniform", "shift")), ("decay", ("q15", "shift"))):
+            if getattr(self, option) not in known:
+                raise UsageError(
+                    f"quantize: {option} must be {' or '.join(known)}, not {getattr(self, option)}"
+                )
+        named = self._named()
+        if self.weights == "shift" and 4 not in {self.bits, *named.values()} and self.share == 1:
+            raise UsageError("quantize: weights=shift are weights of 4 bits: give bits=4")
         for option, low, high in (
             ("headroom", 1, 2**10),
             ("input_range", 2.0**-20, 2.0**30),
             ("threshold_limit", 1, 2**24),
             ("membrane_bits", 8, 30),
             ("search", 0, 2**10),
+            ("share", 0, 1),
         ):
             value = getattr(self, option)
             if not low <= value <= high:
@@ -91,10 +121,13 @@ class Quantize(Pass):
         if network.stage != "folded":
             raise ModelError("quantize needs a folded network: run fold-input before it")
         fraction = self._fraction(network, context)
-        integers = Integers(network, fraction, self._grids(network))
+        samples = context.samples
+        wants_teacher = samples is not None and (self.search or self.share < 1)
+        teacher = Teacher(network, samples) if samples is not None and wants_teacher else None
+        integers = Integers(network, fraction, {}, self.decay == "shift")
+        integers = replace(integers, grids=self._grids(integers, teacher, context.progress))
         scalings = {p.name: self._scaling(integers, p) for p in network.populations}
-        if self.search and context.samples is not None:
-            teacher = Teacher(network, context.samples)
+        if self.search and teacher is not None:
             scalings = self._searched(integers, scalings, teacher, context.progress)
         for p in network.populations:
             levels = _threshold_levels(p, scalings[p.name].scale)
@@ -129,12 +162,57 @@ class Quantize(Pass):
             largest = max(abs(entry.low), abs(entry.high)) * self.headroom or 1.0
         return int(np.clip(np.floor(np.log2(SAMPLE_LIMIT / largest)), -16, 24))
 
-    def _grids(self, network: Network) -> dict[str, Grid]:
+    def _named(self) -> dict[str, int]:
+        """Bits of those projections that ``projections`` names."""
+        named: dict[str, int] = {}
+        for item in filter(None, self.projections.split("+")):
+            name, _, bits = item.rpartition(":")
+            if bits not in map(str, WIDTHS) or not name or name in named:
+                raise UsageError(
+                    f"quantize: projections={self.projections}: cannot read {item!r}; "
+                    "write h.m:4+u.m:2, each name once, with 8, 4 or 2 bits"
+                )
+            named[name] = int(bits)
+        return named
+
+    def _grid(self, bits: int) -> Grid | None:
+        return {8: None, 4: SHIFT if self.weights == "shift" else INT4, 2: TERNARY}[bits]
+
+    def _grids(
+        self, integers: Integers, teacher: Teacher | None, progress: Progress | None
+    ) -> dict[str, Grid]:
         """Of projections whose weights are to be packed, by name."""
-        if self.bits == 8:
-            return {}
-        dense = [p for p in network.projections if not (p.blocks or network.multiplies(p))]
-        return {p.name: INT4 for p in dense if packed_bytes(*p.shape) < p.weight.size}
+        network, named = integers.network, self._named()
+        dense = {p.name: p for p in network.projections if not (p.blocks or network.multiplies(p))}
+        for name in named.keys() - dense.keys():
+            raise UsageError(
+                f"quantize: projections={self.projections}: {name} is no dense projection of "
+                f"spikes; those are {', '.join(dense)}"
+            )
+        ladders = {
+            name: [
+                grid
+                for bits in ((named[name],) if name in named else WIDTHS[1:])
+                if bits >= self.bits or name in named
+                if (grid := self._grid(bits)) and (name in named or _smaller(p, grid))
+            ]
+            for name, p in dense.items()
+        }
+        fixed = {name: ladders.pop(name)[0] for name in named if ladders[name]}
+        if self.share == 1:
+            return fixed | {name: ladder[-1] for name, ladder in ladders.items() if ladder}
+        if teacher is None:
+            raise UsageError("quantize: share needs windows: give --calibrate data.npz")
+        for name in named:
+            ladders.pop(name, None)
+
+        def drift(population: Population, grids: dict[str, Grid]) -> float:
+            part = replace(integers, grids=grids)
+            scaling = self._scaling(part, population)
+            alone = part.alone(population, scaling)
+            return float(teacher.drift(alone, scaling.scale, population.name).sum())
+
+        return least_sensitive(network, fixed, ladders, self.share, drift, progress)
 
     def _scaling(self, integers: Integers, population: Population) -> Scaling:
         """Of the largest scales; for narrow membranes if they lose little precision."""
@@ -204,6 +282,11 @@ def _best(
     factors, coarser = (np.array(values)[chosen] for values in zip(*candidates, strict=True))
     scale = tied(integers.network, population, start.scale * factors)
     return replace(start, scale=scale, coarser=coarser)
+
+
+def _smaller(p: Projection, grid: Grid) -> bool:
+    """Whether packed weights take fewer bytes."""
+    return packed_bytes(*p.shape, grid) < p.weight.size
 
 
 def _forgets(population: Population) -> bool:
