@@ -53,8 +53,8 @@ l2mu_neurons_i16_t neurons_i16 = {
     .alpha = decay_i32, .beta = decay_i32, .threshold = threshold_i16};
 l2mu_dense_f32_t dense_f32;
 l2mu_dense_i8_t dense_i8;
-l2mu_dense_i4_t dense_i4;
 l2mu_sparse_i8_t sparse_i8;
+l2mu_packed_t packed;
 l2mu_input_f32_t input_f32;
 l2mu_input_i8_t input_i8;
 
@@ -170,7 +170,7 @@ void prepare(const case_t *c)
     source_count = c->sources;
     dense_f32 = (l2mu_dense_f32_t){weights, c->n, c->sources};
     dense_i8 = (l2mu_dense_i8_t){weights, c->n, c->sources};
-    dense_i4 = (l2mu_dense_i4_t){weights, threshold_i16, c->n, c->sources};
+    packed = (l2mu_packed_t){weights, threshold_i16, c->n, c->sources};
     input_f32 = (l2mu_input_f32_t){weights, c->blocks, c->n, c->columns, 0};
     input_i8 = (l2mu_input_i8_t){weights, shift, c->blocks, c->n, c->columns, 0, 1};
 }

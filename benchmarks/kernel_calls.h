@@ -37,8 +37,8 @@ extern l2mu_neurons_i32_t neurons_i32;
 extern l2mu_neurons_i16_t neurons_i16;
 extern l2mu_dense_f32_t dense_f32;
 extern l2mu_dense_i8_t dense_i8;
-extern l2mu_dense_i4_t dense_i4;
 extern l2mu_sparse_i8_t sparse_i8;
+extern l2mu_packed_t packed;
 extern l2mu_input_f32_t input_f32;
 extern l2mu_input_i8_t input_i8;
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from l2mu_compile.report import Drift
 
-TIME_CONSTANT = 10.0  # steps after which 1/e of a spike is left
+TIME_CONSTANT = 8.0  # steps after which 1/e of a spike is left
 
 
 def drift(before: Mapping[str, NDArray], after: Mapping[str, NDArray]) -> list[Drift]:

@@ -147,6 +147,19 @@ def run(
     )
 
 
+def respond(network: Network, population: Population, currents: NDArray) -> tuple[NDArray, NDArray]:
+    """What a population of ``network`` does, alone, with given ``currents`` ``[B, T, neurons]``:
+    its spikes, bool, and its membranes, likewise. A current counts in the step it is of."""
+    machine = _Machine(network.replace(populations=(population,), projections=()), len(currents))
+    spikes, membranes = np.empty(currents.shape, bool), np.empty(currents.shape, machine.dtype)
+    for step in range(currents.shape[1]):
+        machine.accumulator[population.name] += currents[:, step]
+        machine._fire(population)
+        spikes[:, step] = machine.spikes[population.name]
+        membranes[:, step] = machine.membrane[population.name]
+    return spikes, membranes
+
+
 def check_samples(network: Network, samples: NDArray) -> NDArray:
     """``samples`` that are taken, float32 ``[B, T, inputs]``; `ModelError` if they do not fit."""
     array = np.asarray(samples)

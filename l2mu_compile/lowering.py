@@ -240,7 +240,7 @@ class _Lowering:
         self._call(kernel, projection.name, synapses, accumulator, self._spikes(projection))
 
     def _packed(self, projection: Projection, quantum: NDArray) -> Constant:
-        """The record of a dense projection whose weights are stored two to a byte."""
+        """The record of a dense projection whose weights are packed."""
         targets, sources = projection.shape
         name = _weights(projection)
         multiples = (projection.weight // quantum.reshape(-1, 1)).astype(np.int8)
@@ -252,7 +252,7 @@ class _Lowering:
             ("targets", targets),
             ("sources", sources),
         ]
-        return self._record(f"{name}_synapses", "l2mu_dense_i4_t", fields)
+        return self._record(f"{name}_synapses", "l2mu_packed_t", fields)
 
     def _accumulate_sparse(self, projection: Projection, accumulator: Place) -> None:
         """The tiles, where they are, and which of them are a source's."""

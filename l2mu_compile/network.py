@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.errors import ModelError
+from l2mu_compile.grids import GRIDS, INT4, Grid
 from l2mu_compile.neurons import LI, Neuron, parameter_array, parameter_names
 from l2mu_compile.sparse import tile_of, tiles_of
 from l2mu_compile.values import Value, frozen_array
@@ -34,7 +35,6 @@ STAGES = ("traced", "folded", "quantized", "planned")
 READOUT_RULES = ("spike_count", "last_membrane", "max_membrane", "mean_membrane")
 SENSOR_ARRAYS = ("scale", "offset", "unit", "center")
 WEIGHT_LIMIT = 127  # of int8 weights, either way
-LEAST_MULTIPLE, MOST_MULTIPLE = -8, 7  # of a quantum, in four bits
 NARROW_BITS = 14  # of membranes in int16, which leaves room for a step's currents
 CTYPE_BYTES = {
     **{"float": 4, "int32_t": 4, "int64_t": 8},
@@ -136,8 +136,9 @@ class Projection(Value):
     ``shift`` (int32, scalar or one per target neuron; quantized input projections only) is the
     right shift that brings ``weight · sample`` to the target's scale. ``quantum`` (int32, scalar or
     one per target neuron; quantized dense projections of spikes only) is what all weights onto a
-    neuron are multiples of, from LEAST_MULTIPLE to MOST_MULTIPLE times, so that they can be stored
-    two to a byte. ``kernel`` is set by the select-kernels pass.
+    neuron are multiples of: those that ``grid`` names (`l2mu_compile.grids`; ``int4`` if it is not
+    given), so that they can be stored several to a byte. ``kernel`` is set by the select-kernels
+    pass.
     """
 
     source: str
@@ -147,10 +148,13 @@ class Projection(Value):
     blocks: int = 0
     shift: NDArray | None = None
     quantum: NDArray | None = None
+    grid: str | None = None
     kernel: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weight", frozen_array(self.weight))
+        grid = None if self.quantum is None else self.grid or INT4.name
+        object.__setattr__(self, "grid", grid)
         _freeze(self, "shift", parameter_array)
         _freeze(self, "quantum", parameter_array)
 
@@ -184,8 +188,13 @@ class Projection(Value):
     @property
     def bits(self) -> int:
         """Bits that a weight is stored in."""
-        packed = self.quantum is not None and self.tile is None
-        return 4 if packed else 8 * self.weight.itemsize
+        packed = self.packing if self.tile is None else None
+        return 8 * self.weight.itemsize if packed is None else packed.bits
+
+    @property
+    def packing(self) -> Grid | None:
+        """The grid of packed weights."""
+        return None if self.grid is None else GRIDS[self.grid]
 
     @property
     def tile(self) -> int | None:
@@ -198,10 +207,9 @@ class Projection(Value):
         but for what fills rows up."""
         if self.tile is not None:
             return tiles_of(self.weight.T, self.tile).bytes
-        if self.quantum is None:
+        if self.packing is None:
             return self.weight.nbytes
-        targets, sources = self.shape
-        return packed_bytes(targets, sources)
+        return packed_bytes(*self.shape, self.packing)
 
     def dense(self) -> NDArray:
         """The full matrix ``[target size, source size]``."""
@@ -381,9 +389,9 @@ class Network:
         return scalars + weights + arrays
 
 
-def packed_bytes(targets: int, sources: int) -> int:
-    """Bytes of a dense projection's weights of four bits, and of an int16 quantum per target."""
-    return sources * -(-targets // 2) + 2 * targets
+def packed_bytes(targets: int, sources: int, grid: Grid) -> int:
+    """Bytes of a dense projection's packed weights, and of an int16 quantum per target."""
+    return sources * -(-targets * grid.bits // 8) + 2 * targets
 
 
 def with_neuron(population: Population, **parameters: Any) -> Population:

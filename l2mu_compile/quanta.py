@@ -1,34 +1,22 @@
-"""Weights of four bits: whole multiples of one quantum for each neuron."""
+"""Packed weights: each on the grid of its neuron's quantum."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from l2mu_compile.network import LEAST_MULTIPLE, MOST_MULTIPLE, WEIGHT_LIMIT
-
-MOST_QUANTUM = WEIGHT_LIMIT // MOST_MULTIPLE  # a greater one would leave multiples unused
+from l2mu_compile.grids import Grid
 
 
-def nearest_multiples(wanted: NDArray) -> tuple[NDArray, NDArray]:
-    """int8 ``[targets, sources]`` and int32 quanta ``[targets]``: weights nearest to ``wanted``,
-    which are within ±WEIGHT_LIMIT, in the sum of squares over each target's."""
-    weights, quanta, _ = _best(wanted)
-    return weights.astype(np.int8), quanta
+def nearest_on_grid(wanted: NDArray, grid: Grid, coarser: ArrayLike = 0) -> tuple[NDArray, NDArray]:
+    """int8 ``[targets, sources]`` weights nearest to ``wanted``, which are within int8, and their
+    int32 quanta ``[targets]``.
 
-
-def rounding_error(wanted: NDArray) -> NDArray:
-    """Sum of squares, ``[targets]``, that `nearest_multiples` are off by."""
-    return _best(wanted)[2]
-
-
-def _best(wanted: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-    weights = np.zeros_like(wanted, dtype=np.float64)
-    quanta = np.ones(len(wanted), dtype=np.int32)
-    least = np.full(len(wanted), np.inf)
-    for quantum in range(1, MOST_QUANTUM + 1):
-        rounded = quantum * np.clip(np.rint(wanted / quantum), LEAST_MULTIPLE, MOST_MULTIPLE)
-        error = ((rounded - wanted) ** 2).sum(axis=1)
-        better = error < least
-        weights[better], quanta[better], least[better] = rounded[better], quantum, error[better]
-    return weights, quanta, least
+    Each target has the quantum for which that sum is least, or one so many places ``coarser`` in
+    the grid's list, an integer or one per target.
+    """
+    every = np.stack([grid.nearest(wanted, quantum).astype(np.int8) for quantum in grid.quanta])
+    best = np.argmin([((weight - wanted) ** 2).sum(axis=1) for weight in every], axis=0)
+    chosen = np.clip(best + np.asarray(coarser), 0, len(every) - 1)
+    weights = every[chosen, np.arange(len(wanted))]
+    return weights, np.array(grid.quanta, dtype=np.int32)[chosen]

@@ -11,7 +11,6 @@ from l2mu_compile.bounds import beyond_int16, largest_sum, narrow
 from l2mu_compile.network import Network, Population, Projection, with_neuron
 
 PARTS = 8
-_ONE = np.int32(1)
 
 
 def restrained(network: Network, original: Network) -> Network:
@@ -63,8 +62,12 @@ def _moved_back(
             return p
         rows = neurons.reshape(max(p.blocks, 1), -1, 1)
         rows = rows if p.weight.ndim == 3 else rows[0]
-        grid = _ONE if p.quantum is None else p.quantum.reshape(-1, 1)
-        return replace(p, weight=_between(before[p.name], p.weight, rows, share, grid))
+        start = before[p.name]
+        if p.packing is None or p.quantum is None:
+            return replace(p, weight=_between(start, p.weight, rows, share))
+        wanted = start + (p.weight.astype(np.float64) - start) * share
+        weight = p.packing.between(start, wanted, p.quantum.reshape(-1, 1))
+        return replace(p, weight=np.where(rows, weight, p.weight).astype(start.dtype))
 
     def parameters(p: Population) -> Population:
         if p.name != name:
@@ -80,10 +83,7 @@ def _moved_back(
     return network.map_populations(parameters).map_projections(synapses)
 
 
-def _between(
-    before: NDArray, after: NDArray, rows: NDArray, share: float, grid: NDArray | np.int32 = _ONE
-) -> NDArray:
-    """``after``, but where ``rows`` only a ``share`` of the way from ``before``, rounded to it in
-    whole steps of ``grid``."""
-    way = grid * np.trunc((after.astype(np.float64) - before) * share / grid)
+def _between(before: NDArray, after: NDArray, rows: NDArray, share: float) -> NDArray:
+    """``after``, but where ``rows`` only a ``share`` of the way from ``before``."""
+    way = np.trunc((after.astype(np.float64) - before) * share)
     return np.where(rows, before + way, after).astype(before.dtype)

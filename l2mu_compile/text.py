@@ -33,6 +33,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from l2mu_compile.errors import ModelError, reason
+from l2mu_compile.grids import GRIDS, INT4
 from l2mu_compile.network import (
     SENSOR_ARRAYS,
     Buffer,
@@ -163,7 +164,8 @@ def _projection_line(p: Projection) -> str:
     structure = f"dense[{dims}]" if not p.blocks else f"blocks[{dims}]"
     repeat = f"x{p.blocks}" if p.shared else ""
     options: dict[str, Any] = {"delay": p.delay or None, "shift": p.shift}
-    options |= {"quantum": p.quantum, "kernel": p.kernel}
+    grid = None if p.grid == INT4.name else p.grid
+    options |= {"quantum": p.quantum, "grid": grid, "kernel": p.kernel}
     return (
         f"projection {p.source} -> {p.target} : {structure}{repeat} @{p.name}#{digest(p.weight)}"
         + _options(p.name, options)
@@ -295,8 +297,11 @@ class _Parser:
         )
 
     def _read_projection(self, rest: str) -> Projection:
+        names = ("delay", "shift", "quantum", "grid", "kernel")
         head = self._match(_ARROW, rest, "projection SOURCE -> TARGET : dense[R,C] @weights#digest")
-        options = self._read_options(head["rest"], ("delay", "shift", "quantum", "kernel"))
+        options = self._read_options(head["rest"], names)
+        if "grid" in options and ("quantum" not in options or options["grid"] not in GRIDS):
+            self._fail(f"grid is one of {', '.join(GRIDS)}, beside a quantum")
         weight = self._tensor(head["weight"], head["digest"])
         dims, blocks = _dims(head["dims"]), 0
         if weight.shape != dims:
@@ -315,6 +320,7 @@ class _Parser:
             blocks=blocks,
             shift=self._array(options.get("shift")),
             quantum=self._array(options.get("quantum")),
+            grid=options.get("grid"),
             kernel=options.get("kernel"),
         )
 

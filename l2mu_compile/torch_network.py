@@ -15,7 +15,7 @@ Weights, biases and thresholds are trained, in units of their neuron's threshold
 scale-free, so a neuron learns alike before and after its threshold is folded or its numbers are
 quantized. Decays stay, and so do shared blocks, the memory's A and B, unless ``memory`` is set. A
 weight of zero is no synapse and stays zero; an integer weight stays within the bits that the
-weights of its projection have, and a multiple of its neuron's quantum.
+weights of its projection have, and on the grid of its neuron's quantum.
 """
 
 from __future__ import annotations
@@ -35,8 +35,6 @@ from l2mu_compile.bounds import membrane_limit
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import Q15, SPIKE_LEVEL, check_samples, quantize_samples
 from l2mu_compile.network import (
-    LEAST_MULTIPLE,
-    MOST_MULTIPLE,
     Network,
     Population,
     Projection,
@@ -363,16 +361,14 @@ def _current(p: Projection, weight: Tensor, source: Tensor) -> Tensor:
 def _weight(network: Network, p: Projection, trained: bool) -> Trainable:
     unit = np.where(p.weight != 0, weight_units(network, p), 0)
     grid = np.int32(1) if p.quantum is None else p.quantum.reshape(-1, 1)
-    return Trainable(p.weight, unit, *_weight_range(p), trained, grid)
+    multiples = None if p.packing is None or p.packing.uniform else p.packing.multiples
+    return Trainable(p.weight, unit, *_weight_range(p), trained, grid, multiples)
 
 
 def _weight_range(p: Projection) -> tuple[ArrayLike, ArrayLike]:
     """From the least to the greatest number in the bits that the weights have now."""
-    if p.quantum is not None:
-        quantum = p.quantum.reshape(-1, 1)
-        least = np.maximum(LEAST_MULTIPLE, -(128 // quantum))
-        most = np.minimum(MOST_MULTIPLE, 127 // quantum)
-        return least * quantum, most * quantum
+    if p.packing is not None and p.quantum is not None:
+        return p.packing.limits(p.quantum.reshape(-1, 1))
     if p.weight.dtype.kind != "i":
         return -np.inf, np.inf
     weight = p.weight.astype(np.int64)

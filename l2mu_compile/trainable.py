@@ -8,6 +8,8 @@ as if they were not (straight-through, Bengio et al. 2013, arXiv 1308.3432).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,9 @@ from torch import Tensor, nn
 class Trainable(nn.Module):
     """``array`` with a trained change of ``unit`` times ``change``, kept from ``low`` to ``high``.
 
-    Integers stay multiples of ``grid``, as they are to begin with; so are their bounds. Elements
-    whose ``unit`` is 0 stay as they are; all do unless ``trained``.
+    Integers stay multiples of ``grid``, as they are to begin with; so are their bounds. They are
+    those of ``multiples`` alone, if these are given, ascending. Elements whose ``unit`` is 0 stay
+    as they are; all do unless ``trained``.
     """
 
     start: Tensor
@@ -28,6 +31,7 @@ class Trainable(nn.Module):
     least: Tensor
     most: Tensor
     grid: Tensor
+    round: Callable[[Tensor], Tensor]
 
     def __init__(
         self,
@@ -37,6 +41,7 @@ class Trainable(nn.Module):
         high: ArrayLike = np.inf,
         trained: bool = True,
         grid: ArrayLike = 1,
+        multiples: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.original = array
@@ -50,12 +55,15 @@ class Trainable(nn.Module):
             values = np.where(unit > 0, values, 0) if name in ("least", "most") else values
             self.register_buffer(name, torch.tensor(np.array(values)).to(dtype))
         self.register_buffer("grid", torch.tensor(np.array(grid)).to(dtype))
+        self.round = round_through
+        if multiples is not None:
+            self.round = partial(nearest_through, allowed=torch.tensor(multiples).to(dtype))
         self.change = nn.Parameter(torch.zeros(shape, dtype=dtype), requires_grad=trained)
 
     def forward(self) -> Tensor:
         """The array as the network computes with it."""
         value = self.start + self.unit * self.change
-        return round_through(value / self.grid) * self.grid if self.integer else value
+        return self.round(value / self.grid) * self.grid if self.integer else value
 
     @torch.no_grad()
     def keep_allowed(self) -> None:
@@ -82,6 +90,12 @@ class Trainable(nn.Module):
 def round_through(values: Tensor) -> Tensor:
     """Rounded to the nearest integer, halves to even."""
     return _Through.apply(values, torch.round)
+
+
+def nearest_through(values: Tensor, allowed: Tensor) -> Tensor:
+    """The nearest of ``allowed``, which ascend; the lower one of two."""
+    middles = (allowed[1:] + allowed[:-1]) / 2
+    return _Through.apply(values, lambda v: allowed[torch.bucketize(v, middles)])
 
 
 def floor_through(values: Tensor) -> Tensor:

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from l2mu_compile.bounds import largest_sum
 from l2mu_compile.buffers import needs
 from l2mu_compile.errors import ModelError
+from l2mu_compile.grids import GRIDS
 from l2mu_compile.network import (
     CTYPE_BYTES,
     IDENTIFIER,
-    LEAST_MULTIPLE,
-    MOST_MULTIPLE,
     READOUT_RULES,
     RESERVED,
     SENSOR_ARRAYS,
@@ -243,7 +242,7 @@ def _number_types(network: Network) -> Problems:
 
 
 def _quantum(network: Network, p: Projection, quantum: NDArray) -> Problems:
-    """Four bits hold every weight."""
+    """Every weight is on the projection's grid."""
     if not network.quantized or p.blocks or network.multiplies(p):
         yield p.name, "only dense projections of spikes in a quantized network have a quantum"
     elif quantum.dtype != np.int32 or quantum.shape not in ((), (p.shape[0],)):
@@ -253,14 +252,17 @@ def _quantum(network: Network, p: Projection, quantum: NDArray) -> Problems:
         )
     elif (outside := quantum[(quantum < 1) | (quantum > WEIGHT_LIMIT)]).size:
         yield p.name, f"quantum {outside[0]} is outside [1, {WEIGHT_LIMIT}]"
+    elif p.grid not in GRIDS:
+        yield p.name, f"grid {p.grid} is none of {', '.join(GRIDS)}"
     else:
+        grid = GRIDS[p.grid]
         multiple, rest = np.divmod(p.weight.astype(np.int32), quantum.reshape(-1, 1))
-        beyond = (multiple < LEAST_MULTIPLE) | (multiple > MOST_MULTIPLE)
-        for target, source in np.argwhere((rest != 0) | beyond)[:1].tolist():
+        outside = (rest != 0) | ~np.isin(multiple, grid.multiples)
+        for target, source in np.argwhere(outside)[:1].tolist():
             yield (
                 p.name,
-                f"weight {p.weight[target, source]} of neuron {target} is not from "
-                f"{LEAST_MULTIPLE} to {MOST_MULTIPLE} times its quantum "
+                f"weight {p.weight[target, source]} of neuron {target} is not "
+                f"{grid.said} times its quantum "
                 f"{np.broadcast_to(quantum, p.shape[0])[target]}",
             )
 

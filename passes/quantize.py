@@ -1,19 +1,22 @@
-"""quantize: weights of 8 or 4 bits, integer thresholds and membranes, one scale per neuron."""
+"""quantize: weights of 8, 4 or 2 bits, integer thresholds and membranes, a scale per neuron."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from functools import partial
+from itertools import product
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.bounds import can_be_narrow
 from l2mu_compile.errors import ModelError, UsageError
+from l2mu_compile.grids import INT4, SHIFT, TERNARY, Grid
+from l2mu_compile.interpreter import Progress
 from l2mu_compile.network import (
-    MOST_MULTIPLE,
     NARROW_BITS,
-    WEIGHT_LIMIT,
     Network,
     Population,
     Projection,
@@ -22,18 +25,24 @@ from l2mu_compile.network import (
 )
 from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.passbase import Context, Pass
-from l2mu_compile.quanta import nearest_multiples, rounding_error
+from l2mu_compile.scaling import Integers, Scaling, summed_where_tied, tied, too_wide
+from l2mu_compile.sensitivity import least_sensitive
+from l2mu_compile.teacher import Teacher
 
 SAMPLE_LIMIT = 2**15 - 1
-# Σ|weight| of a neuron's input synapses, so that the sum over int16 samples fits int32 with room.
-ROW_LIMIT = 2**14
-MAX_SHIFT = 30
 # Narrow membranes and synapses go to four times the threshold at least, and thresholds have levels
 # enough.
 NARROW_THRESHOLD = 2**11
 FINE_LEVELS = 2**8
-# Of the largest scale that a neuron may have, tried for weights of four bits.
+# Of the largest scale that a neuron may have, tried for packed weights.
 FITTING_PARTS = np.linspace(1, 0.75, 11)
+LEAST_PART = 0.5  # tried for spikes
+COARSER = (0, 1, -1, 2, -2)  # quanta tried for spikes, counted from that of least squares
+
+WIDTHS = (8, 4, 2)  # bits of weights
+
+Candidate = tuple[float, int]
+Cost = Callable[[Network, NDArray], NDArray]  # of a part (see `Integers.alone`) and its scales
 
 
 @dataclass(frozen=True)
@@ -51,10 +60,21 @@ class Quantize(Pass):
     costs little precision: a smaller scale, so that no sum is beyond int16 and no threshold above
     2^11.
 
-    With ``bits`` of 4, dense projections of spikes get weights of four bits where that takes fewer
-    bytes: multiples, from -8 to 7, of a ``quantum`` for each neuron, chosen with S_j so that the
-    squares of what weights are off by add up to the least. Weights of samples and of blocks, which
-    are few, keep 8 bits, as do all that neurons compute with.
+    With ``bits`` of 4 or 2, dense projections of spikes get packed weights where that takes fewer
+    bytes: multiples of a ``quantum`` for each neuron, from -8 to 7, or, with 2 bits, -1, 0 or 1,
+    chosen with S_j so that the squares of what weights are off by add up to the least. With
+    ``weights`` of ``shift`` those of 4 bits are 0 or powers of two, of either sign, instead.
+    Weights of samples and of blocks, which are few, keep 8 bits, as do all that neurons compute
+    with. ``projections`` names some with the bits that they get, ``h.m:4+u.m:2``, whatever the
+    others do. With a ``share``, and calibration windows, other projections get fewer bits only
+    until all weights take at most that share of the bytes that 8 bits take, those first whose
+    spikes drift the least for every byte (`l2mu_compile.sensitivity`).
+
+    With ``decay`` of ``shift`` decays become the nearest 1 - 2^-k.
+
+    With ``search``, and calibration windows, so many parts of S_j, from all to half of it, are
+    tried, with five quanta of each where there are any, and each neuron gets what brings its spikes
+    nearest to those of the float network (`l2mu_compile.teacher`), not its weights.
     """
 
     name: ClassVar[str] = "quantize"
@@ -64,15 +84,30 @@ class Quantize(Pass):
     membrane_bits: int = 28
     narrow: bool = True
     bits: int = 8
+    weights: str = "uniform"
+    projections: str = ""
+    share: float = 1.0
+    decay: str = "q15"
+    search: int = 0
 
     def __post_init__(self) -> None:
-        if self.bits not in (4, 8):
-            raise UsageError(f"quantize: bits must be 4 or 8, not {self.bits}")
+        if self.bits not in WIDTHS:
+            raise UsageError(f"quantize: bits must be 8, 4 or 2, not {self.bits}")
+        for option, known in (("weights", ("uniform", "shift")), ("decay", ("q15", "shift"))):
+            if getattr(self, option) not in known:
+                raise UsageError(
+                    f"quantize: {option} must be {' or '.join(known)}, not {getattr(self, option)}"
+                )
+        named = self._named()
+        if self.weights == "shift" and 4 not in {self.bits, *named.values()} and self.share == 1:
+            raise UsageError("quantize: weights=shift are weights of 4 bits: give bits=4")
         for option, low, high in (
             ("headroom", 1, 2**10),
             ("input_range", 2.0**-20, 2.0**30),
             ("threshold_limit", 1, 2**24),
             ("membrane_bits", 8, 30),
+            ("search", 0, 2**10),
+            ("share", 0, 1),
         ):
             value = getattr(self, option)
             if not low <= value <= high:
@@ -86,26 +121,26 @@ class Quantize(Pass):
         if network.stage != "folded":
             raise ModelError("quantize needs a folded network: run fold-input before it")
         fraction = self._fraction(network, context)
-        bits, scales = {}, {}
+        samples = context.samples
+        wants_teacher = samples is not None and (self.search or self.share < 1)
+        teacher = Teacher(network, samples) if samples is not None and wants_teacher else None
+        integers = Integers(network, fraction, {}, self.decay == "shift")
+        integers = replace(integers, grids=self._grids(integers, teacher, context.progress))
+        scalings = {p.name: self._scaling(integers, p) for p in network.populations}
+        if self.search and teacher is not None:
+            scalings = self._searched(integers, scalings, teacher, context.progress)
         for p in network.populations:
-            bits[p.name], scales[p.name] = self._width_and_scales(network, p, fraction)
-        coarse = [p for p in network.populations if _threshold_levels(p, scales[p.name]) < 8]
-        for p in coarse:
-            levels = _threshold_levels(p, scales[p.name])
-            context.note(
-                f"quantize: {p.name} has a threshold of only {levels} levels; "
-                "some of its weights are much larger than its threshold"
-            )
+            levels = _threshold_levels(p, scalings[p.name].scale)
+            if levels < 8:
+                context.note(
+                    f"quantize: {p.name} has a threshold of only {levels} levels; "
+                    "some of its weights are much larger than its threshold"
+                )
         return network.replace(
             input=replace(network.input, fraction=fraction),
-            populations=tuple(
-                self._neurons(p, scales[p.name], bits[p.name]) for p in network.populations
-            ),
+            populations=tuple(integers.neurons(p, scalings[p.name]) for p in network.populations),
             projections=tuple(
-                _input_synapses(p, scales[p.target], fraction)
-                if network.multiplies(p)
-                else self._spike_synapses(network, p, scales[p.target])
-                for p in network.projections
+                integers.synapses(p, scalings[p.target]) for p in network.projections
             ),
             stage="quantized",
         )
@@ -127,100 +162,131 @@ class Quantize(Pass):
             largest = max(abs(entry.low), abs(entry.high)) * self.headroom or 1.0
         return int(np.clip(np.floor(np.log2(SAMPLE_LIMIT / largest)), -16, 24))
 
-    def _width_and_scales(
-        self, network: Network, population: Population, fraction: int
-    ) -> tuple[int, NDArray]:
-        """Bits of membranes, and S_j of every neuron: narrow ones if they lose little precision."""
-        scale = self._fitting(network, population, self._scales(network, population, fraction))
+    def _named(self) -> dict[str, int]:
+        """Bits of those projections that ``projections`` names."""
+        named: dict[str, int] = {}
+        for item in filter(None, self.projections.split("+")):
+            name, _, bits = item.rpartition(":")
+            if bits not in map(str, WIDTHS) or not name or name in named:
+                raise UsageError(
+                    f"quantize: projections={self.projections}: cannot read {item!r}; "
+                    "write h.m:4+u.m:2, each name once, with 8, 4 or 2 bits"
+                )
+            named[name] = int(bits)
+        return named
+
+    def _grid(self, bits: int) -> Grid | None:
+        return {8: None, 4: SHIFT if self.weights == "shift" else INT4, 2: TERNARY}[bits]
+
+    def _grids(
+        self, integers: Integers, teacher: Teacher | None, progress: Progress | None
+    ) -> dict[str, Grid]:
+        """Of projections whose weights are to be packed, by name."""
+        network, named = integers.network, self._named()
+        dense = {p.name: p for p in network.projections if not (p.blocks or network.multiplies(p))}
+        for name in named.keys() - dense.keys():
+            raise UsageError(
+                f"quantize: projections={self.projections}: {name} is no dense projection of "
+                f"spikes; those are {', '.join(dense)}"
+            )
+        ladders = {
+            name: [
+                grid
+                for bits in ((named[name],) if name in named else WIDTHS[1:])
+                if bits >= self.bits or name in named
+                if (grid := self._grid(bits)) and (name in named or _smaller(p, grid))
+            ]
+            for name, p in dense.items()
+        }
+        fixed = {name: ladders.pop(name)[0] for name in named if ladders[name]}
+        if self.share == 1:
+            return fixed | {name: ladder[-1] for name, ladder in ladders.items() if ladder}
+        if teacher is None:
+            raise UsageError("quantize: share needs windows: give --calibrate data.npz")
+        for name in named:
+            ladders.pop(name, None)
+
+        def drift(population: Population, grids: dict[str, Grid]) -> float:
+            part = replace(integers, grids=grids)
+            scaling = self._scaling(part, population)
+            alone = part.alone(population, scaling)
+            return float(teacher.drift(alone, scaling.scale, population.name).sum())
+
+        return least_sensitive(network, fixed, ladders, self.share, drift, progress)
+
+    def _scaling(self, integers: Integers, population: Population) -> Scaling:
+        """Of the largest scales; for narrow membranes if they lose little precision."""
+        network = integers.network
+        scale = integers.largest_scale(population, self.threshold_limit, self.membrane_bits)
+        wide = self._fitting(integers, population, Scaling(self.membrane_bits, scale))
         wanted = self.narrow and self.membrane_bits >= NARROW_BITS
         if not (wanted and can_be_narrow(network, population) and _forgets(population)):
-            return self.membrane_bits, scale
+            return wide
         threshold = np.broadcast_to(population.neuron.threshold, population.size)
-        narrow = self._narrow_limit(network, population, fraction)
-        smallest = np.minimum.reduce([scale, narrow, NARROW_THRESHOLD / threshold])
-        smaller = self._fitting(network, population, _tied(network, population, smallest))
-        if ((smaller * 2 >= scale) | (smaller * threshold >= _fine_levels(population))).all():
-            return NARROW_BITS, smaller
-        return self.membrane_bits, scale
+        limits = [scale, integers.narrow_limit(population), NARROW_THRESHOLD / threshold]
+        smaller = tied(network, population, np.minimum.reduce(limits))
+        narrow = self._fitting(integers, population, Scaling(NARROW_BITS, smaller))
+        fine = narrow.scale * threshold >= _fine_levels(population)
+        little = ((narrow.scale * 2 >= wide.scale) | fine).all()
+        part = integers.alone(population, narrow)
+        return narrow if little and not too_wide(part, population.name).any() else wide
 
-    def _packed(self, network: Network, p: Projection) -> bool:
-        """Whether the projection's weights are to have four bits."""
-        dense = not (p.blocks or network.multiplies(p))
-        return self.bits == 4 and dense and packed_bytes(*p.shape) < p.weight.size
-
-    def _spike_synapses(self, network: Network, p: Projection, scale: NDArray) -> Projection:
-        wanted = p.weight * _rows_of(p, scale)
-        if not self._packed(network, p):
-            return replace(p, weight=_integers(wanted))
-        weight, quantum = nearest_multiples(wanted)
-        return replace(p, weight=weight, quantum=_scalar_if_equal(quantum))
-
-    def _fitting(self, network: Network, population: Population, scale: NDArray) -> NDArray:
-        """A little less than ``scale`` per neuron: the part of it at which weights of four bits are
-        off by the least."""
-        packed = [p for p in network.into(population.name) if self._packed(network, p)]
-        if not packed:
-            return scale
-        off = [
-            sum(rounding_error(p.weight * (part * scale)[:, None]) for p in packed) / part**2
-            for part in FITTING_PARTS
-        ]
-        return _tied(network, population, scale * FITTING_PARTS[np.argmin(off, axis=0)])
-
-    def _narrow_limit(self, network: Network, population: Population, fraction: int) -> NDArray:
-        """Largest scale per neuron, ``[n]``, that keeps every sum of a step within int16."""
-        most, rounding = np.zeros(population.size), 1.0
-        for p in network.into(population.name):
-            weight = p.dense().astype(np.float64)
-            if network.multiplies(p):
-                # Weights of 64 and more (see `_input_synapses`) are off by half of one at most.
-                off = p.weight.shape[-1] * np.abs(weight).max(axis=1) / WEIGHT_LIMIT
-                most += (np.abs(weight).sum(axis=1) + off) * 2.0 ** (15 - fraction)
-                continue
-            most += np.maximum(
-                np.maximum(weight, 0).sum(axis=1), np.maximum(-weight, 0).sum(axis=1)
-            )
-            rounding += p.weight.shape[-1] / 2
-            if self._packed(network, p):
-                # By half a quantum, which is at most the next integer to a seventh of the greatest.
-                most += p.weight.shape[-1] * np.abs(weight).max(axis=1) / (2 * MOST_MULTIPLE)
-        if population.bias is not None:
-            most += np.abs(population.bias)
-        return _divide(2.0**15 - 2.0 ** (NARROW_BITS - 1) - rounding, most)
-
-    def _scales(self, network: Network, population: Population, fraction: int) -> NDArray:
-        """S_j of every neuron, float64 ``[n]``: the largest that every limit allows."""
-        limits = [np.full(population.size, np.inf)]
-        if spiking(population):
-            threshold = np.broadcast_to(population.neuron.threshold, population.size)
-            largest = min(self.threshold_limit, 2 ** (self.membrane_bits - 2))
-            limits.append(largest / threshold.astype(np.float64))
-        for p in network.into(population.name):
-            if network.multiplies(p):
-                limits.append(_input_limit(p) * 2.0**fraction)
-            else:
-                limits.append(_divide(WEIGHT_LIMIT, _row_maximum(p)))
-        if population.bias is not None:
-            limits.append(_divide(2.0**24, np.abs(population.bias.astype(np.float64))))
-        scale = np.minimum.reduce(limits)
-        scale[~np.isfinite(scale)] = 1.0
-        return _tied(network, population, scale)
-
-    def _neurons(self, population: Population, scale: NDArray, bits: int) -> Population:
-        neuron = population.neuron
-        changes: dict[str, Any] = {name: _q15(getattr(neuron, name)) for name in neuron.decays}
-        if spiking(population):
-            threshold = np.maximum(np.rint(neuron.threshold * scale), 1).astype(np.int32)
-            changes["threshold"] = _scalar_if_equal(threshold)
-        bias = population.bias
-        return replace(
+    def _fitting(self, integers: Integers, population: Population, largest: Scaling) -> Scaling:
+        """At a little less than the ``largest`` scales: where packed weights are least off."""
+        if not integers.packed(population):
+            return largest
+        return _best(
+            integers,
             population,
-            neuron=replace(neuron, **changes),
-            bias=None if bias is None else np.rint(bias * scale).astype(np.int32),
-            membrane_bits=bits,
-            low=None,
-            high=None,
+            largest,
+            [(part, 0) for part in FITTING_PARTS],
+            lambda part, scale: integers.rounding_error(population, part, scale),
         )
+
+    def _searched(
+        self,
+        integers: Integers,
+        scalings: dict[str, Scaling],
+        teacher: Teacher,
+        progress: Progress | None,
+    ) -> dict[str, Scaling]:
+        """At smaller scales, and with other quanta: where spikes drift the least."""
+        parts = np.linspace(1, LEAST_PART, self.search)
+        found, order = {}, integers.network.order()
+        for i, p in enumerate(order):
+            candidates = list(product(parts, COARSER if integers.packed(p) else (0,)))
+            drift = partial(teacher.drift, name=p.name)
+            found[p.name] = _best(integers, p, scalings[p.name], candidates, drift)
+            teacher.adopt(integers.alone(p, found[p.name]), p.name)
+            if progress:
+                progress(i + 1, len(order))
+        return found
+
+
+def _best(
+    integers: Integers,
+    population: Population,
+    start: Scaling,
+    candidates: Sequence[Candidate],
+    cost: Cost,
+) -> Scaling:
+    """For each neuron the cheapest candidate, a part of the scale to start with and how much
+    coarser quanta are; the first among equals. Sums that must be narrow are, if any makes them so.
+    """
+    costs = np.empty((len(candidates), population.size))
+    for i, (factor, coarser) in enumerate(candidates):
+        scale = start.scale * factor
+        part = integers.alone(population, Scaling(start.bits, scale, coarser))
+        costs[i] = np.where(too_wide(part, population.name), np.inf, cost(part, scale))
+    chosen = np.argmin(summed_where_tied(integers.network, population, costs), axis=0)
+    factors, coarser = (np.array(values)[chosen] for values in zip(*candidates, strict=True))
+    scale = tied(integers.network, population, start.scale * factors)
+    return replace(start, scale=scale, coarser=coarser)
+
+
+def _smaller(p: Projection, grid: Grid) -> bool:
+    """Whether packed weights take fewer bytes."""
+    return packed_bytes(*p.shape, grid) < p.weight.size
 
 
 def _forgets(population: Population) -> bool:
@@ -236,62 +302,6 @@ def _fine_levels(population: Population) -> NDArray | int:
     if not isinstance(neuron, CuBaLIF):
         return FINE_LEVELS
     return FINE_LEVELS / (1 - neuron.alpha.astype(np.float64))
-
-
-def _q15(decay: NDArray) -> NDArray:
-    """Nearest Q15; a decay below 1 stays below it, so that every leak stays a leak."""
-    nearest = np.rint(decay * np.float64(2**15)).astype(np.int32)
-    return np.where(decay < 1, np.minimum(nearest, 2**15 - 1), nearest).astype(np.int32)
-
-
-def _tied(network: Network, population: Population, scale: NDArray) -> NDArray:
-    """Scales made equal where weights are shared or membranes are compared."""
-    if population.name == network.readout.population and network.readout.rule != "spike_count":
-        return np.full_like(scale, scale.min())
-    shared = [p.blocks for p in network.into(population.name) if p.shared]
-    for blocks in shared:
-        scale = np.tile(scale.reshape(blocks, -1).min(axis=0), blocks)
-    return scale
-
-
-def _row_maximum(p: Projection) -> NDArray:
-    return np.abs(p.dense().astype(np.float64)).max(axis=1)
-
-
-def _input_limit(p: Projection) -> NDArray:
-    """Largest weight scale per neuron that keeps int8 and the int32 sum over samples."""
-    rows = np.abs(p.dense().astype(np.float64))
-    return np.minimum(_divide(WEIGHT_LIMIT, rows.max(axis=1)), _divide(ROW_LIMIT, rows.sum(axis=1)))
-
-
-def _input_synapses(p: Projection, scale: NDArray, fraction: int) -> Projection:
-    """``weight · sample · S`` as ``(integer weight · integer sample) >> shift``."""
-    room = _input_limit(p) / (scale * 2.0**-fraction)
-    exponent = np.floor(np.log2(room, where=np.isfinite(room), out=np.zeros_like(room)) + 1e-9)
-    shift = np.clip(exponent, 0, MAX_SHIFT)
-    if p.shared:
-        shift = np.tile(shift.reshape(p.blocks, -1).min(axis=0), p.blocks)
-    weight = _integers(p.weight * _rows_of(p, scale * 2.0 ** (shift - fraction)))
-    return replace(p, weight=weight, shift=_scalar_if_equal(shift.astype(np.int32)))
-
-
-def _rows_of(p: Projection, scale: NDArray) -> NDArray:
-    """Per-neuron scale shaped to multiply ``p.weight``."""
-    rows = scale.reshape(max(p.blocks, 1), -1, 1)
-    return rows if p.weight.ndim == 3 else rows[0]
-
-
-def _integers(values: NDArray) -> NDArray:
-    return np.clip(np.rint(values), -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int8)
-
-
-def _divide(limit: float, values: NDArray) -> NDArray:
-    with np.errstate(divide="ignore"):
-        return np.where(values > 0, limit / values, np.inf)
-
-
-def _scalar_if_equal(values: NDArray) -> NDArray:
-    return values.reshape(-1)[0] if np.ptp(values) == 0 else values
 
 
 def _threshold_levels(population: Population, scale: NDArray) -> int:

@@ -40,7 +40,7 @@ class SelectKernels(Pass):
     sets; ``ref`` is the portable C that has them all. Samples are multiplied densely. Spikes are
     followed one by one, but by many a dense projection all weights may be multiplied with flags for
     spikes, which are made once for all projections of a population. Weights with a ``quantum`` are
-    stored two to a byte, by whichever kernel reads such.
+    packed, by whichever kernel reads such.
 
     Of int8 weights with many zeros, only the tiles may be stored that are not all zero, each one,
     four or eight targets of a source. Those sizes of tiles are compared with dense weights that
@@ -124,7 +124,8 @@ class _Selection:
         numbers = number(self.network, self.network.population(p.target))
         if not self.network.quantized:
             return "f32"
-        return f"i{p.bits}_{numbers}"
+        weights = "i8" if p.packing is None else p.packing.numbers
+        return f"{weights}_{numbers}"
 
     def _required(self, operation: str, numbers: str, sizes: Sizes) -> str:
         kernels = self._candidates(operation, numbers)

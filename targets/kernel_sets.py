@@ -27,7 +27,7 @@ NEEDED_MACROS = {
 }
 
 _PARTS = re.compile(
-    rf"l2mu_(?P<operation>\w+?)(?P<numbers>(_[fi]\d+)*)(_(?P<set>{'|'.join(NEEDED_MACROS)}))?"
+    rf"l2mu_(?P<operation>\w+?)(?P<numbers>(_[fis]\d+)*)(_(?P<set>{'|'.join(NEEDED_MACROS)}))?"
 )
 
 

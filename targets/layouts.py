@@ -4,9 +4,12 @@ it the numbers of sums if the set's kernels for others differ."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+
+from l2mu_compile.grids import GRIDS, Grid
 
 
 def weights_for(kernel: str, weights: NDArray) -> NDArray:
@@ -23,11 +26,19 @@ def multiply_weights_for(kernel: str, weights: NDArray) -> NDArray:
 
 
 def packed_weights_for(kernel: str, multiples: NDArray) -> NDArray:
-    """``multiples`` of quanta ``[sources, targets]``, from -8 to 7, of a dense projection as
-    ``kernel`` reads them, flat: uint8 ``[bytes]``. Every four bits, those of lower value first, are
-    one plus 8."""
-    layout = PACKED_LAYOUTS.get(kernel.rpartition("_")[2], _neighbours)
-    return layout((multiples + 8).astype(np.uint8)).ravel()
+    """``multiples`` of quanta ``[sources, targets]`` of a dense projection as ``kernel`` reads
+    them, flat: uint8 ``[bytes]``, of which those bits come first that have the lower values."""
+    grid, kernel_set = _packing(kernel)
+    per_byte = 8 // grid.bits
+    layout = PACKED_LAYOUTS.get((grid.numbers, kernel_set), partial(_neighbours, per_byte))
+    return layout(grid.codes(multiples)).ravel()
+
+
+def _packing(kernel: str) -> tuple[Grid, str]:
+    """The grid whose weights a kernel reads, and the kernel's set."""
+    words = kernel.split("_")
+    grid = next(grid for grid in GRIDS.values() if grid.numbers in words)
+    return grid, words[-1]
 
 
 def sparse_weights_for(kernel: str, tiles: NDArray) -> NDArray:
@@ -103,10 +114,24 @@ def _mve_tile(tile: NDArray) -> NDArray:
     return np.concatenate([turns, tile[:, paired:]], axis=1)
 
 
-def _neighbours(nibbles: NDArray) -> NDArray:
-    """Two targets in a byte, row after row."""
-    pairs = _filled(nibbles, 2)
-    return pairs[:, ::2] | pairs[:, 1::2] << 4
+def _neighbours(per_byte: int, codes: NDArray) -> NDArray:
+    """So many targets in a byte, row after row."""
+    several = _filled(codes, per_byte).reshape(len(codes), -1, per_byte)
+    return _joined(several, np.arange(per_byte) * (8 // per_byte))
+
+
+def _sixteens(codes: NDArray) -> NDArray:
+    """Tiles of 16 targets, each ``[sources, 16]`` in words: of every four, the bytes are 0, 2, 1
+    and 3; of these the first have bits 0 and 1, the next 4 and 5, then 2 and 3, then 6 and 7."""
+    tiles = _tiles(_filled(codes, 16), (16,))
+    fours = np.concatenate(tiles).reshape(-1, 4, 4)[..., [0, 2, 1, 3]]
+    return _joined(fours.swapaxes(1, 2), np.array([0, 4, 2, 6]))
+
+
+def _joined(parts: NDArray, places: NDArray) -> NDArray:
+    """Bytes of several codes, on the last axis, each at its place."""
+    joined: NDArray = np.bitwise_or.reduce(parts << places.astype(np.uint8), axis=-1)
+    return joined
 
 
 def _words(*widths: int) -> Callable[[NDArray], NDArray]:
@@ -333,12 +358,14 @@ MULTIPLY_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "mve": _mve_multiply,
     "vnni": _vnni,
 }
-PACKED_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
-    "avx2": _halves(64, 32),
-    "dsp": _words(16, 8),
-    "m0": _words(16, 8),
-    "mve": _mve_packed,
-    "neon": _halves(32, 16),
+PACKED_LAYOUTS: dict[tuple[str, str], Callable[[NDArray], NDArray]] = {
+    ("i4", "avx2"): _halves(64, 32),
+    ("i4", "dsp"): _words(16, 8),
+    ("i4", "m0"): _words(16, 8),
+    ("i4", "mve"): _mve_packed,
+    ("i4", "neon"): _halves(32, 16),
+    ("i2", "dsp"): _sixteens,
+    ("i2", "m0"): _sixteens,
 }
 SPARSE_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {"dsp": _swapped, "m0": _m0_tiles}
 BLOCK_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {

@@ -14,9 +14,8 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from l2mu_compile.grids import GRIDS
 from l2mu_compile.network import (
-    LEAST_MULTIPLE,
-    MOST_MULTIPLE,
     NARROW_BITS,
     READOUT_RULES,
     SENSOR_ARRAYS,
@@ -123,13 +122,14 @@ def l2mu(
     name: str = "cell",
     seed: int = 0,
     sensors: tuple[float, float] | None = (0.5, 0.25),
+    hidden: int = 5,
 ) -> Network:
     """An L2MU cell: encoder, memory input ``u``, memory ``m`` of shared blocks, hidden layer.
 
     ``sensors`` are the input's scale and offset.
     """
     rng = np.random.default_rng(seed)
-    channels, coded, cells, order, hidden, classes = 2, 6, 3, 4, 5, 3
+    channels, coded, cells, order, classes = 2, 6, 3, 4, 3
 
     def weights(*shape: int) -> NDArray:
         return f32(rng.integers(-12, 13, shape) / 8)
@@ -472,15 +472,17 @@ class _IntegerNumbers(_Numbers):
         return self.rng.integers(-128, 128, shape).astype(np.int8)
 
     def packed(self, projection: Projection) -> Projection:
-        """``projection``, or, if it is dense, one like it whose weights fit four bits."""
+        """``projection``, or, if it is dense, one like it with packed weights."""
         kind = self.draw(st.sampled_from(("none", "scalar", "each")))
         if kind == "none" or projection.blocks:
             return projection
+        grid = self.draw(st.sampled_from(tuple(GRIDS.values())))
+        most = min(grid.quanta[-1], 127 // -min(grid.multiples))
         quantum = np.int32(
-            self.rng.integers(1, 17, () if kind == "scalar" else projection.shape[0])
+            self.rng.integers(1, max(most, 2), () if kind == "scalar" else projection.shape[0])
         )
-        multiple = self.rng.integers(LEAST_MULTIPLE, MOST_MULTIPLE, projection.shape, endpoint=True)
-        return replace(projection, weight=i8(multiple * quantum.reshape(-1, 1)), quantum=quantum)
+        weight = self.rng.choice(grid.multiples, projection.shape) * quantum.reshape(-1, 1)
+        return replace(projection, weight=i8(weight), quantum=quantum, grid=grid.name)
 
     def sampled(self, projection: Projection) -> Projection:
         """``projection`` with a shift: none, one, or one for every neuron."""

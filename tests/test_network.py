@@ -145,6 +145,9 @@ def test_packed_weights_take_half_a_byte_each_and_two_for_a_quantum() -> None:
     packed = replace(plain, quantum=np.int32(1))
     assert (plain.bits, plain.stored_bytes) == (8, 60)
     assert (packed.bits, packed.stored_bytes) == (4, 20 * 2 + 3 * 2)
+    ternary = replace(packed, grid="ternary")
+    assert (ternary.bits, ternary.stored_bytes) == (2, 20 * 1 + 3 * 2)
+    assert (packed.grid, replace(ternary, quantum=None).grid) == ("int4", None)
     assert Projection("h", "out", f32(weight)).bits == 32
     toy = integer_toy()
     fewer = toy.replace(projections=(toy.projections[0], packed))

@@ -7,7 +7,8 @@ import pytest
 import torch
 from networks import f32, i8
 
-from l2mu_compile.trainable import Trainable, floor_through, round_through
+from l2mu_compile.grids import GRIDS
+from l2mu_compile.trainable import Trainable, floor_through, nearest_through, round_through
 
 
 def step(trainable: Trainable, change: object) -> None:
@@ -78,3 +79,18 @@ def test_integers_stay_multiples_of_their_grid() -> None:
         array.change.copy_(torch.tensor([[4.0, 5.0], [100.0, -1.0]]))
     array.keep_allowed()
     assert array.array().tolist() == [[9, -9], [36, 3]]
+
+
+def test_integers_stay_powers_of_two_of_their_quantum() -> None:
+    """12 and more is nearer to 16 than to 8."""
+    shift = GRIDS["shift"]
+    array = Trainable(i8([[8, 9, 0]]), 1.0, -64, 64, grid=[[1]], multiples=shift.multiples)
+    step(array, [[4.1, 0.0, 0.0]])
+    assert array.array().tolist() == [[16, 9, 0]]
+    array = Trainable(i8([[3, 96]]), 1.0, -96, 96, grid=[[3]], multiples=shift.multiples)
+    step(array, [[1.0, 100.0]])
+    array.keep_allowed()
+    assert array.array().tolist() == [[3, 96]]
+    values = torch.tensor([2.9, -40.0], requires_grad=True)
+    nearest_through(values, torch.tensor([-32.0, 0.0, 2.0, 4.0])).sum().backward()
+    assert values.grad is not None and values.grad.tolist() == [1, 1]

@@ -257,6 +257,28 @@ BROKEN: dict[str, tuple[Network, str]] = {
         ),
         "out.h: weight 40 of neuron 1 is not from -8 to 7 times its quantum 5",
     ),
+    "not ternary": (
+        with_projection(
+            *(integer_toy(), "out.h"),
+            weight=i8([[-5, 5], [0, 10]]),
+            quantum=np.int32(5),
+            grid="ternary",
+        ),
+        "out.h: weight 10 of neuron 1 is not -1, 0 or 1 times its quantum 5",
+    ),
+    "no power of two": (
+        with_projection(
+            *(integer_toy(), "out.h"),
+            weight=i8([[-5, 5], [0, 15]]),
+            quantum=np.int32(5),
+            grid="shift",
+        ),
+        "out.h: weight 15 of neuron 1 is not 0 or ±2^k, k from 0 to 6, times its quantum 5",
+    ),
+    "unknown grid": (
+        with_projection(integer_toy(), "h.h.last", quantum=np.int32(5), grid="int3"),
+        "h.h.last: grid int3 is none of int4, ternary, shift",
+    ),
     # _parameter_ranges
     "threshold": (toy_with("h", neuron=lif(0.5, 0)), "h: threshold 0 is not positive"),
     "one threshold": (

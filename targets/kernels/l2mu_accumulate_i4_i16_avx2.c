@@ -60,7 +60,7 @@ L2MU_INLINE void sum_half(uint8_t *sums, const uint8_t *weights, const uint16_t 
 }
 
 /* Some rows to all targets, as many of which as are a multiple of eight have a place. */
-static void add_rows(const l2mu_dense_i4_t *p, int16_t *v, const uint16_t *spikes, size_t rows)
+static void add_rows(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes, size_t rows)
 {
     const uint8_t *weights = p->weights;
     const int16_t *quantum = p->quantum;
@@ -82,7 +82,7 @@ static void add_rows(const l2mu_dense_i4_t *p, int16_t *v, const uint16_t *spike
     }
 }
 
-void l2mu_accumulate_dense_i4_i16_avx2(const l2mu_dense_i4_t *p, int16_t *v, const uint16_t *spikes)
+void l2mu_accumulate_dense_i4_i16_avx2(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes)
 {
     const uint16_t *spike = spikes + 1;
     for (size_t left = spikes[0]; left > 0U;) {

@@ -131,7 +131,7 @@ __attribute__((naked)) static void add_tiles(tiles_t *p)
                      "    pop    {r4, r5, r6, r7, pc}\n");
 }
 
-void l2mu_accumulate_dense_i4_i16_m0(const l2mu_dense_i4_t *p, int16_t *v, const uint16_t *spikes)
+void l2mu_accumulate_dense_i4_i16_m0(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes)
 {
     const size_t targets = ((size_t)p->targets + 7U) / EIGHT * EIGHT;
     const uint16_t *spike = spikes + 1;

@@ -20,7 +20,7 @@ L2MU_INLINE void add_eight(int16_t *v, uint8x8_t sums, uint16x8_t start, const i
 }
 
 /* Some rows to all targets, as many of which as are a multiple of eight have a place. */
-static void add_rows(const l2mu_dense_i4_t *p, int16_t *v, const uint16_t *spikes, size_t rows)
+static void add_rows(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes, size_t rows)
 {
     const uint16x8_t start = vdupq_n_u16((uint16_t)(0U - (8U * (uint32_t)rows)));
     const uint16_t *const end = spikes + rows;
@@ -66,7 +66,7 @@ static void add_rows(const l2mu_dense_i4_t *p, int16_t *v, const uint16_t *spike
     }
 }
 
-void l2mu_accumulate_dense_i4_i16_neon(const l2mu_dense_i4_t *p, int16_t *v, const uint16_t *spikes)
+void l2mu_accumulate_dense_i4_i16_neon(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes)
 {
     const uint16_t *spike = spikes + 1;
     for (size_t left = spikes[0]; left > 0U;) {

@@ -5,7 +5,7 @@
 
 #include "l2mu_packed.h"
 
-void l2mu_accumulate_dense_i4_i32_avx2(const l2mu_dense_i4_t *p, int32_t *v, const uint16_t *spikes)
+void l2mu_accumulate_dense_i4_i32_avx2(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes)
 {
-    l2mu_accumulate_packed(p, v, spikes, l2mu_accumulate_dense_i4_i16_avx2);
+    l2mu_accumulate_packed(p, v, spikes, l2mu_accumulate_dense_i4_i16_avx2, 2U);
 }

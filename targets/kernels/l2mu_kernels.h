@@ -94,15 +94,16 @@ typedef struct {
     uint16_t sources;
 } l2mu_dense_i8_t;
 
-/* Weights of four bits, two in a byte: the lower four are of an even target, the upper ones of the next,
- * [source][(targets + 1) / 2], or as the kernel wants them. A weight is (four bits - 8) * the quantum of
- * its target. Quanta are filled up with 0 to a multiple of 8. */
+/* Packed weights, of four bits (i4, s4) or two (i2): those of lower value in a byte are of the targets that
+ * come first, each source begins a byte, or as the kernel wants them. A weight is a multiple of the quantum
+ * of its target: i4 by its bits - 8, i2 by its bits - 1, s4 by what l2mu_accumulate_s4.c says. Quanta are
+ * filled up with 0 to a multiple of 8. */
 typedef struct {
     const uint8_t *weights;
     const int16_t *quantum;
     uint16_t targets;
     uint16_t sources;
-} l2mu_dense_i4_t;
+} l2mu_packed_t;
 
 /* Synapses whose weights are not zero, in tiles of neighbouring targets. Those of source i are the tiles
  * from start[i] to start[i + 1]. A tile is `delta` tiles further than the one before, a source's first
@@ -426,18 +427,26 @@ void l2mu_accumulate_shared_i8_i32_avx2(int32_t *v, uint16_t rows, uint16_t colu
                                         const int8_t *weights, const uint16_t *spikes);
 void l2mu_accumulate_distinct_i8_i32_avx2(int32_t *v, uint16_t rows, uint16_t columns,
                                           const int8_t *weights, const uint16_t *spikes);
-void l2mu_accumulate_dense_i4_i32(const l2mu_dense_i4_t *p, int32_t *v, const uint16_t *spikes);
-void l2mu_accumulate_dense_i4_i32_dsp(const l2mu_dense_i4_t *p, int32_t *v, const uint16_t *spikes);
-void l2mu_accumulate_dense_i4_i32_m0(const l2mu_dense_i4_t *p, int32_t *v, const uint16_t *spikes);
-void l2mu_accumulate_dense_i4_i32_neon(const l2mu_dense_i4_t *p, int32_t *v, const uint16_t *spikes);
-void l2mu_accumulate_dense_i4_i32_mve(const l2mu_dense_i4_t *p, int32_t *v, const uint16_t *spikes);
-void l2mu_accumulate_dense_i4_i32_avx2(const l2mu_dense_i4_t *p, int32_t *v, const uint16_t *spikes);
-void l2mu_accumulate_dense_i4_i16(const l2mu_dense_i4_t *p, int16_t *v, const uint16_t *spikes);
-void l2mu_accumulate_dense_i4_i16_dsp(const l2mu_dense_i4_t *p, int16_t *v, const uint16_t *spikes);
-void l2mu_accumulate_dense_i4_i16_m0(const l2mu_dense_i4_t *p, int16_t *v, const uint16_t *spikes);
-void l2mu_accumulate_dense_i4_i16_neon(const l2mu_dense_i4_t *p, int16_t *v, const uint16_t *spikes);
-void l2mu_accumulate_dense_i4_i16_mve(const l2mu_dense_i4_t *p, int16_t *v, const uint16_t *spikes);
-void l2mu_accumulate_dense_i4_i16_avx2(const l2mu_dense_i4_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i2_i32(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i2_i32_dsp(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i2_i32_m0(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i2_i16(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i2_i16_dsp(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i2_i16_m0(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_s4_i32(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_s4_i16(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i4_i32(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i4_i32_dsp(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i4_i32_m0(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i4_i32_neon(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i4_i32_mve(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i4_i32_avx2(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i4_i16(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i4_i16_dsp(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i4_i16_m0(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i4_i16_neon(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i4_i16_mve(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_i4_i16_avx2(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i8_i16(const l2mu_dense_i8_t *p, int16_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i8_i16_dsp(const l2mu_dense_i8_t *p, int16_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i8_i16_neon32(const l2mu_dense_i8_t *p, int16_t *v,

@@ -1,15 +1,16 @@
-/* Weights of four bits: what kernels that read eight in a word have in common, and sums of int32 as fast
- * as those of int16. Up to 32 weights, of four bits times a quantum of at most 127, add up to an int16. A
- * dense projection's weights lie in tiles of targets, each a smaller projection. */
+/* Packed weights: what kernels that read eight or sixteen in a word have in common, and sums of int32 as
+ * fast as those of int16. Up to 32 weights, each an int8, add up to an int16. A dense projection's weights
+ * lie in tiles of targets, each a smaller projection. */
 #ifndef L2MU_PACKED_H
 #define L2MU_PACKED_H
 
 #include "l2mu_strips.h"
 
 #define L2MU_PACKED_ROWS 32U
+#define L2MU_TERNARY_ROWS 126U /* times 2 is in a byte */
 #define L2MU_PACKED_TARGETS 128U /* of a strip: a multiple of every set's tiles */
 
-typedef void l2mu_accumulate_packed_t(const l2mu_dense_i4_t *p, int16_t *v, const uint16_t *spikes);
+typedef void l2mu_accumulate_packed_t(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes);
 
 L2MU_INLINE void l2mu_add_packed_four(int16_t *v, uint32_t sums, uint32_t excess,
                                       const int16_t *quantum)
@@ -40,23 +41,73 @@ L2MU_INLINE void l2mu_add_packed_eight(int16_t *v, const uint8_t *weights, const
     l2mu_add_packed_four(&v[4], shifted - ((even >> 8U) << 4U), 8U * (uint32_t)rows, &quantum[4]);
 }
 
+/* Some rows, at most L2MU_TERNARY_ROWS, of targets that are a word, 16 or, where `half`, 8. A word's sums
+ * at even and at odd places have four bits each while rows are few, then a byte. Odd ones are in the sum of
+ * words without their lowest two bits, once the even ones are taken out of it again. */
+L2MU_INLINE void l2mu_add_ternary_word(int16_t *v, const uint32_t *words, const uint16_t *spikes,
+                                       size_t rows, const int16_t *quantum, int half)
+{
+    const uint16_t *const last = spikes + rows;
+    const uint16_t *spike = spikes;
+    uint32_t sums[4] = {0U, 0U, 0U, 0U};
+    do {
+        const uint16_t *const end = ((last - spike) < 7) ? last : (spike + 7);
+        uint32_t even = 0;
+        uint32_t odd = 0;
+        do {
+            const uint32_t word = words[*spike];
+            ++spike;
+            even += word & 0x33333333U;
+            odd += word >> 2U;
+        } while (spike != end);
+        odd -= (even >> 4U) << 2U;
+        sums[0] += even & 0x0F0F0F0FU;
+        sums[1] += (even >> 4U) & 0x0F0F0F0FU;
+        sums[2] += odd & 0x0F0F0F0FU;
+        sums[3] += (odd >> 4U) & 0x0F0F0F0FU;
+    } while (spike != last);
+    l2mu_add_packed_four(v, sums[0], (uint32_t)rows, quantum);
+    l2mu_add_packed_four(&v[4], sums[1], (uint32_t)rows, &quantum[4]);
+    if (half == 0) {
+        l2mu_add_packed_four(&v[8], sums[2], (uint32_t)rows, &quantum[8]);
+        l2mu_add_packed_four(&v[12], sums[3], (uint32_t)rows, &quantum[12]);
+    }
+}
+
+/* v += the weights of every spike, as `l2mu_accumulate_dense_i2_i16`. */
+L2MU_INLINE void l2mu_accumulate_ternary(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes)
+{
+    const uint16_t *spike = spikes + 1;
+    for (size_t left = spikes[0]; left > 0U;) {
+        const size_t rows = (left < L2MU_TERNARY_ROWS) ? left : L2MU_TERNARY_ROWS;
+        const uint32_t *words = (const uint32_t *)(const void *)p->weights;
+        for (size_t j = 0; j < p->targets; j += 16U) {
+            l2mu_add_ternary_word(&v[j], words, spike, rows, &p->quantum[j], (p->targets - j) <= 8U);
+            words += p->sources;
+        }
+        spike += rows;
+        left -= rows;
+    }
+}
+
 /* Some rows, at most L2MU_PACKED_ROWS, to the targets from `first` on, a strip's at most. */
-L2MU_INLINE void l2mu_add_packed_strip(const l2mu_dense_i4_t *p, int32_t *v, size_t first,
-                                       const uint16_t *spikes, l2mu_accumulate_packed_t *accumulate)
+L2MU_INLINE void l2mu_add_packed_strip(const l2mu_packed_t *p, int32_t *v, size_t first,
+                                       const uint16_t *spikes, l2mu_accumulate_packed_t *accumulate,
+                                       size_t per_byte)
 {
     int16_t sums[L2MU_PACKED_TARGETS] L2MU_ALIGNED;
     const size_t left = p->targets - first;
     const size_t some = (left < L2MU_PACKED_TARGETS) ? left : L2MU_PACKED_TARGETS;
-    const size_t place = (first / 2U) * p->sources;
-    const l2mu_dense_i4_t strip = {&p->weights[place], &p->quantum[first], (uint16_t)some, p->sources};
+    const size_t place = (first / per_byte) * p->sources;
+    const l2mu_packed_t strip = {&p->weights[place], &p->quantum[first], (uint16_t)some, p->sources};
     l2mu_clear_sums(sums, some);
     accumulate(&strip, sums, spikes);
     l2mu_add_sums(&v[first], sums, some);
 }
 
-/* v += the weights of every spike, as `l2mu_accumulate_dense_i4_i32`, by a kernel for int16. */
-L2MU_INLINE void l2mu_accumulate_packed(const l2mu_dense_i4_t *p, int32_t *v, const uint16_t *spikes,
-                                        l2mu_accumulate_packed_t *accumulate)
+/* v += the weights of every spike, of which so many are in a byte, by a kernel for int16. */
+L2MU_INLINE void l2mu_accumulate_packed(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes,
+                                        l2mu_accumulate_packed_t *accumulate, size_t per_byte)
 {
     uint16_t piece[1U + L2MU_PACKED_ROWS];
     const size_t count = spikes[0];
@@ -68,7 +119,7 @@ L2MU_INLINE void l2mu_accumulate_packed(const l2mu_dense_i4_t *p, int32_t *v, co
             piece[i] = spikes[done + i];
         }
         for (size_t first = 0; first < p->targets; first += L2MU_PACKED_TARGETS) {
-            l2mu_add_packed_strip(p, v, first, piece, accumulate);
+            l2mu_add_packed_strip(p, v, first, piece, accumulate, per_byte);
         }
     }
 }

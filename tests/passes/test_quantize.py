@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -37,6 +38,16 @@ from l2mu_compile.network import (
 from l2mu_compile.passbase import Context
 from l2mu_compile.passes.fold_input import FoldInput
 from l2mu_compile.passes.quantize import Quantize
+from l2mu_compile.pipeline import parse_pipeline
+from l2mu_compile.teacher import Teacher
+from l2mu_compile.verify import verify
+
+KINDS: list[dict[str, Any]] = [
+    {"bits": 8, "decay": "shift"},
+    {"bits": 4},
+    {"bits": 4, "weights": "shift"},
+    {"bits": 2},
+]
 
 
 def folded(network: Network) -> Network:
@@ -84,8 +95,8 @@ def test_a_small_network() -> None:
 
 
 def test_weights_of_four_bits() -> None:
-    """The first neuron's are whole eighths, which a scale of 112 = 8 * 14 keeps; the second's are
-    multiples of nothing. Samples and blocks keep eight bits."""
+    """The first neuron's are whole eighths, which a scale near 120 = 8 * 15 keeps; the second's
+    are multiples of nothing. Samples and blocks keep eight bits."""
     assert_becomes(
         Quantize(bits=4),
         """
@@ -110,19 +121,135 @@ def test_weights_of_four_bits() -> None:
           projection h -> h : blocks[1,1]x6 @h.h.last delay=1
           projection h -> out : dense[2,6] @out.h quantum=@out.h.quantum
           readout    out : spike_count
-        out.threshold = [112, 189]
+        out.threshold = [121, 216]
         h.x = [[127], [127], [127], [127], [127], [127]]
         h.h.last = [[127]]
-        out.h = [[-112, 98, 56, 42, 0, 14], [90, 75, 60, -15, -75, 0]]
-        out.h.quantum = [14, 15]
+        out.h = [[-120, 105, 60, 45, 0, 15], [102, 85, 68, -17, -85, 0]]
+        out.h.quantum = [15, 17]
         """,
     )
 
 
-@pytest.mark.parametrize("bits", [0, 2, 5, 16])
-def test_weights_of_other_widths_are_refused(bits: int) -> None:
-    with pytest.raises(UsageError, match=f"quantize: bits must be 4 or 8, not {bits}"):
-        Quantize(bits=bits)
+REFUSED = {
+    "bits=0": "bits must be 8, 4 or 2, not 0",
+    "bits=5": "bits must be 8, 4 or 2, not 5",
+    "bits=16": "bits must be 8, 4 or 2, not 16",
+    "weights=log": "weights must be uniform or shift, not log",
+    "decay=q8": "decay must be q15 or shift, not q8",
+    "weights=shift": "weights=shift are weights of 4 bits: give bits=4",
+    "bits=2,weights=shift": "weights=shift are weights of 4 bits: give bits=4",
+    "share=-0.1": "share must be from 0 to 1, not -0.1",
+    "share=1.5": "share must be from 0 to 1, not 1.5",
+    "search=-1": "search must be from 0 to 1024, not -1",
+    "projections=out.h": "cannot read 'out.h'; write h.m:4+u.m:2",
+    "projections=out.h:3": "cannot read 'out.h:3'",
+    "projections=:4": "cannot read ':4'",
+    "projections=out.h:4+out.h:2": "cannot read 'out.h:2'; write h.m:4+u.m:2, each name once",
+}
+
+
+@pytest.mark.parametrize("options", REFUSED)
+def test_options_that_mean_nothing_are_refused(options: str) -> None:
+    with pytest.raises(UsageError, match="^quantize: .*" + re.escape(REFUSED[options])):
+        parse_pipeline(f"quantize{{{options}}}")
+
+
+def grids(network: Network) -> dict[str, str | None]:
+    return {p.name: p.grid for p in network.projections}
+
+
+def test_projections_get_the_bits_they_are_named_with() -> None:
+    """One that is too small to get smaller too; the others as all do."""
+    network = folded(l2mu(sensors=None))
+    plain = grids(applied(Quantize(), network))
+    assert set(plain.values()) == {None}
+    named = Quantize(projections="h.m:4+u.h.last:2")
+    assert grids(applied(named, network)) == plain | {"h.m": "int4", "u.h.last": "ternary"}
+    packed = grids(applied(Quantize(bits=2), network))
+    assert "ternary" in packed.values()
+    kept = Quantize(bits=2, projections="h.m:8+u.h.last:4", weights="shift")
+    assert grids(applied(kept, network)) == packed | {"h.m": None, "u.h.last": "shift"}
+
+
+@pytest.mark.parametrize("name", ["h.nobody", "m.u", "u.x"])
+def test_projections_that_cannot_be_packed_are_refused(name: str) -> None:
+    network = folded(l2mu(sensors=None))
+    with pytest.raises(UsageError, match=rf"{name} is no dense projection of spikes; those are"):
+        Quantize(projections=f"{name}:4").apply(network, Context())
+
+
+def weight_bytes(network: Network) -> int:
+    return sum(p.stored_bytes for p in network.projections)
+
+
+@pytest.mark.parametrize("share", [0.9, 0.7, 0.5])
+def test_weights_take_no_more_than_a_share_of_their_bytes(share: float) -> None:
+    """And if the last one to be lowered had not been, they would."""
+    network = calibrated(l2mu(sensors=None, hidden=24), 8)
+    context = Context(samples=samples(network, windows=8, steps=40))
+    mixed = Quantize(bits=2, share=share).apply(network, context)
+    verify(mixed)
+    whole = weight_bytes(Quantize().apply(network, context))
+    assert weight_bytes(Quantize(bits=2).apply(network, context)) < weight_bytes(mixed)
+    assert 0.6 * share * whole < weight_bytes(mixed) <= share * whole
+    assert Quantize(bits=2, share=share).apply(network, context) == mixed
+
+
+def test_a_share_leaves_named_projections_alone() -> None:
+    network = calibrated(l2mu(sensors=None, hidden=24), 8)
+    context = Context(samples=samples(network, windows=8, steps=40))
+    mixed = Quantize(bits=2, share=0.6, projections="h.m:8").apply(network, context)
+    assert grids(mixed)["h.m"] is None
+
+
+def test_a_share_that_is_out_of_reach_is_refused() -> None:
+    network = calibrated(l2mu(sensors=None), 8)
+    context = Context(samples=samples(network, windows=3, steps=20))
+    with pytest.raises(UsageError, match=r"bytes with the fewest bits, more than share=0\.1 of"):
+        Quantize(bits=4, share=0.1).apply(network, context)
+    with pytest.raises(UsageError, match="quantize: share needs windows: give --calibrate"):
+        Quantize(bits=4, share=0.9).apply(network, Context())
+
+
+def test_ternary_and_shift_weights() -> None:
+    """A row of -1, 0 and 1 stays as it is; so does one of powers of two."""
+    weight = f32([[1, 0, -1, 1, 0, 0, 1, -1], [1, 0.5, -0.25, 0, 0.125, 0.0625, -1, 0.5]])
+    network = Network(
+        "n",
+        Input("x", 8, spiking=True),
+        (Population("h", (2,), lif(0.5, 2.0)),),
+        (Projection("x", "h", weight),),
+        Readout("h"),
+        stage="folded",
+    )
+    (ternary,) = applied(Quantize(projections="h.x:2"), network).projections
+    assert (ternary.grid, ternary.bits) == ("ternary", 2)
+    assert ternary.quantum is not None
+    assert (ternary.weight[0] / ternary.quantum[0]).tolist() == weight[0].tolist()
+    (shift,) = applied(Quantize(projections="h.x:4", weights="shift"), network).projections
+    assert (shift.grid, shift.bits) == ("shift", 4)
+    assert (shift.weight / np.abs(shift.weight).max(axis=1, keepdims=True)).tolist() == (
+        weight.tolist()
+    )
+
+
+@settings(max_examples=100)
+@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=9))
+def test_decays_that_are_shifts_are_the_nearest_ones(decays: list[float]) -> None:
+    beta = f32(decays)
+    network = Network(
+        "n",
+        Input("x", 1, spiking=True),
+        (Population("h", (len(beta),), lif(beta, 1.0)),),
+        (Projection("x", "h", f32(np.ones((len(beta), 1)))),),
+        Readout("h"),
+        stage="folded",
+    )
+    found = applied(Quantize(decay="shift"), network).population("h").neuron.beta
+    allowed = 2**15 - 2 ** np.arange(16)
+    for before, after in zip(beta, np.broadcast_to(found, beta.shape), strict=True):
+        off = np.abs(allowed - before * 2.0**15)
+        assert after == 2**15 if before == 1 else off[allowed == after] == off.min()
 
 
 def test_weights_of_four_bits_are_the_nearest_multiples_of_any_quantum() -> None:
@@ -267,10 +394,19 @@ def test_the_result_decides_like_the_original() -> None:
 
 
 @settings(max_examples=60)
-@given(float_networks(), st.sampled_from([0.001, 1.0, 1e6]), st.sampled_from([8, 4]))
-def test_any_network_becomes_a_valid_integer_one(network: Network, reach: float, bits: int) -> None:
+@given(
+    float_networks(),
+    st.sampled_from([0.001, 1.0, 1e6]),
+    st.sampled_from(KINDS),
+    st.sampled_from([0, 2]),
+)
+def test_any_network_becomes_a_valid_integer_one(
+    network: Network, reach: float, kind: dict[str, Any], search: int
+) -> None:
     network = folded(network.replace(input=replace(network.input, low=-reach, high=reach)))
-    quantized = applied(Quantize(bits=bits), network)
+    windows = f32(reach * np.clip(samples(network, 2, network.window or 7), -1, 1))
+    quantized = Quantize(**kind, search=search).apply(network, Context(samples=windows))
+    verify(quantized)
     assert quantized.quantized
     computed = {n: a for n, a in quantized.tensors().items() if not n.startswith("x.")}
     assert not any(np.issubdtype(array.dtype, np.floating) for array in computed.values())
@@ -354,11 +490,11 @@ def test_currents_that_last_for_ever_stay_wide() -> None:
 
 
 @settings(max_examples=200)
-@given(float_networks(), st.sampled_from([0.01, 1.0, 30.0, 1e4]), st.sampled_from([8, 4]))
+@given(float_networks(), st.sampled_from([0.01, 1.0, 30.0, 1e4]), st.sampled_from(KINDS))
 def test_narrow_membranes_always_have_narrow_sums(
-    network: Network, reach: float, bits: int
+    network: Network, reach: float, kind: dict[str, Any]
 ) -> None:
-    quantized = applied(Quantize(bits=bits), calibrated(network, reach))
+    quantized = applied(Quantize(**kind), calibrated(network, reach))
     for before, after in zip(network.populations, quantized.populations, strict=True):
         assert after.membrane_bits in (NARROW_BITS, 28)
         assert narrow(quantized, after) == (after.membrane_bits == NARROW_BITS), before.name
@@ -431,3 +567,52 @@ def test_a_quantized_network_is_left_alone() -> None:
         """
     )
     assert applied(Quantize(), network) is network
+
+
+@pytest.mark.parametrize("bits", [8, 4, 2])
+def test_searched_scales_bring_spikes_nearer_to_those_in_float(bits: int) -> None:
+    network = calibrated(l2mu(sensors=None), 8)
+    x = samples(network, windows=40, steps=40)
+    context = Context(samples=x)
+    teacher = Teacher(network, x)
+
+    def drift(quantized: Network) -> float:
+        """Of all populations, each hearing what the float network says."""
+        total = 0.0
+        for p in network.populations:
+            after = quantized.population(p.name).neuron.threshold
+            scale = np.broadcast_to(after / p.neuron.threshold, p.size)
+            total += float(teacher.drift(quantized, scale, p.name).sum())
+        return total
+
+    plain = Quantize(bits=bits).apply(network, context)
+    searched = Quantize(bits=bits, search=8).apply(network, context)
+    verify(searched)
+    assert drift(searched) < 0.9 * drift(plain)
+    assert Quantize(bits=bits, search=8).apply(network, context) == searched
+
+
+def test_a_search_reports_progress() -> None:
+    network = calibrated(feed_forward(), 4)
+    seen: list[tuple[int, int]] = []
+    context = Context(
+        samples=samples(network, 3, 20), progress=lambda done, all_: seen.append((done, all_))
+    )
+    Quantize(search=2).apply(network, context)
+    assert seen == [(1, 2), (2, 2)]
+
+
+def test_without_windows_there_is_nothing_to_search_by() -> None:
+    network = calibrated(feed_forward(), 4)
+    assert applied(Quantize(search=5), network) == applied(Quantize(), network)
+
+
+@pytest.mark.parametrize("rule", READOUT_RULES)
+def test_scales_are_searched_for_all_readouts(rule: str) -> None:
+    """Neurons whose membranes are compared keep one scale."""
+    network = calibrated(feed_forward(rule=rule), 4)
+    quantized = Quantize(search=4).apply(network, Context(samples=samples(network, 4, 30)))
+    verify(quantized)
+    if rule != "spike_count":
+        before = network.population("out").neuron.threshold
+        assert np.ptp(quantized.population("out").neuron.threshold / before) == 0

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from packages import M4F, need, tool
 
 from l2mu_compile.buffers import FLAG_MULTIPLE
+from l2mu_compile.grids import GRIDS, Grid
 from l2mu_compile.interpreter import quantize_samples
 from l2mu_compile.lowering import count_scale
 from l2mu_compile.neurons import LIF, CuBaLIF
@@ -402,10 +403,15 @@ def test_what_is_no_finite_number_spikes_as_comparisons_say(call: Call, kernel: 
 def weights(rng: np.random.Generator, numbers: str, *shape: int) -> NDArray:
     if numbers.startswith("i8"):
         return rng.integers(-128, 128, shape).astype(np.int8)
-    if numbers.startswith("i4"):
-        quantum = rng.integers(1, 19, shape[-1])
-        return (rng.integers(-8, 8, shape) * quantum).astype(np.int16)
+    if grid := packing(numbers):
+        quantum = rng.choice(grid.quanta, shape[-1])
+        return (rng.choice(grid.multiples, shape) * quantum).astype(np.int16)
     return rng.normal(size=shape).astype(np.float32)
+
+
+def packing(numbers: str) -> Grid | None:
+    """The grid of a kernel's packed weights."""
+    return next((g for g in GRIDS.values() if numbers.startswith(g.numbers)), None)
 
 
 def of_weights(kernel: Variant) -> str:
@@ -431,12 +437,12 @@ def with_rows(start: NDArray, rows: NDArray) -> NDArray:
 def dense_record(kernel: Variant, weight: NDArray) -> Struct:
     """A record of these weights; of packed ones every column has the quantum that it can have."""
     sources, targets = weight.shape
-    if kernel.numbers.startswith("i4"):
+    if packing(kernel.numbers):
         quantum = np.maximum(np.gcd.reduce(weight.astype(np.int64), axis=0), 1)
         packed = packed_weights_for(kernel.name, weight // quantum)
         fields = {"weights": Array(packed, align=4)}
         fields["quantum"] = Array(filled_quanta(quantum), align=4)
-        return Struct("l2mu_dense_i4_t", targets=targets, sources=sources, **fields)
+        return Struct("l2mu_packed_t", targets=targets, sources=sources, **fields)
     ordered = multiply_weights_for if multiplies(kernel) else weights_for
     stored = Array(ordered(kernel.name, weight), align=4)
     ctype = f"l2mu_dense_{of_weights(kernel)}_t"
@@ -486,6 +492,16 @@ def test_packed_narrow_sums_of_the_greatest_weights(call: Call, kernel: Variant)
     check_greatest_packed(call, kernel)
 
 
+@kernels("accumulate_dense", numbers="i2_i16")
+def test_ternary_sums_of_the_greatest_weights(call: Call, kernel: Variant) -> None:
+    check_greatest_packed(call, kernel)
+
+
+@kernels("accumulate_dense", numbers="i2_i32")
+def test_ternary_wide_sums_of_the_greatest_weights(call: Call, kernel: Variant) -> None:
+    check_greatest_packed(call, kernel)
+
+
 @kernels("accumulate_dense", numbers="i4_i32")
 def test_packed_wide_sums_of_the_greatest_weights(call: Call, kernel: Variant) -> None:
     check_greatest_packed(call, kernel)
@@ -494,12 +510,24 @@ def test_packed_wide_sums_of_the_greatest_weights(call: Call, kernel: Variant) -
 def check_greatest_packed(call: Call, kernel: Variant) -> None:
     """As many as a byte of their sums just holds, and more; sums of int16 wrap around."""
     targets, most = 75, 600
+    grid = packing(kernel.numbers)
+    assert grid
     quantum = 1 + np.arange(targets) % 18
-    for multiple in (-8, 7):
+    for multiple in (grid.multiples[0], grid.multiples[-1]):
         weight = np.tile(multiple * quantum, (most, 1)).astype(np.int16)
         weight[-1] = quantum  # which never spikes: their greatest common divisor
         record = dense_record(kernel, weight)
-        for spikes in (*range(14, 19), *range(30, 36), 255, 256, 257, most - 1):
+        for spikes in (
+            *range(6, 9),
+            *range(14, 19),
+            *range(30, 36),
+            126,
+            127,
+            255,
+            256,
+            257,
+            most - 1,
+        ):
             start = states(np.random.default_rng(spikes), of_targets(kernel), targets)
             v, fired = array(of_targets(kernel), start), np.arange(most) < spikes
             call(kernel, record, v, spikes_for(kernel, fired), changes=(v,))
