@@ -115,7 +115,9 @@ class Tuned:
         lines = ["training diverged and ended; try a smaller learning_rate"] * self.diverged
         right = f"{100 * self.before.accuracy:.2f} % of validation windows right"
         if not self.epoch:
-            return [*lines, f"{right}; no epoch was better, so the network stays"]
+            spared = self.recipe.activity is not None
+            better = "took fewer operations and decided as well" if spared else "was better"
+            return [*lines, f"{right}; no epoch {better}, so the network stays"]
         after = (
             f"{100 * self.after.accuracy:.2f} % after epoch {self.epoch} of {self.recipe.epochs}"
         )

@@ -75,7 +75,7 @@ def test_what_decides_worse_is_not_taken() -> None:
     wrong = replace(data, train=replace(data.train, y=(data.train.y + 1) % 3))
     item = replace(ITEM, learning_rate=0.3, tolerance=0.0)
     assert item.apply(before, Context(labelled=wrong, note=notes.append)) is before
-    assert "no epoch was better, so the network stays" in notes[0]
+    assert "no epoch took fewer operations and decided as well, so the network stays" in notes[0]
 
 
 class Killed(Exception):
