@@ -79,7 +79,7 @@ class Teacher:
         if part.multiplies(p):
             assert part.input.fraction is not None
             counts = quantize_samples(self.samples, part.input.fraction).astype(np.float64)
-            total = counts.reshape(windows * steps, -1) @ weight.astype(np.float64)
+            total: NDArray = counts.reshape(windows * steps, -1) @ weight.astype(np.float64)
             shift = 0 if p.shift is None else p.shift.astype(np.float64)
             # Half is added before the shift; without a shift nothing is left to round.
             total = np.floor(total * 2.0**-shift + 0.5)
