@@ -97,12 +97,12 @@ CUTS = (
     ("{}+7/160", *(f"{{}}+7%160/{n}?" for n in (128, 96, 64, 32)), "{}+7%160", "{}+7%32/8"),
 )
 SEVERAL = "columns/2?"
-PIECES = (
-    (),
-    ("spikes/16",),
-    ("spikes/17",),
-    ("spikes+6/7",),
-)  # rows of packed weights that are added up at once
+# Rows of packed weights that are added up at once, by the beginnings of numbers.
+PIECES = {
+    "i4": ((), ("spikes/16",), ("spikes/17",)),
+    "i2": ((), ("spikes+6/7",)),
+    "s4": ((), ("spikes/2",), ("spikes/4",), ("spikes/8",), ("spikes/16",)),
+}
 GOOD = 0.03  # an error that no further term is worth
 STATED = 0.05  # what terms should be good for
 FEW = 100  # instructions: an error counts relative to at least so many
@@ -166,7 +166,7 @@ def models_of(kernel: str) -> Iterator[list[str]]:
         for targets, sources in product(_cuts("targets"), _cuts("sources", EVEN_CUTS)):
             found.append(_products(targets, sources))
     elif operation.startswith(MANY_TARGETS):
-        pieces = PIECES if numbers.startswith(("i4", "i2")) else ((),)
+        pieces = PIECES.get(numbers[:2], ((),))
         for cut, piece in product(_cuts("targets"), pieces):
             terms = _products(("1", "any", "spikes", *piece), cut)
             found += [terms, [*terms, f"any*{cut[1]}?"]]
