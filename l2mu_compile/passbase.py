@@ -23,7 +23,7 @@ from typing import ClassVar
 
 from numpy.typing import NDArray
 
-from l2mu_compile.errors import UsageError
+from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.interpreter import Progress
 from l2mu_compile.kept import Kept
 from l2mu_compile.labelled import LabelledWindows
@@ -70,6 +70,14 @@ class Pass:
         value = getattr(self, option)
         if not low <= value <= high:
             raise UsageError(f"{self.name}: {option} must be from {low} to {high}, not {value}")
+
+    def refuse_margins(self, network: Network) -> None:
+        """Raise `ModelError` for a network that decides early, as this pass moves its scores."""
+        if network.readout.margins is not None:
+            raise ModelError(
+                f"network {network.name} decides early, by margins that {self.name} would make "
+                f"wrong: run {self.name} before early-exit"
+            )
 
     def __str__(self) -> str:
         options = ",".join(f"{f.name}={getattr(self, f.name)}" for f in fields(self))

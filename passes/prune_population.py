@@ -53,6 +53,7 @@ class PrunePopulation(Pass):
     def apply(self, network: Network, context: Context) -> Network:
         if network.stage == "planned":
             raise ModelError("prune-population must come before plan-memory")
+        self.refuse_margins(network)
         if context.samples is None:
             raise UsageError("prune-population needs windows: give --calibrate data.npz")
         families = self._chosen(network)

@@ -70,11 +70,7 @@ class PruneSynapses(TrainingPass):
     def apply(self, network: Network, context: Context) -> Network:
         if network.stage == "planned":
             raise ModelError("prune-synapses must come before plan-memory")
-        if network.readout.margins is not None:
-            raise ModelError(
-                f"network {network.name} decides early, by margins that pruning would make wrong: "
-                "prune it before early-exit"
-            )
+        self.refuse_margins(network)
         found = network
         for number in range(1, self.rounds + 1):
             keep = self._kept(found, 1 - (1 - self.sparsity) ** (number / self.rounds), context)

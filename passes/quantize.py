@@ -120,6 +120,7 @@ class Quantize(Pass):
             return network
         if network.stage != "folded":
             raise ModelError("quantize needs a folded network: run fold-input before it")
+        self.refuse_margins(network)
         fraction = self._fraction(network, context)
         samples = context.samples
         wants_teacher = samples is not None and (self.search or self.share < 1)

@@ -33,8 +33,7 @@ class ShortenWindow(Pass):
             raise ModelError("shorten-window must come before plan-memory")
         if network.full_window is not None and network.window == self.steps:
             return network
-        if network.readout.margins is not None:
-            raise ModelError("shorten-window must come before early-exit")
+        self.refuse_margins(network)
         shortest, longest, origin = _lengths(network, context)
         if self.steps >= shortest:
             raise ModelError(

@@ -265,7 +265,7 @@ def test_refusals() -> None:
     with pytest.raises(ModelError, match="must come before plan-memory"):
         PruneSynapses().apply(planned(network()), Context())
     early = network().replace(readout=replace(network().readout, margins=(3, 3, 3)))
-    with pytest.raises(ModelError, match="prune it before early-exit"):
+    with pytest.raises(ModelError, match="run prune-synapses before early-exit"):
         PruneSynapses().apply(early, Context())
     with pytest.raises(UsageError, match=r"criterion=contribution.* needs windows"):
         PruneSynapses(criterion="contribution").apply(network(), Context())

@@ -129,7 +129,7 @@ def test_too_late() -> None:
         ShortenWindow(5).apply(planned(feed_forward()), Context())
     given = feed_forward().replace(window=12)
     early = given.replace(readout=replace(given.readout, margins=(1, 1)))
-    with pytest.raises(ModelError, match="must come before early-exit"):
+    with pytest.raises(ModelError, match="run shorten-window before early-exit"):
         ShortenWindow(5).apply(early, Context())
 
 
