@@ -120,7 +120,11 @@ class Quantize(Pass):
             return network
         if network.stage != "folded":
             raise ModelError("quantize needs a folded network: run fold-input before it")
-        self.refuse_margins(network)
+        if network.readout.margins is not None:
+            context.note(
+                "quantize: margins of early decisions stay as they are; they were calibrated on "
+                "other numbers, so run early-exit after it"
+            )
         fraction = self._fraction(network, context)
         samples = context.samples
         wants_teacher = samples is not None and (self.search or self.share < 1)

@@ -304,6 +304,11 @@ def integer_networks(draw: Draw, name: str = "rand") -> Network:
     return network.replace(stage="quantized")
 
 
+def undecided(network: Network) -> Network:
+    """The network without margins, as passes need it that move scores."""
+    return network.replace(readout=replace(network.readout, margins=None))
+
+
 @st.composite
 def windows_for(draw: Draw, network: Network, steps: int = 10, finite: bool = True) -> NDArray:
     """Up to three windows: silence, ordinary samples, or extremes; also NaN if not ``finite``."""

@@ -24,6 +24,7 @@ from networks import (
     lif,
     planned,
     samples,
+    undecided,
     windows_for,
 )
 from numpy.typing import NDArray
@@ -42,11 +43,6 @@ from l2mu_compile.windows import load_windows
 
 EXAMPLE = Path(__file__).parent.parent / "examples/har_smartwatch"
 RECORD = ("spikes", "membranes")
-
-
-def undecided(network: Network) -> Network:
-    """The network without margins, which are of no use in training."""
-    return network.replace(readout=replace(network.readout, margins=None))
 
 
 FLOATS, INTEGERS = float_networks().map(undecided), integer_networks().map(undecided)

@@ -550,6 +550,16 @@ def test_a_coarse_threshold_is_noted() -> None:
     assert any("out has a threshold of only 1 levels" in note for note in notes)
 
 
+def test_margins_that_came_before_are_noted() -> None:
+    notes: list[str] = []
+    network = folded(feed_forward())
+    Quantize().apply(network, Context(note=notes.append))
+    assert not any("margins" in note for note in notes)
+    readout = replace(network.readout, margins=(2,) * network.classes)
+    Quantize().apply(network.replace(readout=readout), Context(note=notes.append))
+    assert any("run early-exit after it" in note for note in notes)
+
+
 def test_a_traced_network_is_refused() -> None:
     with pytest.raises(ModelError, match="quantize needs a folded network: run fold-input"):
         Quantize().apply(feed_forward(), Context())
