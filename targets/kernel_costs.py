@@ -10,7 +10,7 @@ are, by operation,
     targets, sources    of a dense projection
     rows, columns       of a block; and ``blocks``
     neurons             or channels, or classes
-    tiles               of a source of a sparse projection, on average
+    tiles               of a source of a sparse projection that spikes, on average
     biased, own         1 for neurons with a bias, with a decay each; else 0
     bounded             1 for neurons whose membranes are never beyond their limits, else 0
     spikes              that a call reads or finds, on average
@@ -30,6 +30,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from l2mu_compile.bounds import unsaturated_range
 from l2mu_compile.network import Network, Population, Projection, spiking
@@ -116,7 +118,7 @@ def projection_sizes(network: Network, projection: Projection) -> dict[str, floa
     if network.multiplies(projection):
         return found
     if projection.tile is not None:
-        found["tiles"] = len(tiles_of(projection.weight.T, projection.tile).delta) / sources
+        found["tiles"] = _tiles_of_a_spike(projection, projection.tile)
     return found | activity(sources, sources * _rate(network, projection.source))
 
 
@@ -173,6 +175,13 @@ def _sizes(network: Network, call: Call) -> dict[str, float]:
         return {"neurons": channels} | activity(channels, channels * ASSUMED_RATE)
     named = {p.name: p for p in network.populations}
     return population_sizes(network, named.get(call.owner) or named[network.readout.population])
+
+
+def _tiles_of_a_spike(projection: Projection, tile: int) -> float:
+    """If sources spike in proportion to their tiles: those that seldom do train small weights,
+    which are the first to be pruned."""
+    each = np.diff(tiles_of(projection.weight.T, tile).start)
+    return float((each * each).sum() / max(each.sum(), 1))
 
 
 def _rate(network: Network, source: str) -> float:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from networks import feed_forward, l2mu, planned, samples
 
 from l2mu_compile.lowering import lower
-from l2mu_compile.network import Network
+from l2mu_compile.network import Input, Network, Population, Projection, Readout
+from l2mu_compile.neurons import LIF
 from l2mu_compile.targets import kernel_costs
 from l2mu_compile.targets.host import HOST
 from l2mu_compile.targets.kernel_costs import (
@@ -150,6 +152,24 @@ def test_sizes_are_those_of_the_network() -> None:
     busy = network.map_populations(lambda p: replace(p, rate=0.5))
     assert projection_sizes(busy, busy.projections[1])["spikes"] == 3
     assert population_sizes(busy, busy.population("m"))["spikes"] == 6
+
+
+def test_sources_with_more_tiles_are_taken_to_spike_more() -> None:
+    """Three tiles and one: of four spikes three read three, one reads one."""
+    weight = np.zeros((12, 2), np.int8)
+    weight[[0, 4, 11], 0] = weight[5, 1] = 1
+    neuron = LIF(np.int32(20_000), np.int32(100), "zero")
+    populations = tuple(
+        Population(n, (s,), neuron, membrane_bits=14) for n, s in (("a", 2), ("b", 12))
+    )
+    entry = Input("x", 2, fraction=0)
+    kernel = "accumulate_sparse4_i8_i16"
+    projection = Projection("a", "b", weight, kernel=kernel)
+    network = Network("n", entry, populations, (projection,), Readout("b"), stage="quantized")
+    sizes = projection_sizes(network, projection)
+    assert sizes["tiles"] == pytest.approx((3 * 3 + 1) / 4)
+    assert weights_read(f"l2mu_{kernel}", sizes) == sizes["spikes"] * sizes["tiles"] * 5
+    assert "tiles" not in projection_sizes(network, replace(projection, kernel=None))
 
 
 def priced(monkeypatch: pytest.MonkeyPatch, **kernels: KernelCost) -> None:
