@@ -50,7 +50,7 @@ def tiles_of(weights: NDArray, tile: int) -> Tiles:
     """The tiles of ``tile`` targets of ``weights`` ``[sources, targets]``."""
     filled = np.pad(weights, ((0, 0), (0, -weights.shape[1] % tile)))
     tiles = filled.reshape(len(weights), -1, tile)
-    kept = _reachable(np.any(tiles, axis=2))
+    kept = _reachable(np.asarray(tiles.any(axis=2)))
     source, place = np.nonzero(kept)
     start = np.searchsorted(source, np.arange(len(weights) + 1))
     first = np.diff(source, prepend=-1) != 0
