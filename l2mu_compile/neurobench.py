@@ -52,7 +52,8 @@ def neurobench(network: Network, samples: NDArray, run: Run) -> NeuroBench:
 
 
 def _operations(network: Network, samples: NDArray, run: Run) -> SynapticOperations:
-    entry = prepared(network, check_samples(network, samples))
+    with np.errstate(over="ignore"):
+        entry = prepared(network, check_samples(network, samples))
     effective = {True: 0, False: 0}  # by whether samples are multiplied
     for p in network.projections:
         inputs = entry if p.source == network.input.name else run.spikes[p.source]
@@ -74,4 +75,4 @@ def _targets(p: Projection) -> NDArray:
 
 def _updates(membranes: NDArray) -> int:
     """In all windows; membranes are ``[B, T, neurons]``."""
-    return membranes[:, 0].size + int(np.count_nonzero(np.diff(membranes, axis=1)))
+    return membranes[:, 0].size + int(np.count_nonzero(membranes[:, 1:] != membranes[:, :-1]))
