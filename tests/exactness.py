@@ -126,7 +126,8 @@ def storing_tiles(network: Network, target: Target, *tiles: int) -> Network:
     sizes = cycle(tiles)
 
     def change(p: Projection) -> Projection:
-        if not str(p.kernel).startswith(("accumulate_dense_i", "multiply_dense_i")):
+        spiking = ("accumulate_dense_i", "accumulate_sparse", "multiply_dense_i")
+        if not str(p.kernel).startswith(spiking):
             return p
         tile, sums = next(sizes), number(network, network.population(p.target))
         sets = [f"_{name}" if name != "ref" else "" for name in usable_sets(target)]
