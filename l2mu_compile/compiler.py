@@ -121,6 +121,9 @@ def compile_model(model: Model, job: Job, output: StrPath) -> Report:
             progress(0, 0)
         costs = build(product)
         report = _describe(model, job, network, program, folder, costs)
+        measured_on = f"{len(steps.windows.x)} {compilation.origin} windows"
+        account = {"steps": steps.taken, "steps_measured_on": measured_on}
+        report = report.model_copy(update=account)
         if "firmware" in job.target.artifacts:
             decision = int(run(network, compilation.windows.x[:1]).decisions[0])
             report = report.model_copy(update={"firmware_decision": decision})
@@ -138,8 +141,6 @@ def compile_model(model: Model, job: Job, output: StrPath) -> Report:
                 "artifacts": _artifacts(folder),
                 "libraries": compilation.libraries,
                 "notes": compilation.notes,
-                "steps": steps.taken,
-                "steps_measured_on": f"{len(steps.windows.x)} {compilation.origin} windows",
             }
         )
         (folder / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
