@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 EXAMPLE := examples/har_smartwatch
 
 .PHONY: demo test test-all lint types schema kernel-costs targets-table bench bench-instructions \
-        bench-host bench-crossover bench-scaling clean
+        bench-host bench-crossover bench-scaling bench-compression clean
 
 demo: $(VENV)/.ready
 	@echo '$$ l2mu-compile compile $(EXAMPLE)/har.ckpt --target cortex-m4 --quantize int8 \'
@@ -58,6 +58,10 @@ bench-crossover: $(VENV)/.ready
 
 bench-scaling: $(VENV)/.ready
 	$(BIN)/python benchmarks/scaling.py
+
+# An hour: trains; needs train.npz (examples/har_smartwatch/README.md). The table of docs/compression.md.
+bench-compression: $(VENV)/.ready
+	$(BIN)/python benchmarks/compression.py
 
 # The metrics of neurobench, which a test compares ours with, need nothing of what it requires for its
 # data sets (torchaudio, numba, tonic).

@@ -24,7 +24,7 @@ from page import table, with_text, write_results
 from l2mu_compile.compiled import NETWORK_FILE, ProgressOf, no_progress, verify_output
 from l2mu_compile.compiler import Job, compile_model
 from l2mu_compile.display import Bars, bars, err
-from l2mu_compile.errors import MismatchError, UsageError
+from l2mu_compile.errors import L2MUError, UsageError
 from l2mu_compile.frontend import Model, load_model
 from l2mu_compile.interpreter import Progress
 from l2mu_compile.pipeline import default_pipeline, parse_pipeline, with_preparation
@@ -42,16 +42,28 @@ DEVICE = "cortex-m4"
 COUNTED = 16  # held-out windows that are run on the emulated device
 FLOAT, INT8 = "float32", "int8"  # rows that others are compared with
 
+PRUNED = "prune-population{sparsity=0.65}, fine-tune{epochs=8}"
+FITTED = "quantize{headroom=1,search=6}"
+
 ROWS = {
     FLOAT: "",
     INT8: "quantize",
+    "int8, scales by spikes": FITTED,
     "int4": "quantize{bits=4}",
-    "int4, trained": "quantize{bits=4}, fine-tune{epochs=3}",
+    "int4, trained": "quantize{bits=4,search=6}, fine-tune{epochs=3}",
+    "early exit": f"{FITTED}, early-exit{{risk=0.02}}",
+    "a third of the neurons, int4": (
+        f"{PRUNED}, quantize{{bits=4,search=6}}, fine-tune{{epochs=6}}"
+    ),
+    "a third of the neurons, early exit": (
+        f"{PRUNED}, {FITTED}, fine-tune{{epochs=3}}, early-exit{{risk=0.03}}"
+    ),
 }
 HEAD = (
-    *("", "accuracy, held out", "points lost", "validation", "flash", "RAM"),
-    *("smaller", "steps", "instructions a window", "fewer"),
+    *("", "accuracy, held out", "points lost", "validation", "flash", "smaller", "RAM"),
+    *("steps", "instructions a window", "fewer"),
 )
+GAP = "–"
 
 
 @dataclass(frozen=True)
@@ -146,33 +158,34 @@ def as_text(outcomes: Sequence[Outcome], held_out: Windows) -> str:
 
 
 def _cells(row: str, found: list[Outcome], groups: dict[str, list[Outcome]]) -> tuple[str, ...]:
-    flash = _mean([o.flash_bytes for o in found])
-    instructions = _mean([o.instructions for o in found])
-    accuracy = _mean([o.accuracy for o in groups.get(FLOAT, ())])
-    smaller = _mean([o.flash_bytes for o in groups.get(FLOAT, ())]) / flash
-    fewer = _mean([o.instructions for o in groups.get(INT8, ())]) / instructions
-    lost = [100 * (accuracy - o.accuracy) for o in found]
+    base, int8 = groups.get(FLOAT, []), groups.get(INT8, [])
+    accuracy = np.mean([o.accuracy for o in base]) if base else np.nan
     return (
         row,
-        _spread([100 * o.accuracy for o in found], "{:.1f}") + " %",
-        _spread(lost, "{:+.1f}"),
-        _spread([100 * o.validation for o in found], "{:.1f}") + " %",
+        _spread([100 * o.accuracy for o in found], "{:.1f} %"),
+        _spread([100 * (accuracy - o.accuracy) for o in found], "{:+.1f}"),
+        _spread([100 * o.validation for o in found], "{:.1f} %"),
         _spread([o.flash_bytes for o in found], "{:.0f}"),
+        _times([o.flash_bytes for o in base], [o.flash_bytes for o in found]),
         _spread([o.ram_bytes for o in found], "{:.0f}"),
-        f"{smaller:.1f} ×",
         _spread([o.steps_per_decision for o in found], "{:.0f}"),
         _spread([o.instructions for o in found], "{:.0f}"),
-        f"{fewer:.1f} ×",
+        _times([o.instructions for o in int8], [o.instructions for o in found]),
     )
 
 
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if values else float("nan")
+def _times(before: Sequence[float], after: Sequence[float]) -> str:
+    return f"{np.mean(before) / np.mean(after):.1f} ×" if before else GAP
 
 
 def _spread(values: Sequence[float], form: str) -> str:
-    shown = [form.format(value) for value in (_mean(values), min(values), max(values))]
-    return shown[0] if shown[1] == shown[2] else f"{shown[0]} ({shown[1]} … {shown[2]})"
+    """The mean and, where seeds differ, the least and the greatest."""
+    mean, least, most = (
+        form.format(value) for value in (np.mean(values), min(values), max(values))
+    )
+    if np.isnan(values).any():
+        return GAP
+    return mean if least == most else f"{mean} ({least} … {most})"
 
 
 def main(
@@ -218,5 +231,6 @@ def _phase(progress: Bars, label: str, what: str) -> Progress | None:
 if __name__ == "__main__":
     try:
         typer.run(main)
-    except MismatchError as error:
-        raise SystemExit(str(error)) from None
+    except L2MUError as error:
+        err.print(f"error: {error}", markup=False)
+        raise SystemExit(error.exit_code) from None
