@@ -144,14 +144,14 @@ def test_random_integer_networks_run_as_interpreted(
 
 
 @pytest.mark.slow
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(data)
 def test_many_random_networks_run_as_interpreted(host: HostCompiler, data: st.DataObject) -> None:
     check_random(host, data, float_networks(), quantized=data.draw(st.booleans()))
 
 
 @pytest.mark.slow
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(data)
 def test_many_random_integer_networks_run_as_interpreted(
     host: HostCompiler, data: st.DataObject
@@ -338,7 +338,7 @@ def test_random_networks_run_on_emulated_processors_as_interpreted(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EMULATED)
-@settings(max_examples=4)
+@settings(max_examples=3)
 @given(data)
 def test_many_random_networks_run_on_every_emulated_processor_as_interpreted(
     tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject

@@ -462,7 +462,7 @@ PIECES = [
 
 @needs_cc
 @needs_executable
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(mutated(), st.sampled_from([(), ("--scores",), ("--steps", "3")]))
 def test_mutated_files_are_read_or_refused(
     sanitized: Host, content: bytes, options: tuple[str, ...]

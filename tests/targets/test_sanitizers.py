@@ -92,7 +92,7 @@ def test_random_networks(
 
 
 @pytest.mark.slow
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(data)
 def test_many_random_networks(
     kernels: list[Path], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
