@@ -10,6 +10,7 @@ which goes on where an earlier run was if it is given the same ``--folder``.
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -42,7 +43,7 @@ DEVICE = "cortex-m4"
 COUNTED = 16  # held-out windows that are run on the emulated device
 FLOAT, INT8 = "float32", "int8"  # rows that others are compared with
 
-PRUNED = "prune-population{sparsity=0.65}, fine-tune{epochs=8}"
+THIRD = "prune-population{sparsity=0.65}, fine-tune{epochs=8}"
 FITTED = "quantize{headroom=1,search=6}"
 
 ROWS = {
@@ -50,13 +51,23 @@ ROWS = {
     INT8: "quantize",
     "int8, scales by spikes": FITTED,
     "int4": "quantize{bits=4}",
+    "int4, scales by spikes": "quantize{bits=4,headroom=1,search=6}",
+    "four and two bits": "quantize{bits=2,share=0.4,headroom=1,search=6}",
     "int4, trained": "quantize{bits=4,search=6}, fine-tune{epochs=3}",
     "early exit": f"{FITTED}, early-exit{{risk=0.02}}",
+    "three quarters of the neurons, int4": (
+        "prune-population{sparsity=0.25}, fine-tune{epochs=4}, quantize{bits=4,search=6}, "
+        "fine-tune{epochs=4}"
+    ),
+    "half the neurons, int4": (
+        "prune-population{sparsity=0.5}, fine-tune{epochs=6}, quantize{bits=4,search=6}, "
+        "fine-tune{epochs=4}"
+    ),
     "a third of the neurons, int4": (
-        f"{PRUNED}, quantize{{bits=4,search=6}}, fine-tune{{epochs=6}}"
+        f"{THIRD}, quantize{{bits=4,search=6}}, fine-tune{{epochs=6}}"
     ),
     "a third of the neurons, early exit": (
-        f"{PRUNED}, {FITTED}, fine-tune{{epochs=3}}, early-exit{{risk=0.03}}"
+        f"{THIRD}, {FITTED}, fine-tune{{epochs=3}}, early-exit{{risk=0.03}}"
     ),
 }
 HEAD = (
@@ -98,7 +109,7 @@ class Study:
 
     def outcome(self, row: str, seed: int) -> Outcome:
         """Train, build and run one network; `MismatchError` if any code of it is not exact."""
-        here = self.folder / f"{list(ROWS).index(row)}-{seed}"
+        here = self.folder / f"{re.sub(r'[^a-z0-9]+', '-', row)}-{seed}"
         report = self._tuned(row, seed, here / "tuned")
         model = load_model(here / "tuned" / NETWORK_FILE) if ROWS[row] else self.model
         passes = default_pipeline(quantized=False, calibrated=True)
