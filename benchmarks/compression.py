@@ -75,6 +75,10 @@ HEAD = (
     *("steps", "instructions a window", "fewer"),
 )
 GAP = "–"
+CAPTION = """\
+Mean over the seeds {seeds} and, in brackets, the least and the greatest. Accuracy and steps: all
+{windows} windows of people 9 and 10, run by the compiled C on this machine. Flash, RAM and
+instructions: `{device}`, counted on {counted} of them. All code was bit-exact on both."""
 
 
 @dataclass(frozen=True)
@@ -154,11 +158,8 @@ def as_text(outcomes: Sequence[Outcome], held_out: Windows) -> str:
     groups = {row: found for row, found in groups.items() if found}
     seeds = sorted({o.seed for o in outcomes})
     lines = [_cells(row, found, groups) for row, found in groups.items()]
-    caption = (
-        f"Mean over the seeds {', '.join(map(str, seeds))} and, in brackets, the least and the "
-        f"greatest. Accuracy and steps: all {len(held_out.x)} windows of people 9 and 10, run by "
-        f"the compiled C on this machine. Flash, RAM and instructions: `{DEVICE}`, counted on "
-        f"{COUNTED} of them. All code was bit-exact on both."
+    caption = CAPTION.format(
+        seeds=", ".join(map(str, seeds)), windows=len(held_out.x), device=DEVICE, counted=COUNTED
     )
     passes = [
         f"- **{row}**: " + (f"`{text}`" if text else "as trained")
@@ -176,17 +177,20 @@ def _cells(row: str, found: list[Outcome], groups: dict[str, list[Outcome]]) -> 
         _spread([100 * o.accuracy for o in found], "{:.1f} %"),
         _spread([100 * (accuracy - o.accuracy) for o in found], "{:+.1f}"),
         _spread([100 * o.validation for o in found], "{:.1f} %"),
-        _spread([o.flash_bytes for o in found], "{:.0f}"),
+        _spread([o.flash_bytes for o in found], "{:,.0f}"),
         _times([o.flash_bytes for o in base], [o.flash_bytes for o in found]),
-        _spread([o.ram_bytes for o in found], "{:.0f}"),
+        _spread([o.ram_bytes for o in found], "{:,.0f}"),
         _spread([o.steps_per_decision for o in found], "{:.0f}"),
-        _spread([o.instructions for o in found], "{:.0f}"),
+        _spread([o.instructions for o in found], "{:,.0f}"),
         _times([o.instructions for o in int8], [o.instructions for o in found]),
     )
 
 
 def _times(before: Sequence[float], after: Sequence[float]) -> str:
-    return f"{np.mean(before) / np.mean(after):.1f} ×" if before else GAP
+    if not before:
+        return GAP
+    ratio = np.mean(before) / np.mean(after)
+    return f"{ratio:.1f} ×" if ratio > 0.1 else f"{ratio:.3f} ×"
 
 
 def _spread(values: Sequence[float], form: str) -> str:

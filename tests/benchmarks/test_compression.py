@@ -33,9 +33,9 @@ def test_a_row_is_measured_and_written(tmp_path: Path) -> None:
     page = (tmp_path / "page.md").read_text(encoding="utf-8")
     assert page.startswith("a\n<!-- compression -->\n") and page.endswith("/compression -->\nb\n")
     instructions = outcome["instructions_per_step"] * 100
-    cells = [f"{outcome['flash_bytes']} | – | {outcome['ram_bytes']} | 100", f"{instructions:.0f}"]
+    size = f"{outcome['flash_bytes']:,} | – | {outcome['ram_bytes']:,}"
     assert f"| int8 | {100 * outcome['accuracy']:.1f} % | – |" in page
-    assert " | ".join([*cells, "1.0 × |"]) in page
+    assert f"{size} | 100 | {instructions:,.0f} | 1.0 × |" in page
 
 
 def test_rows_that_are_unknown_are_named(tmp_path: Path) -> None:
