@@ -53,9 +53,13 @@ def tiles_of(weights: NDArray, tile: int) -> Tiles:
     kept = _reachable(np.asarray(tiles.any(axis=2)))
     source, place = np.nonzero(kept)
     start = np.searchsorted(source, np.arange(len(weights) + 1))
-    first = np.diff(source, prepend=-1) != 0
-    delta = np.where(first, place, np.diff(place, prepend=0))
-    return Tiles(start, delta.astype(np.uint8), tiles[kept])
+    return Tiles(start, _deltas(source, place).astype(np.uint8), tiles[kept])
+
+
+def least_bytes(weights: NDArray) -> int:
+    """What tiles of ``weights`` take at least, of whatever size in TILES: all are full."""
+    used = int(np.count_nonzero(weights))
+    return used + used // max(TILES)
 
 
 def _reachable(kept: NDArray) -> NDArray:
@@ -63,9 +67,16 @@ def _reachable(kept: NDArray) -> NDArray:
     if kept.shape[1] <= FARTHEST + 1:
         return kept
     reachable = kept.copy()
-    for row in reachable:
-        last = 0
-        for place in np.flatnonzero(row).tolist():
-            row[last + FARTHEST : place : FARTHEST] = True
-            last = place
+    source, place = np.nonzero(kept)
+    for far in np.unique(source[_deltas(source, place) > FARTHEST]):
+        row, last = reachable[far], 0
+        for there in np.flatnonzero(row).tolist():
+            row[last + FARTHEST : there : FARTHEST] = True
+            last = there
     return reachable
+
+
+def _deltas(source: NDArray, place: NDArray) -> NDArray:
+    """From the tile of the same source before, or the first place, to each tile's ``place``."""
+    first = np.diff(source, prepend=-1) != 0
+    return np.where(first, place, np.diff(place, prepend=0))

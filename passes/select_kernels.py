@@ -11,7 +11,7 @@ from l2mu_compile.errors import UsageError
 from l2mu_compile.lowering import number, update
 from l2mu_compile.network import Network, Population, Projection, spiking
 from l2mu_compile.passbase import Context, Pass
-from l2mu_compile.sparse import TILES, tiles_of
+from l2mu_compile.sparse import TILES, least_bytes, tiles_of
 from l2mu_compile.targets.kernel_costs import (
     KernelCost,
     Sizes,
@@ -90,6 +90,8 @@ class _Selection:
         if operation != "accumulate_dense" or not self.network.quantized:
             return kernel
         plain = replace(p, kernel=kernel)
+        if least_bytes(p.weight) >= plain.stored_bytes:
+            return kernel
         smaller = [each for each in self._sparse(p) if _bytes(each) < _bytes(plain)]
         return str(self._preferred(plain, smaller).kernel)
 
