@@ -84,6 +84,14 @@ class Input(Value):
         raw = raw if self.unit is None else raw * self.unit
         return raw if self.center is None else raw + self.center
 
+    def in_units(self, raw: NDArray) -> NDArray:
+        """``raw`` samples in the model's units, float64 ``[..., size]``: what `raw` undoes."""
+        x = np.asarray(raw, dtype=np.float64)
+        x = x if self.center is None else x - self.center
+        x = x if self.unit is None else x / self.unit
+        x = x if self.scale is None else x * self.scale
+        return x if self.offset is None else x + self.offset
+
 
 @dataclass(frozen=True, eq=False)
 class Population(Value):

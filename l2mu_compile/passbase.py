@@ -69,7 +69,10 @@ class Pass:
         """Raise `UsageError` unless an option is from ``low`` to ``high``."""
         value = getattr(self, option)
         if not low <= value <= high:
-            raise UsageError(f"{self.name}: {option} must be from {low} to {high}, not {value}")
+            least, most, given = (
+                f"{x:g}" if isinstance(x, float) else x for x in (low, high, value)
+            )
+            raise UsageError(f"{self.name}: {option} must be from {least} to {most}, not {given}")
 
     def refuse_margins(self, network: Network) -> None:
         """Raise `ModelError` for a network that decides early, as this pass moves its scores."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.errors import ModelError
-from l2mu_compile.interpreter import SPIKE_LEVEL, run
+from l2mu_compile.interpreter import prepared, run
 from l2mu_compile.network import Network, Projection
 from l2mu_compile.surgery import Masks
 from l2mu_compile.weight_units import weight_units
@@ -154,10 +154,4 @@ def _leave_out(tiles: list[_Tiles], sparsity: float, where: str) -> None:
 def _sampled(network: Network, samples: NDArray) -> NDArray:
     """Of every sample, whether it is a spike, or its absolute value in the model's units."""
     entry = network.input
-    if entry.spiking:
-        return samples > SPIKE_LEVEL
-    x = samples.astype(np.float64)
-    x = x if entry.center is None else x - entry.center
-    x = x if entry.unit is None else x / entry.unit
-    x = x if entry.scale is None else x * entry.scale
-    return np.abs(x if entry.offset is None else x + entry.offset)
+    return prepared(network, samples) if entry.spiking else np.abs(entry.in_units(samples))

@@ -18,14 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.drift import TIME_CONSTANT
-from l2mu_compile.interpreter import (
-    SPIKE_LEVEL,
-    Progress,
-    check_samples,
-    quantize_samples,
-    respond,
-    run,
-)
+from l2mu_compile.interpreter import check_samples, prepared, respond, run
 from l2mu_compile.network import Network, Projection, spiking
 from l2mu_compile.scaling import compared
 from l2mu_compile.windows import spread
@@ -36,18 +29,16 @@ MOST_STEPS = 2**12  # of all windows together
 class Teacher:
     """A float network's spikes on some of its windows, ``samples`` ``[B, T, inputs]``."""
 
-    def __init__(
-        self, network: Network, samples: NDArray, progress: Progress | None = None
-    ) -> None:
+    def __init__(self, network: Network, samples: NDArray) -> None:
         samples = check_samples(network, samples)[:, :MOST_STEPS]
         self.samples = samples[spread(max(MOST_STEPS // samples.shape[1], 1), len(samples))]
         silent = [p for p in network.populations if not spiking(p) or compared(network, p)]
         record = ("spikes", "membranes") if silent else ("spikes",)
-        done = run(network.replace(window=None), self.samples, record, progress)
+        done = run(network.replace(window=None), self.samples, record)
         self.spikes = dict(done.spikes)
         self.membranes = {p.name: done.membranes[p.name] for p in silent}
         if network.input.spiking:
-            self.spikes[network.input.name] = self.samples > SPIKE_LEVEL
+            self.spikes[network.input.name] = prepared(network, self.samples)
         self.heard = dict(self.spikes)
 
     def drift(self, part: Network, scale: NDArray, name: str) -> NDArray:
@@ -78,8 +69,7 @@ class Teacher:
         windows, steps, _ = self.samples.shape
         total: NDArray
         if part.multiplies(p):
-            assert part.input.fraction is not None
-            counts = quantize_samples(self.samples, part.input.fraction).astype(np.float64)
+            counts = prepared(part, self.samples).astype(np.float64)
             total = counts.reshape(windows * steps, -1) @ weight.astype(np.float64)
             shift = 0 if p.shift is None else p.shift.astype(np.float64)
             # Half is added before the shift; without a shift nothing is left to round.

@@ -109,11 +109,7 @@ class Quantize(Pass):
             ("search", 0, 2**10),
             ("share", 0, 1),
         ):
-            value = getattr(self, option)
-            if not low <= value <= high:
-                raise UsageError(
-                    f"quantize: {option} must be from {low:g} to {high:g}, not {value:g}"
-                )
+            self.require(option, low, high)
 
     def apply(self, network: Network, context: Context) -> Network:
         if network.quantized:
@@ -126,9 +122,8 @@ class Quantize(Pass):
                 "other numbers, so run early-exit after it"
             )
         fraction = self._fraction(network, context)
-        samples = context.samples
-        wants_teacher = samples is not None and (self.search or self.share < 1)
-        teacher = Teacher(network, samples) if samples is not None and wants_teacher else None
+        samples = context.samples if self.search or self.share < 1 else None
+        teacher = None if samples is None else Teacher(network, samples)
         integers = Integers(network, fraction, {}, self.decay == "shift")
         integers = replace(integers, grids=self._grids(integers, teacher, context.progress))
         scalings = {p.name: self._scaling(integers, p) for p in network.populations}
