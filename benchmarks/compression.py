@@ -1,8 +1,7 @@
 """Compress the example in several ways from several seeds, and write what came out into a page.
 
-Passes, options and epochs were chosen on people 1 to 8, as `tune` chooses: by windows that are held
-back. People 9 and 10 are only counted here. Everything is trained, built and run by this command,
-which goes on where an earlier run was if it is given the same ``--folder``.
+Everything is trained on people 1 to 8, built, and run on people 9 and 10 by this command, which
+goes on where an earlier run was if it is given the same ``--folder``.
 
     python examples/har_smartwatch/train.py --export-training
     python benchmarks/compression.py [--row NAME ...] [--seeds N] [--folder DIR] [--page FILE]
@@ -14,7 +13,6 @@ import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -24,10 +22,9 @@ from page import table, with_text, write_results
 
 from l2mu_compile.compiled import NETWORK_FILE, ProgressOf, no_progress, verify_output
 from l2mu_compile.compiler import Job, compile_model
-from l2mu_compile.display import Bars, bars, err
+from l2mu_compile.display import bars, err
 from l2mu_compile.errors import L2MUError, UsageError
 from l2mu_compile.frontend import Model, load_model
-from l2mu_compile.interpreter import Progress
 from l2mu_compile.pipeline import default_pipeline, parse_pipeline, with_preparation
 from l2mu_compile.targets.registry import get_target
 from l2mu_compile.tuning import TUNE_FILE, TuneJob, TuneReport, tune_model
@@ -83,8 +80,7 @@ instructions: `{device}`, counted on {counted} of them. All code was bit-exact o
 
 @dataclass(frozen=True)
 class Outcome:
-    """One network from one seed. Accuracies are shares; ``smaller`` and ``fewer`` compare flash
-    with float32's and instructions with int8's."""
+    """One network from one seed; accuracies are shares."""
 
     row: str
     seed: int
@@ -120,7 +116,7 @@ class Study:
         device = Job(get_target(DEVICE), passes, self.training, progress_of=self.progress_of)
         host = Job(get_target("host"), passes, self.training, progress_of=self.progress_of)
         with tempfile.TemporaryDirectory() as scratch:
-            built = compile_model(model, device, Path(scratch) / "device")
+            compile_model(model, device, Path(scratch) / "device")
             counted = verify_output(
                 Path(scratch) / "device", self.held_out.first(COUNTED), progress_of=self.progress_of
             )
@@ -135,8 +131,8 @@ class Study:
             seed,
             report.steps[-1].accuracy,
             whole.verify.accuracy_compiled,
-            built.flash_bytes,
-            built.ram_bytes,
+            counted.flash_bytes,
+            counted.ram_bytes,
             whole.steps_per_decision,
             counted.instructions_per_step_mean,
         )
@@ -231,16 +227,12 @@ def main(
         for name in row or ROWS:
             for seed in range(seeds if ROWS[name] else 1):
                 label = f"{name}, seed {seed}: "
-                shown = partial(_phase, progress, label)
+                shown = progress.phases_of(label)
                 study = Study(model, training, held_out, folder or Path(scratch), shown)
                 outcomes.append(study.outcome(name, seed))
                 err.print(f"{label}{outcomes[-1].accuracy:.2%}", markup=False)
     figures: dict[str, Any] = {"outcomes": [asdict(one) for one in outcomes]}
     write_results(page, with_text(before, PLACE, as_text(outcomes, held_out)), json_file, figures)
-
-
-def _phase(progress: Bars, label: str, what: str) -> Progress | None:
-    return progress.phase(label + what)
 
 
 if __name__ == "__main__":

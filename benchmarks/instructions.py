@@ -12,7 +12,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Optional
@@ -26,7 +25,7 @@ from l2mu_compile.compiled import read_program, verify_output
 from l2mu_compile.compiler import Job, compile_model
 from l2mu_compile.display import Bars, bars, err
 from l2mu_compile.frontend import Model, load_model
-from l2mu_compile.interpreter import Progress, run
+from l2mu_compile.interpreter import run
 from l2mu_compile.pipeline import default_pipeline
 from l2mu_compile.report import PopulationReport, ProjectionReport
 from l2mu_compile.targets.registry import get_target
@@ -119,7 +118,7 @@ def measure(subject: Subject, name: str, folder: Path, progress: Bars) -> Measur
     """Compile for int8, verify bit for bit, and count."""
     target = get_target(name)
     label = f"{name} {subject.name}: "
-    progress_of = partial(_phase, progress, label)
+    progress_of = progress.phases_of(label)
     pipeline = default_pipeline(quantized=True, calibrated=True)
     job = Job(target, pipeline, subject.calibration, progress_of=progress_of)
     compile_model(subject.model, job, folder)
@@ -149,10 +148,6 @@ def _over(
     """Instructions of all of these for each of ``amount``; None if they were not counted."""
     counts = [part.instructions_per_step for part in counted]
     return None if None in counts else sum(filter(None, counts)) / amount
-
-
-def _phase(progress: Bars, label: str, what: str) -> Progress | None:
-    return progress.phase(label + what)
 
 
 def as_table(measurements: list[Measurement]) -> str:

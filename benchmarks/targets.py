@@ -10,7 +10,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -20,10 +19,9 @@ from page import table, with_text, write_results
 
 from l2mu_compile.compiled import ProgressOf, no_progress, verify_output
 from l2mu_compile.compiler import Job, compile_model
-from l2mu_compile.display import Bars, bars, err
+from l2mu_compile.display import bars, err
 from l2mu_compile.errors import L2MUError, MismatchError
 from l2mu_compile.frontend import Model, load_model
-from l2mu_compile.interpreter import Progress
 from l2mu_compile.pipeline import default_pipeline
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import TARGETS
@@ -214,17 +212,13 @@ def measure_all(example: Example) -> list[Build]:
     with tempfile.TemporaryDirectory() as folder, bars(False) as progress:
         for index, (target, numbers) in enumerate(jobs):
             label = f"{index + 1}/{len(jobs)} {target.name} {numbers}: "
-            progress_of = partial(_phase, progress, label)
+            progress_of = progress.phases_of(label)
             build = measure(
                 example, target, numbers, Path(folder) / f"{target.name}-{numbers}", progress_of
             )
             err.print(f"{label}{build.trouble or _exact(build.bit_exact)}", markup=False)
             builds.append(build)
     return builds
-
-
-def _phase(progress: Bars, label: str, what: str) -> Progress | None:
-    return progress.phase(label + what)
 
 
 if __name__ == "__main__":

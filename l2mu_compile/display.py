@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,10 @@ class Bars:
             self._shown.update(task, completed=done, total=total or None)
 
         return show
+
+    def phases_of(self, label: str) -> Callable[[str], Callback | None]:
+        """`phase` for what belongs to something, whose ``label`` is said first."""
+        return lambda what: self.phase(label + what)
 
     def say(self, what: str) -> None:
         """Name a phase that cannot tell how far it is."""
