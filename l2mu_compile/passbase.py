@@ -41,15 +41,17 @@ class Context:
 
     ``target``: capabilities of the device, as data; None when no target was named. ``samples``:
     calibration windows, float32 ``[B, T, inputs]``, or None; ``samples_from`` names their file for
-    messages. ``labelled``: windows to train on and to validate on, or None. ``note`` takes a line
-    for the user and the report; ``progress(done, total)`` is for passes that take seconds, ``kept``
-    for those that take minutes and can go on where a killed run was.
+    messages. ``labelled``: windows to train on and to validate on, or None. ``original``: the model
+    as it was given, for passes that learn from it, or None. ``note`` takes a line for the user and
+    the report; ``progress(done, total)`` is for passes that take seconds, ``kept`` for those that
+    take minutes and can go on where a killed run was.
     """
 
     target: Target | None = None
     samples: NDArray | None = None
     samples_from: str = "calibration windows"
     labelled: LabelledWindows | None = None
+    original: Network | None = None
     note: Callable[[str], None] = field(default=_silent)
     progress: Progress | None = None
     kept: Kept | None = None

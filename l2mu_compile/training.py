@@ -2,12 +2,14 @@
 
 Cross-entropy of the readout's scores, and a price on populations that spike more than they did, as
 the cost of compiled code follows the spikes; where they are to spike less than they did, there is
-one on synaptic operations too. Adam (Kingma and Ba 2015, arXiv 1412.6980) with a
-learning rate that falls to zero along half a cosine. After every epoch the network as it would be
-compiled runs the validation windows in the interpreter. The best of all epochs and of the network
-as it came is kept: the one with more windows right or, among equals, with the lower loss, or else
-the earlier. Where fewer operations are asked for, it is the one with the fewest of those that
-decide about as well as the network as it came.
+one on synaptic operations too. What a teacher, the network that all began with, makes of a window
+may take most of its label's place (distillation, Hinton, Vinyals and Dean 2015, arXiv 1503.02531):
+how likely each class is says more than which one it is. Adam (Kingma and Ba 2015, arXiv 1412.6980)
+with a learning rate that falls to zero along half a cosine. After every epoch the network as it
+would be compiled runs the validation windows in the interpreter. The best of all epochs and of the
+network as it came is kept: the one with more windows right or, among equals, with the lower loss,
+or else the earlier. Where fewer operations are asked for, it is the one with the fewest of those
+that decide about as well as the network as it came.
 
 Everything is drawn from seeds and computed in one thread, so the same call gives the same network,
 also when it goes on from what a killed one has kept.
@@ -78,7 +80,8 @@ class Recipe:
     """``learning_rate`` counts in thresholds; ``memory`` trains blocks that cells share, too.
 
     With ``activity`` this share of the synaptic operations is what training aims at, and the fewest
-    are what it keeps, at the price of a share ``tolerance`` of the decisions at most.
+    are what it keeps, at the price of a share ``tolerance`` of the decisions at most. A share
+    ``distill`` of the loss asks for a teacher's opinion, and the rest for the label.
     """
 
     epochs: int
@@ -88,6 +91,7 @@ class Recipe:
     memory: bool = False
     activity: float | None = None
     tolerance: float = 0.0
+    distill: float = 0.0
 
     def prefers(self, found: Score, best: Score, before: Score) -> bool:
         """Whether ``found`` is to be kept rather than ``best``; ``before`` is what training began
@@ -158,14 +162,23 @@ def fine_tune(
     recipe: Recipe,
     progress: Progress | None = None,
     kept: Kept | None = None,
+    teacher: Network | None = None,
 ) -> Tuned:
     """Train ``network`` on ``labelled.train``; the best on ``labelled.validation`` comes back.
 
-    ``progress`` counts batches. With ``kept`` every epoch is kept, and a run that was killed goes
-    on after the last one.
+    ``teacher`` is whose opinion ``recipe.distill`` asks for. ``progress`` counts batches. With
+    ``kept`` every epoch is kept, and a run that was killed goes on after the last one.
     """
     with one_thread():
-        return _Training(network, labelled, recipe, progress, kept).run()
+        return _Training(network, labelled, recipe, progress, kept, teacher).run()
+
+
+def opinions(teacher: Network, windows: Windows) -> Tensor:
+    """How likely every class of every window is to ``teacher``, float64 ``[N, classes]``."""
+    starts = range(0, len(windows.x), CHUNK)
+    parts = [run(teacher, windows.x[start : start + CHUNK]).scores for start in starts]
+    logits = np.concatenate(parts).astype(np.float64) * logit_scale(teacher, windows)
+    return torch.from_numpy(logits).softmax(dim=1)
 
 
 def rates(network: Network, windows: Windows) -> dict[str, float]:
@@ -185,11 +198,16 @@ class _Training:
         recipe: Recipe,
         progress: Progress | None,
         kept: Kept | None,
+        teacher: Network | None,
     ) -> None:
         self.network, self.labelled, self.recipe = network, labelled, recipe
         self.progress, self.kept = progress, kept
         self.batches = math.ceil(len(labelled.train.x) / recipe.batch)
         self.logit = logit_scale(network, labelled.train)
+        self.taught = None
+        if recipe.distill:
+            assert teacher is not None
+            self.taught = opinions(teacher, labelled.train)
         self.price = None
         if recipe.activity is not None:
             self.price = _Price(network, labelled.train, recipe.activity)
@@ -204,7 +222,7 @@ class _Training:
         self.best = self._changes()
         self.epoch = self.best_epoch = 0
         self.diverged = False
-        self.key = _key(network, labelled, recipe) if kept is not None else ""
+        self.key = _key(network, labelled, recipe, teacher) if kept is not None else ""
 
     def run(self) -> Tuned:
         if not self._load():
@@ -231,7 +249,8 @@ class _Training:
             chosen = order[batch * self.recipe.batch :][: self.recipe.batch]
             activity = self.module(torch.from_numpy(x[chosen]), ("spikes",))
             self.optimizer.zero_grad()
-            loss = self._loss(activity, torch.from_numpy(y[chosen]))
+            taught = None if self.taught is None else self.taught[chosen]
+            loss = self._loss(activity, torch.from_numpy(y[chosen]), taught)
             loss.backward(retain_graph=self.price is not None)
             if self.price is not None:
                 with self.module.local_gradients():
@@ -247,8 +266,11 @@ class _Training:
             if self.progress:
                 self.progress(done + 1, total)
 
-    def _loss(self, activity: Activity, y: Tensor) -> Tensor:
-        loss = F.cross_entropy(activity.scores.double() * self.logit, y)
+    def _loss(self, activity: Activity, y: Tensor, taught: Tensor | None) -> Tensor:
+        logits = activity.scores.double() * self.logit
+        loss = F.cross_entropy(logits, y)
+        if taught is not None:
+            loss = torch.lerp(loss, F.cross_entropy(logits, taught), self.recipe.distill)
         for name, before in self.rates.items():
             more = F.relu(activity.spikes[name].mean() / before - 1)
             loss = loss + RATE_PRICE * more.square()
@@ -346,8 +368,12 @@ class _Price:
         return OPERATIONS_PRICE * F.relu(operations / (self.before * aim) - 1).square()
 
 
-def _key(network: Network, labelled: LabelledWindows, recipe: Recipe) -> str:
+def _key(
+    network: Network, labelled: LabelledWindows, recipe: Recipe, teacher: Network | None
+) -> str:
     """Digest of all that the course of a training depends on."""
     parts: list[Any] = [__version__, torch.__version__, network_digest(network), asdict(recipe)]
     parts += [labelled.seed, labelled.digest()]
+    if recipe.distill and teacher is not None:
+        parts.append(network_digest(teacher))
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -68,6 +68,7 @@ class Evaluator:
             samples=data.train.x,
             samples_from=data.train.source,
             labelled=data,
+            original=self.network,
         )
         network = run_passes(self.network, passes, context)
         program = lower(network, stream_of(network, None, None, data.train.x.shape[1]))

@@ -109,6 +109,7 @@ def tune_model(model: Model, job: TuneJob, output: StrPath) -> TuneReport:
             samples=data.train.x,
             samples_from=data.train.source,
             labelled=data,
+            original=model.network,
             note=notes.append,
             progress=job.progress_of("tuning"),
             kept=Kept(folder, job.say),

@@ -170,6 +170,41 @@ def test_of_those_that_decide_as_well_the_one_with_the_fewest_operations_is_kept
         assert RECIPE.prefers(found, best, before) == (right > 80)
 
 
+def test_a_teacher_says_how_likely_classes_are() -> None:
+    teacher, data = fine_tune(network(), split(network()), RECIPE).network, windows()
+    found = training.opinions(teacher, data)
+    counts = run(teacher, data.x).scores
+    by_hand = np.exp(counts * LOGIT_PER_RATE / 12)
+    np.testing.assert_allclose(found, by_hand / by_hand.sum(axis=1, keepdims=True))
+    assert (found.argmax(1).numpy() == run(teacher, data.x).decisions).all()
+
+
+@pytest.mark.parametrize("numbers", ["float32", "int8"])
+def test_what_a_teacher_knows_can_be_learnt_without_labels(numbers: str) -> None:
+    teacher = fine_tune(network(), split(network()), RECIPE).network
+    before = network() if numbers == "float32" else int8(network())
+    data = split(before)
+    assert data.train.y is not None
+    wrong = replace(data, train=replace(data.train, y=(data.train.y + 1) % 3))
+    assert fine_tune(before, wrong, RECIPE).after.accuracy < 0.8
+    taught = fine_tune(before, wrong, replace(RECIPE, distill=1.0), teacher=teacher)
+    assert taught.after.accuracy > 0.85
+
+
+def test_half_a_teacher_is_half_of_the_loss() -> None:
+    teacher, data = fine_tune(network(), split(network()), RECIPE).network, split(network())
+    assert data.train.y is not None
+
+    def loss(distill: float) -> float:
+        recipe = replace(RECIPE, distill=distill)
+        run_of = training._Training(network(), data, recipe, None, None, teacher)
+        activity = run_of.module(torch.from_numpy(data.train.x), ("spikes",))
+        return run_of._loss(activity, torch.from_numpy(data.train.y), run_of.taught).item()
+
+    assert loss(0.5) == pytest.approx((loss(0) + loss(1)) / 2)
+    assert loss(0) != pytest.approx(loss(1))
+
+
 def test_the_same_call_gives_the_same_network() -> None:
     before = int8(network())
     digests = [
@@ -287,24 +322,28 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
     assert calls == []
 
 
-@pytest.mark.parametrize("change", ["network", "recipe", "windows", "validation", "seed"])
+@pytest.mark.parametrize(
+    "change", ["network", "recipe", "windows", "validation", "seed", "teacher"]
+)
 def test_what_was_kept_of_another_training_is_not_used(change: str, tmp_path: Path) -> None:
-    before, recipe = network(), replace(RECIPE, epochs=2)
-    data, lines = split(before), []
+    before, recipe = network(), replace(RECIPE, epochs=2, distill=0.5)
+    data, lines, teacher = split(before), [], network()
     kept = Kept(tmp_path, lines.append)
-    fine_tune(before, data, recipe, None, kept)
+    fine_tune(before, data, recipe, None, kept, teacher)
     if change == "network":
         before = before.map_populations(lambda p: replace(p, rate=0.5))
     elif change == "recipe":
         recipe = replace(recipe, learning_rate=0.01)
     elif change == "seed":
         data = replace(data, seed=5)
+    elif change == "teacher":
+        teacher = int8(network())
     else:
         name = "train" if change == "windows" else "validation"
         part = getattr(data, name)
         data = replace(data, **{name: replace(part, x=part.x * f32(1.001))})
     calls: list[int] = []
-    fine_tune(before, data, recipe, lambda done, _: calls.append(done), kept)
+    fine_tune(before, data, recipe, lambda done, _: calls.append(done), kept, teacher)
     assert calls[0] == 1 and lines == []
 
 

@@ -74,7 +74,12 @@ def load(path: Path | None = None) -> list[Recording]:
 
 def scale(samples: np.ndarray) -> np.ndarray:
     """Samples in g and rad/s, last axis in CHANNELS order, to what the network reads."""
-    return (np.round((samples - OFFSET) / SCALE / STEP) * STEP).astype(np.float32)
+    return rounded((samples - OFFSET) / SCALE)
+
+
+def rounded(scaled: np.ndarray) -> np.ndarray:
+    """Scaled samples at the resolution that the network reads."""
+    return (np.round(scaled / STEP) * STEP).astype(np.float32)
 
 
 def windows(

@@ -112,10 +112,14 @@ class Sampler:
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """Samples ``[T, B, 6]`` and classes ``[B]``."""
-        chosen = self.random.choice(len(self.recordings), self.recipe.batch, p=self.weights)
+        chosen = self.choose(self.recipe.batch)
         x = np.stack([self.window(self.recordings[i].x) for i in chosen], axis=1)
         y = torch.tensor([self.recordings[i].y for i in chosen])
         return torch.from_numpy(x.astype(np.float32)), y
+
+    def choose(self, count: int) -> np.ndarray:
+        """Numbers of recordings to cut windows from."""
+        return self.random.choice(len(self.recordings), count, p=self.weights)
 
     def window(self, x: np.ndarray) -> np.ndarray:
         """One window ``[T, 6]`` from anywhere in a recording, augmented."""
@@ -255,11 +259,22 @@ def save(model: L2MU, path: Path) -> None:
     torch.save({"format": "l2mu-compile", "version": 1, **values}, path)
 
 
-def export_training(recordings: list[data.Recording], folder: Path) -> None:
-    """``train.npz``: all windows of people 1-8, each with its person as ``group``."""
+def export_training(
+    recordings: list[data.Recording], folder: Path, copies: int, recipe: Recipe
+) -> None:
+    """``train.npz``: all windows of people 1-8, each with its person as ``group``, and for each of
+    them so many ``copies``: other windows, augmented as those the checkpoint was trained on."""
+    recordings = [r for r in recordings if r.person in data.TRAINING_PEOPLE]
     x, y, person = data.windows(recordings, data.TRAINING_PEOPLE)
+    sampler = Sampler(recordings, recipe)
+    chosen = [recordings[i] for i in sampler.choose(copies * len(x))]
+    more = [data.rounded(sampler.window(r.x)) for r in chosen]
     np.savez_compressed(
-        folder / "train.npz", x=x, y=y, group=person, classes=np.array(data.CLASSES)
+        folder / "train.npz",
+        x=np.concatenate([x, np.stack(more)]) if more else x,
+        y=np.concatenate([y, np.array([r.y for r in chosen], dtype=y.dtype)]),
+        group=np.concatenate([person, np.array([r.person for r in chosen], dtype=person.dtype)]),
+        classes=np.array(data.CLASSES),
     )
 
 
@@ -283,6 +298,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--export-only", action="store_true", help="write only the two .npz files")
     parser.add_argument(
         "--export-training", action="store_true", help="write only train.npz, for l2mu-compile tune"
+    )
+    parser.add_argument(
+        "--copies", type=int, default=0, help="augmented windows for each of train.npz"
     )
     parser.add_argument("--evaluate", action="store_true", help="only evaluate har.ckpt")
     parser.add_argument("--validate", default="", help="people among 1-8 to hold out, such as 7,8")
@@ -308,7 +326,7 @@ def main() -> None:
     recipe = Recipe(**{f.name: getattr(options, f.name) for f in fields(Recipe)})
     recordings = data.load(options.data)
     if options.export_training:
-        export_training(recordings, options.out)
+        export_training(recordings, options.out, options.copies, recipe)
         return
     if not options.validate:
         export(recordings, options.out)

@@ -72,6 +72,20 @@ def test_memory_is_trained_on_request() -> None:
     assert not np.array_equal(moved.projections[1].weight, shared.projections[1].weight)
 
 
+def test_it_learns_from_the_model_as_it_was_given() -> None:
+    data = split(network())
+    assert data.train.y is not None
+    wrong = replace(data, train=replace(data.train, y=(data.train.y + 1) % 3))
+    good = QUICK.apply(network(), Context(labelled=data))
+    found = replace(QUICK, distill=1.0).apply(network(), Context(labelled=wrong, original=good))
+    assert accuracy(found) > accuracy(network()) + 0.2
+
+
+def test_without_the_model_as_it_was_given() -> None:
+    with pytest.raises(UsageError, match="fine-tune: distill needs the model as it was given"):
+        replace(QUICK, distill=0.5).apply(network(), Context(labelled=split(network())))
+
+
 def test_without_labelled_windows() -> None:
     with pytest.raises(UsageError, match="fine-tune needs labelled windows: use l2mu-compile tune"):
         QUICK.apply(network(), Context())
@@ -83,7 +97,8 @@ def test_a_planned_network_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", ["epochs=0", "learning_rate=0", "learning_rate=nan", "batch=0", "seed=-1"]
+    "options",
+    ["epochs=0", "learning_rate=0", "learning_rate=nan", "batch=0", "seed=-1", "distill=1.5"],
 )
 def test_options_out_of_range(options: str) -> None:
     name = options.partition("=")[0]
