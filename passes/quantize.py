@@ -66,13 +66,13 @@ class Quantize(Pass):
     ``weights`` of ``shift`` those of 4 bits are 0 or powers of two, of either sign, instead.
     Weights of samples and of blocks, which are few, keep 8 bits, as do all that neurons compute
     with. ``projections`` names some with the bits that they get, ``h.m:4+u.m:2``, whatever the
-    others do. With a ``share``, and calibration windows, other projections get fewer bits only
+    others do. With a ``share``, which takes windows, other projections get fewer bits only
     until all weights take at most that share of the bytes that 8 bits take, those first whose
     spikes drift the least for every byte (`l2mu_compile.sensitivity`).
 
     With ``decay`` of ``shift`` decays become the nearest 1 - 2^-k.
 
-    With ``search``, and calibration windows, so many parts of S_j, from all to half of it, are
+    With ``search``, which takes windows too, so many parts of S_j, from all to half of it, are
     tried, with five quanta of each where there are any, and each neuron gets what brings its spikes
     nearest to those of the float network (`l2mu_compile.teacher`), not its weights.
     """
@@ -121,6 +121,7 @@ class Quantize(Pass):
                 "quantize: margins of early decisions stay as they are; they were calibrated on "
                 "other numbers, so run early-exit after it"
             )
+        self._require_windows(context)
         fraction = self._fraction(network, context)
         samples = context.samples if self.search or self.share < 1 else None
         teacher = None if samples is None else Teacher(network, samples)
@@ -144,6 +145,11 @@ class Quantize(Pass):
             ),
             stage="quantized",
         )
+
+    def _require_windows(self, context: Context) -> None:
+        for option, wanted in (("share", self.share < 1), ("search", self.search > 0)):
+            if wanted and context.samples is None:
+                raise UsageError(f"quantize: {option} needs windows: give --calibrate data.npz")
 
     def _fraction(self, network: Network, context: Context) -> int:
         entry = network.input
@@ -199,10 +205,8 @@ class Quantize(Pass):
             for name, p in dense.items()
         }
         fixed = {name: ladders.pop(name)[0] for name in named if ladders[name]}
-        if self.share == 1:
+        if self.share == 1 or teacher is None:
             return fixed | {name: ladder[-1] for name, ladder in ladders.items() if ladder}
-        if teacher is None:
-            raise UsageError("quantize: share needs windows: give --calibrate data.npz")
         for name in named:
             ladders.pop(name, None)
 

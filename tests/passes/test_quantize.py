@@ -207,8 +207,6 @@ def test_a_share_that_is_out_of_reach_is_refused() -> None:
     context = Context(samples=samples(network, windows=3, steps=20))
     with pytest.raises(UsageError, match=r"bytes with the fewest bits, more than share=0\.1 of"):
         Quantize(bits=4, share=0.1).apply(network, context)
-    with pytest.raises(UsageError, match="quantize: share needs windows: give --calibrate"):
-        Quantize(bits=4, share=0.9).apply(network, Context())
 
 
 def test_ternary_and_shift_weights() -> None:
@@ -612,9 +610,12 @@ def test_a_search_reports_progress() -> None:
     assert seen == [(1, 2), (2, 2)]
 
 
-def test_without_windows_there_is_nothing_to_search_by() -> None:
-    network = calibrated(feed_forward(), 4)
-    assert applied(Quantize(search=5), network) == applied(Quantize(), network)
+@pytest.mark.parametrize("options", ["search=5", "bits=4,share=0.9"])
+def test_options_that_need_windows_are_refused_without(options: str) -> None:
+    (item,) = parse_pipeline(f"quantize{{{options}}}")
+    name = options.split(",")[-1].split("=")[0]
+    with pytest.raises(UsageError, match=f"^quantize: {name} needs windows: give --calibrate"):
+        item.apply(calibrated(l2mu(sensors=None), 4), Context())
 
 
 @pytest.mark.parametrize("rule", READOUT_RULES)
