@@ -13,10 +13,10 @@ the one is near a spike of the other, and 1/n if one of n lone spikes of each is
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from l2mu_compile.report import Drift
 
@@ -39,14 +39,21 @@ def drift(before: Mapping[str, NDArray], after: Mapping[str, NDArray]) -> list[D
 
 def distance(a: NDArray, b: NDArray) -> float:
     """Of spike trains ``[B, T, n]``, each with the one in its place; from 0 to 1."""
-    decay = math.exp(-1 / TIME_CONSTANT)
-    f, g = np.zeros(a[:, 0].shape), np.zeros(b[:, 0].shape)
     apart = both = 0.0
-    for step in range(a.shape[1]):
-        f, g = decay * f + a[:, step], decay * g + b[:, step]
+    for f, g in zip(filtered(a), filtered(b), strict=True):
         apart += float(np.square(f - g).sum())
         both += float(np.square(f).sum() + np.square(g).sum())
     return apart / both if both else 0.0
+
+
+def filtered(trains: NDArray, dtype: DTypeLike = np.float64) -> Iterator[NDArray]:
+    """Spike trains ``[B, T, n]``, or differences of such, as sums of exponentials: ``[B, n]`` after
+    every step."""
+    decay = math.exp(-1 / TIME_CONSTANT)
+    left = np.zeros(trains[:, 0].shape, dtype)
+    for step in range(trains.shape[1]):
+        left = decay * left + trains[:, step]
+        yield left
 
 
 def _drift(name: str, before: NDArray, after: NDArray) -> Drift:

@@ -6,9 +6,9 @@ came. So a neuron's drift depends on nothing that is still to be chosen, all neu
 are judged in one run, and those later in the network make up for what earlier ones have lost. Of
 sources that have not had their turn, a population itself among them, the float spikes are heard.
 
-The distance of two spike trains is van Rossum's (2001, Neural Computation 13(4)): the sum of
-squares of their difference, filtered by an exponential kernel, so that a spike some steps late
-costs little and one too many or too few is heard. Where neurons do not spike, it is that of
+The distance of two spike trains is van Rossum's (`l2mu_compile.drift`): the sum of squares of their
+difference, filtered by an exponential kernel, so that a spike some steps late costs little and one
+too many or too few is heard. Where neurons do not spike, it is that of
 membranes.
 """
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from l2mu_compile.drift import TIME_CONSTANT
+from l2mu_compile.drift import filtered
 from l2mu_compile.interpreter import check_samples, prepared, respond, run
 from l2mu_compile.network import Network, Projection, spiking
 from l2mu_compile.scaling import compared
@@ -47,9 +47,11 @@ class Teacher:
         spikes, membranes = self._response(part, name)
         if name in self.membranes:
             off = membranes / scale - self.membranes[name]
-        else:
-            off = _filtered(spikes.astype(np.float32) - self.spikes[name])
-        return (off.astype(np.float64) ** 2).mean(axis=(0, 1))
+            return (off.astype(np.float64) ** 2).mean(axis=(0, 1))
+        total = np.zeros(spikes.shape[2])
+        for off in filtered(spikes.astype(np.int8) - self.spikes[name], np.float32):
+            total += np.square(off).sum(axis=0)
+        return total / (spikes.shape[0] * spikes.shape[1])
 
     def adopt(self, part: Network, name: str) -> None:
         """From now on a population says what it does as it is in ``part``."""
@@ -83,10 +85,3 @@ class Teacher:
             current[:, 1:] = current[:, :-1].copy()
             current[:, 0] = 0
         return current
-
-
-def _filtered(trains: NDArray) -> NDArray:
-    keep = np.float32(np.exp(-1 / TIME_CONSTANT))
-    for step in range(1, trains.shape[1]):
-        trains[:, step] += keep * trains[:, step - 1]
-    return trains

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import ClassVar
 
 import numpy as np
@@ -12,25 +13,32 @@ from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.interpreter import check_samples, decided, leads, run
 from l2mu_compile.network import Network
 from l2mu_compile.passbase import Context, Pass
-from l2mu_compile.verify import MAX_MARGIN
 from l2mu_compile.windows import spread
 
 CHUNK = 64  # windows that are run together
-NEVER = MAX_MARGIN
 
 
 @dataclass(frozen=True)
 class EarlyExit(Pass):
     """Requires windows that no weight was fitted to, before planning; decides early; lossy.
 
-    Every class gets a margin: the smallest lead in spikes, of those windows in which it was once so
-    far ahead, after which another class decides so few that the chance is at most ``risk``. That is
-    estimated as (k + 1) / (n + 2), for k of n windows (the rule of succession, Laplace 1814), so a
-    class needs 1 / ``risk`` - 2 windows at least or is never decided early. At most ``windows``
-    windows are used; while tuning, those to validate on. Run it last of all passes that change
-    spikes: margins are those of this network. To stop at a calibrated confidence is the idea of Li,
-    Jones and Furber, "Unleashing the Potential of Spiking Neural Networks by Dynamic Confidence",
-    ICCV 2023, arXiv 2303.10276.
+    Every class gets a margin, the lead in spikes with which it decides a window. Margins come down
+    from one that no class which loses in the end ever led by: those of all classes by one, class
+    after class, again and again, while (k + 1) / (n + 1) is at most ``risk``, where k of the n
+    windows were decided otherwise by some margins on the way. So all margins differ by one at most.
+
+    This is conformal risk control (Angelopoulos, Bates, Fisch, Lei and Schuster, ICLR 2024, arXiv
+    2208.02814, theorem 1): a further window, exchangeable with these n, is decided otherwise with a
+    probability of at most ``risk``, in the mean over classes and over draws of the n windows, and
+    for any n from 1 / ``risk`` - 1. It holds because windows only choose where to stop on a way
+    that was laid out before: margins chosen for each class by the same windows would be wrong far
+    more often than these windows show. It says nothing of windows unlike these, such as those of
+    other people.
+
+    At most ``windows`` windows are used; while tuning, those to validate on. Run it last of all
+    passes that change spikes: margins are those of this network. To stop at a calibrated confidence
+    is the idea of Li, Jones and Furber, "Unleashing the Potential of Spiking Neural Networks by
+    Dynamic Confidence", ICCV 2023, arXiv 2303.10276.
     """
 
     name: ClassVar[str] = "early-exit"
@@ -50,36 +58,31 @@ class EarlyExit(Pass):
             raise ModelError(
                 f"early-exit is for classes that score by spikes, not by {network.readout.rule}"
             )
-        if context.samples is None:
-            raise UsageError("early-exit needs windows: give --calibrate data.npz")
         whole = network.replace(readout=replace(network.readout, margins=None))
-        unseen = context.samples if context.labelled is None else context.labelled.validation.x
-        samples = check_samples(network, unseen)
-        scores = _scores(whole, samples[spread(self.windows, len(samples))], context)
-        largest, final = leads(scores).max(axis=1), scores[:, -1].argmax(axis=1)
-        margins = tuple(
-            _margin(largest[:, c], final == c, self.risk) for c in range(network.classes)
-        )
-        self._tell(whole, scores, margins, context)
-        if set(margins) == {NEVER}:
+        x, y = _unseen(context)
+        samples = check_samples(network, x)
+        chosen = spread(self.windows, len(samples))
+        scores = _scores(whole, samples[chosen], context)
+        margins = _margins(scores, self.risk)
+        needed = _needed(scores, margins)
+        if 1 / (len(scores) + 1) > self.risk or needed.min() == scores.shape[1]:
+            context.note(
+                f"early-exit: never: {len(scores)} windows are too few for risk={self.risk:g} "
+                f"(at least {int(np.ceil(1 / self.risk)) - 1}), or too close a race"
+            )
             return network if network.readout.margins is None else whole
+        context.note(_told(scores, needed, None if y is None else y[chosen]))
         found = network.replace(readout=replace(network.readout, margins=margins))
         return network if found == network else found
 
-    def _tell(
-        self, network: Network, scores: NDArray, margins: tuple[int, ...], context: Context
-    ) -> None:
-        never = [n for n, m in zip(network.class_names, margins, strict=True) if m == NEVER]
-        if never:
-            context.note(
-                f"early-exit: never for {', '.join(never)}: too few windows "
-                f"(at least {int(np.ceil(1 / self.risk)) - 2} each), or too close a race"
-            )
-        needed, changed = _outcome(scores, margins)
-        context.note(
-            f"early-exit: {needed.mean():.1f} of {scores.shape[1]} steps a window; "
-            f"{100 * changed.mean():.2f} % of {len(scores)} windows are decided otherwise"
-        )
+
+def _unseen(context: Context) -> tuple[NDArray, NDArray | None]:
+    """Windows that no weight was fitted to, and their classes where they are known."""
+    if context.labelled is not None:
+        return context.labelled.validation.x, context.labelled.validation.y
+    if context.samples is None:
+        raise UsageError("early-exit needs windows: give --calibrate data.npz")
+    return context.samples, None
 
 
 def _scores(network: Network, samples: NDArray, context: Context) -> NDArray:
@@ -93,19 +96,45 @@ def _scores(network: Network, samples: NDArray, context: Context) -> NDArray:
     return np.concatenate(parts)
 
 
-def _margin(largest: NDArray, right: NDArray, risk: float) -> int:
-    """The smallest lead of a class that decides a window with at most this risk: of every window
-    the ``largest`` lead it ever has, and whether it is ``right`` in the end."""
-    for margin in range(1, int(largest.max()) + 1):
-        reached = largest >= margin
-        if (np.sum(reached & ~right) + 1) / (reached.sum() + 2) <= risk:
-            return margin
-    return NEVER
+def _margins(scores: NDArray, risk: float) -> tuple[int, ...]:
+    """The least margins on their way down that change decisions of few enough windows, by scores
+    after every step ``[B, T, classes]``."""
+    lead, final = leads(scores), scores[:, -1].argmax(axis=1)
+    windows, steps, classes = lead.shape
+    loses = np.arange(classes) != final[:, None]
+    largest = int((lead.max(axis=1) * loses).max())
+    margins = [largest + 1] * classes
+    first = np.stack([_first(lead[..., c] > largest) for c in range(classes)], axis=1)
+    changed = np.zeros(windows, dtype=bool)
+    for margin, c in product(range(largest, 0, -1), range(classes)):
+        first[:, c] = _first(lead[..., c] >= margin)
+        changed |= (first.min(axis=1) < steps) & (first.argmin(axis=1) != final)
+        if (changed.sum() + 1) / (windows + 1) > risk:
+            break
+        margins[c] = margin
+    return tuple(margins)
 
 
-def _outcome(scores: NDArray, margins: tuple[int, ...]) -> tuple[NDArray, NDArray]:
-    """Steps that every window needs, and which are decided otherwise than by all steps."""
-    reached = decided(scores, margins)
-    first = np.where(reached.any(axis=1), reached.argmax(axis=1), scores.shape[1] - 1)
-    decisions = scores[np.arange(len(scores)), first].argmax(axis=1)
-    return first + 1, decisions != scores[:, -1].argmax(axis=1)
+def _needed(scores: NDArray, margins: tuple[int, ...]) -> NDArray:
+    """Steps after which every window is decided."""
+    return np.minimum(_first(decided(scores, margins)) + 1, scores.shape[1])
+
+
+def _first(reached: NDArray) -> NDArray:
+    """The first step in which something is true of each window, ``[B, T]``; T if it never is."""
+    return np.where(reached.any(axis=1), reached.argmax(axis=1), reached.shape[1])
+
+
+def _told(scores: NDArray, needed: NDArray, labels: NDArray | None) -> str:
+    """What deciding after the steps ``needed`` does to the windows it was calibrated on."""
+    windows, steps, _ = scores.shape
+    early = scores[np.arange(windows), needed - 1].argmax(axis=1)
+    whole = scores[:, -1].argmax(axis=1)
+    told = (
+        f"early-exit: {needed.mean():.1f} of {steps} steps a window; "
+        f"{100 * (early != whole).mean():.2f} % of {windows} windows are decided otherwise"
+    )
+    if labels is None:
+        return told
+    right, before = (100 * (d == labels).mean() for d in (early, whole))
+    return f"{told}; {right:.2f} % are right, by all steps {before:.2f} %"

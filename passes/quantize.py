@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from l2mu_compile.bounds import can_be_narrow
 from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.grids import INT4, SHIFT, TERNARY, Grid
-from l2mu_compile.interpreter import Progress
+from l2mu_compile.interpreter import Progress, check_samples
 from l2mu_compile.network import (
     NARROW_BITS,
     Network,
@@ -55,7 +55,9 @@ class Quantize(Pass):
     share a scale. Decays become Q15. Samples become int16 with the largest power-of-two scale that
     leaves ``headroom`` above the calibrated range (when there was no calibration, above
     ±``input_range`` in the model's units, whatever raw samples that is); their weights get a
-    further power of two per neuron, undone by a shift. Membranes saturate to ``membrane_bits``;
+    further power of two per neuron, undone by a shift. With a ``clip``, which takes windows, that
+    range leaves out the largest samples, of all channels, at most such a share of them: they
+    saturate, in the emitted code as in the interpreter. Membranes saturate to ``membrane_bits``;
     with ``narrow``, those of spiking populations to NARROW_BITS, in int16, where what that takes
     costs little precision: a smaller scale, so that no sum is beyond int16 and no threshold above
     2^11.
@@ -66,13 +68,13 @@ class Quantize(Pass):
     ``weights`` of ``shift`` those of 4 bits are 0 or powers of two, of either sign, instead.
     Weights of samples and of blocks, which are few, keep 8 bits, as do all that neurons compute
     with. ``projections`` names some with the bits that they get, ``h.m:4+u.m:2``, whatever the
-    others do. With a ``share``, and calibration windows, other projections get fewer bits only
+    others do. With a ``share``, which takes windows, other projections get fewer bits only
     until all weights take at most that share of the bytes that 8 bits take, those first whose
     spikes drift the least for every byte (`l2mu_compile.sensitivity`).
 
     With ``decay`` of ``shift`` decays become the nearest 1 - 2^-k.
 
-    With ``search``, and calibration windows, so many parts of S_j, from all to half of it, are
+    With ``search``, which takes windows too, so many parts of S_j, from all to half of it, are
     tried, with five quanta of each where there are any, and each neuron gets what brings its spikes
     nearest to those of the float network (`l2mu_compile.teacher`), not its weights.
     """
@@ -80,6 +82,7 @@ class Quantize(Pass):
     name: ClassVar[str] = "quantize"
     headroom: float = 2.0
     input_range: float = 16.0
+    clip: float = 0.0
     threshold_limit: int = 2**14
     membrane_bits: int = 28
     narrow: bool = True
@@ -104,6 +107,7 @@ class Quantize(Pass):
         for option, low, high in (
             ("headroom", 1, 2**10),
             ("input_range", 2.0**-20, 2.0**30),
+            ("clip", 0, 0.5),
             ("threshold_limit", 1, 2**24),
             ("membrane_bits", 8, 30),
             ("search", 0, 2**10),
@@ -121,6 +125,7 @@ class Quantize(Pass):
                 "quantize: margins of early decisions stay as they are; they were calibrated on "
                 "other numbers, so run early-exit after it"
             )
+        self._require_windows(context)
         fraction = self._fraction(network, context)
         samples = context.samples if self.search or self.share < 1 else None
         teacher = None if samples is None else Teacher(network, samples)
@@ -145,22 +150,47 @@ class Quantize(Pass):
             stage="quantized",
         )
 
+    def _require_windows(self, context: Context) -> None:
+        needing = {"share": self.share < 1, "search": self.search > 0, "clip": self.clip > 0}
+        for option, needed in needing.items():
+            if needed and context.samples is None:
+                raise UsageError(f"quantize: {option} needs windows: give --calibrate data.npz")
+
     def _fraction(self, network: Network, context: Context) -> int:
         entry = network.input
         if entry.spiking:
             return 0
+        if self.clip and context.samples is not None:
+            return self._clipped(check_samples(network, context.samples), context)
         if entry.low is None or entry.high is None:
-            edges = np.repeat([[-self.input_range], [self.input_range]], entry.size, axis=1)
-            largest = float(np.abs(entry.raw(edges)).max())
-            differs = largest != self.input_range
-            raw = f" in the model's units, ±{largest:g} raw," if differs else ""
+            return _fraction_of(self._assumed(network, context))
+        return _fraction_of(max(abs(entry.low), abs(entry.high)) * self.headroom)
+
+    def _clipped(self, samples: NDArray, context: Context) -> int:
+        """Bits after the point that all ``samples`` leave but those that may saturate."""
+        sizes = np.abs(samples).ravel()
+        place = len(sizes) - 1 - int(self.clip * len(sizes))
+        largest = float(np.partition(sizes, place)[place])
+        fraction = _fraction_of(largest * self.headroom)
+        limit = SAMPLE_LIMIT * 2.0**-fraction
+        if (beyond := float((sizes > limit).mean())) > 0:
             context.note(
-                f"quantize: no calibration data; samples are assumed within ±{self.input_range:g}"
-                f"{raw} and clipped beyond (give --calibrate, or quantize{{input_range=...}})"
+                f"quantize: samples beyond ±{limit:g} saturate, {100 * beyond:.2g} % of those given"
             )
-        else:
-            largest = max(abs(entry.low), abs(entry.high)) * self.headroom or 1.0
-        return int(np.clip(np.floor(np.log2(SAMPLE_LIMIT / largest)), -16, 24))
+        return fraction
+
+    def _assumed(self, network: Network, context: Context) -> float:
+        """The largest raw sample there may be, by ``input_range``."""
+        entry = network.input
+        edges = np.repeat([[-self.input_range], [self.input_range]], entry.size, axis=1)
+        largest = float(np.abs(entry.raw(edges)).max())
+        differs = largest != self.input_range
+        raw = f" in the model's units, ±{largest:g} raw," if differs else ""
+        context.note(
+            f"quantize: no calibration data; samples are assumed within ±{self.input_range:g}"
+            f"{raw} and clipped beyond (give --calibrate, or quantize{{input_range=...}})"
+        )
+        return largest
 
     def _named(self) -> dict[str, int]:
         """Bits of those projections that ``projections`` names."""
@@ -199,10 +229,8 @@ class Quantize(Pass):
             for name, p in dense.items()
         }
         fixed = {name: ladders.pop(name)[0] for name in named if ladders[name]}
-        if self.share == 1:
+        if self.share == 1 or teacher is None:
             return fixed | {name: ladder[-1] for name, ladder in ladders.items() if ladder}
-        if teacher is None:
-            raise UsageError("quantize: share needs windows: give --calibrate data.npz")
         for name in named:
             ladders.pop(name, None)
 
@@ -261,6 +289,11 @@ class Quantize(Pass):
             if progress:
                 progress(i + 1, len(order))
         return found
+
+
+def _fraction_of(largest: float) -> int:
+    """Bits after the point of int16 samples up to ``largest``; of 1 where all are 0."""
+    return int(np.clip(np.floor(np.log2(SAMPLE_LIMIT / (largest or 1.0))), -16, 24))
 
 
 def _best(

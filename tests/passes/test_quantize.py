@@ -140,6 +140,8 @@ REFUSED = {
     "bits=2,weights=shift": "weights=shift are weights of 4 bits: give bits=4",
     "share=-0.1": "share must be from 0 to 1, not -0.1",
     "share=1.5": "share must be from 0 to 1, not 1.5",
+    "clip=-0.1": "clip must be from 0 to 0.5, not -0.1",
+    "clip=0.6": "clip must be from 0 to 0.5, not 0.6",
     "search=-1": "search must be from 0 to 1024, not -1",
     "projections=out.h": "cannot read 'out.h'; write h.m:4+u.m:2",
     "projections=out.h:3": "cannot read 'out.h:3'",
@@ -207,8 +209,6 @@ def test_a_share_that_is_out_of_reach_is_refused() -> None:
     context = Context(samples=samples(network, windows=3, steps=20))
     with pytest.raises(UsageError, match=r"bytes with the fewest bits, more than share=0\.1 of"):
         Quantize(bits=4, share=0.1).apply(network, context)
-    with pytest.raises(UsageError, match="quantize: share needs windows: give --calibrate"):
-        Quantize(bits=4, share=0.9).apply(network, Context())
 
 
 def test_ternary_and_shift_weights() -> None:
@@ -535,6 +535,41 @@ def test_samples_get_the_largest_power_of_two_that_leaves_headroom(
     assert applied(Quantize(headroom=headroom), network).input.fraction == fraction
 
 
+@given(
+    sizes=st.lists(st.floats(2**-8, 2**8, width=32), min_size=40, max_size=40),
+    clip=st.sampled_from([0.01, 0.05, 0.3]),
+)
+def test_the_finest_samples_of_which_a_share_saturates(sizes: list[float], clip: float) -> None:
+    network, x = folded(feed_forward()), f32(sizes).reshape(4, 5, 2) * [-1, 1]
+    fraction = Quantize(headroom=1, clip=clip).apply(network, Context(samples=x)).input.fraction
+    assert fraction is not None
+
+    def saturated(bits: int) -> float:
+        return float((np.abs(x) > 32767 * 2.0**-bits).mean())
+
+    assert saturated(fraction) <= clip
+    assert saturated(fraction + 1) > clip
+
+
+def test_wild_samples_are_noted_and_saturate() -> None:
+    """Two of 400, where the range that was calibrated is that of all."""
+    network = calibrated(feed_forward(), 64)
+    x = np.full((2, 100, 2), 1.5, np.float32)
+    x[1, 7], notes = [-50, 60], list[str]()
+    context = Context(samples=x, note=notes.append)
+    assert Quantize(headroom=1).apply(network, context).input.fraction == 8
+    assert notes == []
+    clipped = Quantize(headroom=1, clip=0.005).apply(network, context)
+    verify(clipped)
+    assert clipped.input.fraction == 14
+    assert notes == ["quantize: samples beyond ±1.99994 saturate, 0.5 % of those given"]
+    whole, within = (run(clipped, s, ("membranes",)) for s in (x, np.clip(x, -2, 2)))
+    for name, membranes in whole.membranes.items():
+        assert np.array_equal(membranes, within.membranes[name])
+    assert Quantize(clip=0.005).apply(network, context).input.fraction == 13
+    assert Quantize(headroom=1, clip=0.004).apply(network, context).input.fraction == 9
+
+
 def test_without_calibration_a_range_is_assumed_and_said_so() -> None:
     notes: list[str] = []
     quantized = Quantize(input_range=8).apply(folded(feed_forward()), Context(note=notes.append))
@@ -612,9 +647,12 @@ def test_a_search_reports_progress() -> None:
     assert seen == [(1, 2), (2, 2)]
 
 
-def test_without_windows_there_is_nothing_to_search_by() -> None:
-    network = calibrated(feed_forward(), 4)
-    assert applied(Quantize(search=5), network) == applied(Quantize(), network)
+@pytest.mark.parametrize("options", ["search=5", "bits=4,share=0.9", "clip=0.01"])
+def test_options_that_need_windows_are_refused_without(options: str) -> None:
+    (item,) = parse_pipeline(f"quantize{{{options}}}")
+    name = options.split(",")[-1].split("=")[0]
+    with pytest.raises(UsageError, match=f"^quantize: {name} needs windows: give --calibrate"):
+        item.apply(calibrated(l2mu(sensors=None), 4), Context())
 
 
 @pytest.mark.parametrize("rule", READOUT_RULES)
