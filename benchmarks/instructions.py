@@ -19,13 +19,15 @@ from typing import Annotated, Optional
 import numpy as np
 import typer
 from networks import SHAPES, Shape, network_of, windows_of
+from numpy.typing import NDArray
 from page import table, with_text, write_results
 
 from l2mu_compile.compiled import read_program, verify_output
 from l2mu_compile.compiler import Job, compile_model
 from l2mu_compile.display import Bars, bars, err
 from l2mu_compile.frontend import Model, load_model
-from l2mu_compile.interpreter import run
+from l2mu_compile.interpreter import check_samples, prepared, run
+from l2mu_compile.network import Network
 from l2mu_compile.pipeline import default_pipeline
 from l2mu_compile.report import PopulationReport, ProjectionReport
 from l2mu_compile.targets.registry import get_target
@@ -64,7 +66,8 @@ HEAD = (
 
 @dataclass(frozen=True)
 class Measurement:
-    """A network on a core: instructions per step, mean and largest, and synaptic operations.
+    """A network on a core: instructions per step, mean and largest, and ``accumulates``, weights
+    added for spikes: zeros included, as kernels of dense projections add these too.
 
     ``per_accumulate`` and ``per_neuron`` are the instructions of accumulate kernels for each weight
     added, and of neuron kernels for each neuron, counted on a calibration window; None where the
@@ -125,7 +128,6 @@ def measure(subject: Subject, name: str, folder: Path, progress: Bars) -> Measur
     report = verify_output(folder, subject.measured, progress_of=progress_of)
     network, _ = read_program(folder)
     counted = subject.calibration.x[:1, :COUNTED_STEPS]
-    operations = run(network.replace(window=None), counted).operations_per_step
     accumulating = [p for p in report.projections if p.kernel.startswith("accumulate")]
     neurons = sum(p.neurons for p in report.populations)
     assert report.instructions_per_step_mean is not None, f"{name}: nothing counts instructions"
@@ -134,12 +136,26 @@ def measure(subject: Subject, name: str, folder: Path, progress: Bars) -> Measur
         network=subject.name,
         per_step=report.instructions_per_step_mean,
         at_most=int(report.instructions_per_step_max or 0),
-        accumulates=report.synaptic_operations_per_step,
-        per_accumulate=_over(accumulating, operations),
+        accumulates=_accumulates(network, subject.measured.x),
+        per_accumulate=_over(accumulating, _accumulates(network, counted)),
         per_neuron=_over(report.populations, neurons),
         ram_bytes=report.ram_bytes,
         code_bytes=report.flash_bytes - report.weights_bytes,
     )
+
+
+def _accumulates(network: Network, samples: NDArray) -> float:
+    """Weights added for spikes in a step."""
+    whole = network.replace(window=None)
+    result = run(whole, samples, record=("spikes",))
+    entry = prepared(whole, check_samples(whole, samples))
+    spikes = result.spikes | {network.input.name: entry}
+    added = sum(
+        int(spikes[p.source].sum()) * p.weight.shape[-2]
+        for p in network.projections
+        if not network.multiplies(p)
+    )
+    return added / (result.windows * result.steps)
 
 
 def _over(

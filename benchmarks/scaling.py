@@ -165,8 +165,8 @@ def synapses(network: Network) -> int:
     return sum(p.weight.size * (p.blocks if p.shared else 1) for p in network.projections)
 
 
-def _activity(network: Network, report: Report) -> float:
-    return 100 * report.synaptic_operations_per_step / synapses(network)
+def _activity(_network: Network, report: Report) -> float:
+    return 100 * report.synaptic_operations_per_step / sum(p.synapses for p in report.projections)
 
 
 def _counted(

@@ -80,9 +80,9 @@ class Run:
 
     ``decisions`` int64 ``[B]``; ``scores`` ``[B, classes]``; ``needed`` int64 ``[B]`` steps until a
     window was decided, ``T`` without margins; ``spike_totals`` spikes of each
-    population over everything; ``operations`` synaptic operations (one weight added because one
-    spike arrived) over everything. ``spikes`` (bool), ``membranes`` and ``synapses`` (syn of
-    CuBaLIF) and ``accumulators`` (at the end of a step) are ``[B, T, neurons]`` by population,
+    population over everything; ``operations`` synaptic operations (a weight that is not zero added
+    because a spike arrived) over everything. ``spikes`` (bool), ``membranes`` and ``synapses`` (syn
+    of CuBaLIF) and ``accumulators`` (at the end of a step) are ``[B, T, neurons]`` by population,
     present if recorded.
     """
 
@@ -227,6 +227,7 @@ class _Machine:
         self.synapse = {p.name: zeros(p) for p in everyone if isinstance(p.neuron, CuBaLIF)}
         self.spikes = {p.name: zeros(p, bool) for p in everyone}
         self.spike_totals = {p.name: 0 for p in everyone}
+        self.fan_outs = {p.name: p.fan_outs for p in network.projections}
         self.operations = 0
 
     def step(self, sample: NDArray) -> None:
@@ -285,7 +286,7 @@ class _Machine:
             return
         from_input = projection.source == self.network.input.name
         spikes = sample if from_input else self.spikes[projection.source]
-        self.operations += int(spikes.sum()) * projection.fan_out
+        self.operations += int(spikes.sum(axis=0) @ self.fan_outs[projection.name])
         if projection.blocks:
             _add_block_spikes(total, projection, spikes)
         else:

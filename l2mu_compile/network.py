@@ -184,14 +184,20 @@ class Projection(Value):
         return rows * count, columns * count
 
     @property
-    def fan_out(self) -> int:
-        """Target neurons reached by one source neuron."""
-        return int(self.weight.shape[-2])
+    def fan_outs(self) -> NDArray:
+        """Target neurons that each source neuron reaches, int64: a weight of zero is no synapse."""
+        counts = np.count_nonzero(self.weight, axis=-2).astype(np.int64)
+        return np.tile(counts, self.blocks) if self.shared else counts.ravel()
+
+    @property
+    def fan_out(self) -> float:
+        """Target neurons that a source neuron reaches on average."""
+        return float(self.fan_outs.mean())
 
     @property
     def synapses(self) -> int:
-        """Number of connections: shared blocks count once for each repetition."""
-        return self.weight.size * (self.blocks if self.shared else 1)
+        """Weights that are not zero; shared blocks count once for each repetition."""
+        return int(self.fan_outs.sum())
 
     @property
     def bits(self) -> int:

@@ -21,7 +21,8 @@ What a Network lets be told otherwise than a module of torch:
 - matrices that are no ``nn.Linear``, such as an L2MU's A and B, are not seen there; here they are
   weights like all others. Blocks that cells share are stored once, and work for every cell;
 - a leaky integrator does not spike, so it is left out of ``activation_sparsity``;
-- with a delay the last step's spikes reach no one in the window. Biases are no synapses;
+- with a delay the last step's spikes reach no one in the window, though code adds their weights,
+  which every other count of synaptic operations has. Biases are no synapses;
 - samples are spikes once the network says so (``detect-spikes``), not whenever a batch of them has
   no other numbers than 0, 1 and -1.
 """
@@ -59,18 +60,17 @@ def _operations(network: Network, samples: NDArray, run: Run) -> SynapticOperati
         inputs = entry if p.source == network.input.name else run.spikes[p.source]
         heard = inputs[:, : run.steps - p.delay]
         active = np.count_nonzero(heard, axis=(0, 1))
-        effective[network.multiplies(p)] += int(active @ _targets(p))
+        effective[network.multiplies(p)] += int(active @ p.fan_outs)
     return SynapticOperations(
         Effective_MACs=effective[True] / run.windows,
         Effective_ACs=effective[False] / run.windows,
-        Dense=float(sum(p.synapses for p in network.projections) * run.steps),
+        Dense=float(sum(map(_weights, network.projections)) * run.steps),
     )
 
 
-def _targets(p: Projection) -> NDArray:
-    """Weights that are not zero of every source, int64 ``[sources]``."""
-    counts = np.count_nonzero(p.weight, axis=-2).astype(np.int64)
-    return np.tile(counts, p.blocks) if p.shared else counts.ravel()
+def _weights(p: Projection) -> int:
+    """Zeros included; shared ones count for every cell."""
+    return p.weight.size * (p.blocks if p.shared else 1)
 
 
 def _updates(membranes: NDArray) -> int:

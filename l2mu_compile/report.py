@@ -28,6 +28,11 @@ STEP_PREDICTED = (
     "None without a target, or where not all of its kernels were measured"
 )
 
+OPERATIONS = (
+    "weights that are not zero, added in a time step because spikes arrived; those of samples that "
+    "are numbers are multiplied and do not count"
+)
+
 WindowsFrom = Literal["random", "calibration", "given"]
 
 
@@ -64,7 +69,7 @@ class ProjectionReport(Strict):
 
     name: str
     structure: str
-    synapses: int
+    synapses: int = Field(description="those that are not zero")
     bits: int = Field(description="of a weight, as stored")
     bytes: int = Field(description="of all weights, as stored")
     kernel: str
@@ -90,7 +95,7 @@ class ProjectionStep(Strict):
     name: str
     synapses: int = Field(description="those that are not zero")
     bytes: int = Field(description="of weights and shifts, as stored")
-    synaptic_operations_per_step: float = Field(description="weights added for spikes")
+    synaptic_operations_per_step: float = Field(description=OPERATIONS)
     instructions_per_step: float | None = Field(None, description=STEP_PREDICTED)
 
 
@@ -140,7 +145,7 @@ class Step(Strict):
         None, description="share of right decisions; None where labels are not known"
     )
     steps_per_decision: float = Field(description="mean steps of a window until it is decided")
-    synaptic_operations_per_step: float
+    synaptic_operations_per_step: float = Field(description=OPERATIONS)
     instructions_per_step: float | None = Field(None, description=STEP_PREDICTED)
     populations: list[PopulationStep]
     projections: list[ProjectionStep]
@@ -271,7 +276,7 @@ class Report(ReportFile):
     instructions_per_window_mean: float | None = Field(
         None, description="of the steps until it is decided"
     )
-    synaptic_operations_per_step: float
+    synaptic_operations_per_step: float = Field(description=OPERATIONS)
     spike_rates: dict[str, float] = Field(description="spikes per neuron and step, by population")
     populations: list[PopulationReport]
     projections: list[ProjectionReport]

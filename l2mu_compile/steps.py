@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.drift import drift
@@ -81,7 +80,7 @@ class Steps:
             after=None if item is None else str(item),
             stage=network.stage,
             neurons=sum(p.size for p in network.populations),
-            synapses=sum(map(_synapses, network.projections)),
+            synapses=sum(p.synapses for p in network.projections),
             parameter_bytes=network.parameter_bytes(),
             accuracy=did.accuracy,
             steps_per_decision=did.needed,
@@ -100,7 +99,7 @@ class Steps:
             projections=[
                 ProjectionStep(
                     name=p.name,
-                    synapses=_synapses(p),
+                    synapses=p.synapses,
                     bytes=_bytes(p),
                     synaptic_operations_per_step=did.operations[p.name],
                     instructions_per_step=taken.get(p.name),
@@ -146,21 +145,17 @@ def _meaning(network: Network) -> Network:
     )
 
 
-def _synapses(p: Projection) -> int:
-    return int(np.count_nonzero(p.weight)) * (p.blocks if p.shared else 1)
-
-
 def _bytes(p: Projection) -> int:
     """Of weights, and of shifts where every neuron has its own."""
     return p.stored_bytes + (p.shift.nbytes if p.shift is not None and p.shift.ndim else 0)
 
 
 def _operations(network: Network, p: Projection, samples: NDArray, result: Run) -> float:
-    """Weights added for spikes in a step; samples that are numbers are multiplied instead."""
+    """Synaptic operations of a step; samples that are numbers are multiplied instead."""
     if network.multiplies(p):
         return 0.0
     if p.source == network.input.name:
-        spikes = int(prepared(network, check_samples(network, samples)).sum())
+        spikes = prepared(network, check_samples(network, samples))
     else:
-        spikes = result.spike_totals[p.source]
-    return spikes * p.fan_out / (result.windows * result.steps)
+        spikes = result.spikes[p.source]
+    return int(spikes.sum(axis=(0, 1)) @ p.fan_outs) / (result.windows * result.steps)

@@ -492,6 +492,10 @@ def test_operations_count_every_synapse_a_spike_reaches() -> None:
     assert result.operations == 2
     assert result.operations_per_step == 1
     assert result.rate(feed_forward().population("h")) == 1 / 6
+    pruned = feed_forward().map_projections(
+        lambda p: replace(p, weight=p.weight * (p.weight > 0)) if p.source == "h" else p
+    )
+    assert run(pruned, f32([[[2, 0], [0, 0]]])).operations == 1, "a weight of zero is no synapse"
 
 
 def test_windows_do_not_disturb_each_other() -> None:

@@ -50,6 +50,15 @@ def test_distinct_blocks_follow_each_other_along_the_diagonal() -> None:
     assert not p.dense()[:3, 2:].any() and not p.dense()[3:, :2].any()
 
 
+def test_a_weight_of_zero_is_no_synapse() -> None:
+    block = f32([[1, 0], [3, 0], [5, 6]])
+    dense, shared = Projection("a", "b", block), Projection("a", "b", block, blocks=2)
+    distinct = Projection("a", "b", np.stack([block, 0 * block]), blocks=2)
+    assert (dense.fan_outs.tolist(), dense.fan_out, dense.synapses) == ([3, 1], 2, 4)
+    assert (shared.fan_outs.tolist(), shared.fan_out, shared.synapses) == ([3, 1, 3, 1], 2, 8)
+    assert (distinct.fan_outs.tolist(), distinct.fan_out, distinct.synapses) == ([3, 1, 0, 0], 1, 4)
+
+
 def test_populations_of_cells_have_the_product_as_size() -> None:
     assert Population("m", (70, 7), lif()).size == 490
 
