@@ -349,23 +349,30 @@ class _Price:
     """What synaptic operations beyond a share ``activity`` of those there were cost."""
 
     def __init__(self, network: Network, windows: Windows, activity: float) -> None:
-        found = run(network, windows.first(CHUNK).x)
+        found = run(network, windows.first(CHUNK).x, record=("spikes",))
         self.activity = activity
-        self.fan_out = {
-            p.name: sum(out.fan_out for out in network.out_of(p.name)) for p in network.populations
+        self.fan_outs = {
+            p.name: torch.from_numpy(sum((out.fan_outs for out in outs), np.zeros(p.size)))
+            for p in network.populations
+            if (outs := network.out_of(p.name))
         }
-        own = sum(found.spike_totals[name] * count for name, count in self.fan_out.items())
         self.before = found.operations_per_step or 1.0
-        self.sampled = (found.operations - own) / (found.windows * found.steps)
+        spikes = {name: torch.from_numpy(trains) for name, trains in found.spikes.items()}
+        self.sampled = found.operations_per_step - self._own(spikes).item()
 
     def of(self, activity: Activity, done: float) -> Tensor:
         """The price of a batch, when a share ``done`` of the training is; the aim comes down to
         what is asked for geometrically."""
-        spikes = activity.spikes
-        own = [spikes[name].sum(2).mean() * count for name, count in self.fan_out.items()]
-        operations = torch.stack(own).sum() + self.sampled
+        operations = self._own(activity.spikes) + self.sampled
         aim = self.activity ** min(done / RAMP, 1.0)
         return OPERATIONS_PRICE * F.relu(operations / (self.before * aim) - 1).square()
+
+    def _own(self, spikes: dict[str, Tensor]) -> Tensor:
+        """Operations a step that neurons' spikes, ``[B, T, n]`` by population, make."""
+        rates = [
+            spikes[name].double().mean((0, 1)) @ count for name, count in self.fan_outs.items()
+        ]
+        return torch.stack(rates).sum()
 
 
 def _key(
