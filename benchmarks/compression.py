@@ -3,16 +3,16 @@
 Everything is trained on people 1 to 8, built, and run on people 9 and 10 by this command, which
 goes on where an earlier run was if it is given the same ``--folder``.
 
-    python examples/har_smartwatch/train.py --export-training
+    python examples/har_smartwatch/train.py --export-training --copies 3
     python benchmarks/compression.py [--row NAME ...] [--seeds N] [--folder DIR] [--page FILE]
 """
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -25,8 +25,10 @@ from l2mu_compile.compiler import Job, compile_model
 from l2mu_compile.display import bars, err
 from l2mu_compile.errors import L2MUError, UsageError
 from l2mu_compile.frontend import Model, load_model
+from l2mu_compile.output import file_digest
 from l2mu_compile.pipeline import default_pipeline, parse_pipeline, with_preparation
 from l2mu_compile.targets.registry import get_target
+from l2mu_compile.text import network_digest
 from l2mu_compile.tuning import TUNE_FILE, TuneJob, TuneReport, tune_model
 from l2mu_compile.windows import Windows, load_windows
 
@@ -40,32 +42,52 @@ DEVICE = "cortex-m4"
 COUNTED = 16  # held-out windows that are run on the emulated device
 FLOAT, INT8 = "float32", "int8"  # rows that others are compared with
 
-THIRD = "prune-population{sparsity=0.65}, fine-tune{epochs=8}"
-FITTED = "quantize{headroom=1,search=6}"
+FITTED = "headroom=1,clip=0.0001,search=6"  # how scales are chosen
+AGAIN = "fine-tune{epochs=3,distill=0.9}"
 
+
+EXIT = "early-exit{risk=0.01}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """Passes, of the checkpoint or of what another row's have made of it."""
+
+    passes: str
+    of: Row | None = None
+
+    def __str__(self) -> str:
+        if not self.passes:
+            return "as trained"
+        return (f"{self.of}, then " if self.of else "") + f"`{self.passes}`"
+
+
+def _pruned(sparsity: float, epochs: int) -> Row:
+    """Fewer neurons, to whom the checkpoint teaches what those knew that left."""
+    return Row(
+        f"prune-population{{sparsity={sparsity}}}, "
+        f"fine-tune{{epochs={epochs},learning_rate=0.004,distill=0.9}}"
+    )
+
+
+INT8_FITTED = Row(f"quantize{{{FITTED}}}")
+INT4_TRAINED = f"quantize{{bits=4,{FITTED}}}, {AGAIN}"
+HALF = _pruned(0.52, 10)
+HALF_INT8 = Row(f"{INT8_FITTED.passes}, {AGAIN}", HALF)
 ROWS = {
-    FLOAT: "",
-    INT8: "quantize",
-    "int8, scales by spikes": FITTED,
-    "int4": "quantize{bits=4}",
-    "int4, scales by spikes": "quantize{bits=4,headroom=1,search=6}",
-    "four and two bits": "quantize{bits=2,share=0.4,headroom=1,search=6}",
-    "int4, trained": "quantize{bits=4,search=6}, fine-tune{epochs=3}",
-    "early exit": f"{FITTED}, early-exit{{risk=0.02}}",
-    "three quarters of the neurons, int4": (
-        "prune-population{sparsity=0.25}, fine-tune{epochs=4}, quantize{bits=4,search=6}, "
-        "fine-tune{epochs=4}"
-    ),
-    "half the neurons, int4": (
-        "prune-population{sparsity=0.5}, fine-tune{epochs=6}, quantize{bits=4,search=6}, "
-        "fine-tune{epochs=4}"
-    ),
-    "a third of the neurons, int4": (
-        f"{THIRD}, quantize{{bits=4,search=6}}, fine-tune{{epochs=6}}"
-    ),
-    "a third of the neurons, early exit": (
-        f"{THIRD}, {FITTED}, fine-tune{{epochs=3}}, early-exit{{risk=0.03}}"
-    ),
+    FLOAT: Row(""),
+    INT8: Row("quantize"),
+    "int8, scales by spikes": INT8_FITTED,
+    "int4": Row("quantize{bits=4}"),
+    "int4, scales by spikes": Row(f"quantize{{bits=4,{FITTED}}}"),
+    "int4, trained": Row(INT4_TRAINED),
+    "four and two bits": Row(f"quantize{{bits=2,share=0.4,{FITTED}}}"),
+    "early exit": Row(EXIT, INT8_FITTED),
+    "four fifths of the neurons, int4": Row(INT4_TRAINED, _pruned(0.22, 5)),
+    "half of the neurons, int4": Row(INT4_TRAINED, HALF),
+    "a third of the neurons, int4": Row(INT4_TRAINED, _pruned(0.67, 12)),
+    "half of the neurons, int8": HALF_INT8,
+    "half of the neurons, early exit": Row(EXIT, HALF_INT8),
 }
 HEAD = (
     *("", "accuracy, held out", "points lost", "validation", "flash", "smaller", "RAM"),
@@ -109,9 +131,7 @@ class Study:
 
     def outcome(self, row: str, seed: int) -> Outcome:
         """Train, build and run one network; `MismatchError` if any code of it is not exact."""
-        here = self.folder / f"{re.sub(r'[^a-z0-9]+', '-', row)}-{seed}"
-        report = self._tuned(row, seed, here / "tuned")
-        model = load_model(here / "tuned" / NETWORK_FILE) if ROWS[row] else self.model
+        model, report = self.tuned(ROWS[row], seed)
         passes = default_pipeline(quantized=False, calibrated=True)
         device = Job(get_target(DEVICE), passes, self.training, progress_of=self.progress_of)
         host = Job(get_target("host"), passes, self.training, progress_of=self.progress_of)
@@ -137,15 +157,18 @@ class Study:
             counted.instructions_per_step_mean,
         )
 
-    def _tuned(self, row: str, seed: int, folder: Path) -> TuneReport:
-        passes = with_preparation(parse_pipeline(ROWS[row])) if ROWS[row] else ()
-        if (folder / TUNE_FILE).exists():
-            text = (folder / TUNE_FILE).read_text(encoding="utf-8")
-            report = TuneReport.model_validate_json(text)
-            if report.passes == [str(one) for one in passes]:
-                return report
+    def tuned(self, row: Row, seed: int) -> tuple[Model, TuneReport]:
+        """What its passes make of the checkpoint, now or in an earlier run."""
+        model = self.tuned(row.of, seed)[0] if row.of else self.model
+        passes = with_preparation(parse_pipeline(row.passes)) if row.passes else ()
         job = TuneJob(passes, self.training, seed=seed, progress_of=self.progress_of)
-        return tune_model(self.model, job, folder)
+        data = file_digest(Path(self.training.source))
+        key = f"{network_digest(model.network)}; {data}; {row.passes}; {seed}"
+        folder = self.folder / sha256(key.encode()).hexdigest()
+        if not (folder / TUNE_FILE).exists():
+            tune_model(model, job, folder)
+        text = (folder / TUNE_FILE).read_text(encoding="utf-8")
+        return load_model(folder / NETWORK_FILE), TuneReport.model_validate_json(text)
 
 
 def as_text(outcomes: Sequence[Outcome], held_out: Windows) -> str:
@@ -157,11 +180,7 @@ def as_text(outcomes: Sequence[Outcome], held_out: Windows) -> str:
     caption = CAPTION.format(
         seeds=", ".join(map(str, seeds)), windows=len(held_out.x), device=DEVICE, counted=COUNTED
     )
-    passes = [
-        f"- **{row}**: " + (f"`{text}`" if text else "as trained")
-        for row, text in ROWS.items()
-        if row in groups
-    ]
+    passes = [f"- **{name}**: {row}" for name, row in ROWS.items() if name in groups]
     return "\n\n".join([caption, table(HEAD, lines), "\n".join(passes)])
 
 
@@ -225,7 +244,7 @@ def main(
     outcomes = []
     with tempfile.TemporaryDirectory() as scratch, bars(False) as progress:
         for name in row or ROWS:
-            for seed in range(seeds if ROWS[name] else 1):
+            for seed in range(seeds if ROWS[name].passes else 1):
                 label = f"{name}, seed {seed}: "
                 shown = progress.phases_of(label)
                 study = Study(model, training, held_out, folder or Path(scratch), shown)
