@@ -120,6 +120,13 @@ def _neighbours(per_byte: int, codes: NDArray) -> NDArray:
     return _joined(several, np.arange(per_byte) * (8 // per_byte))
 
 
+def _pairs_of_tiles(codes: NDArray) -> NDArray:
+    """Tiles of 16 and 8 targets, each ``[sources, targets]``, filled up to a multiple of 8; two
+    neighbours in a byte."""
+    tiles = _tiles(_filled(codes, 8), (16, 8))
+    return np.concatenate([_neighbours(2, tile).ravel() for tile in tiles])
+
+
 def _sixteens(codes: NDArray) -> NDArray:
     """Tiles of 16 targets, each ``[sources, 16]`` in words: of every four, the bytes are 0, 2, 1
     and 3; of these the first have bits 0 and 1, the next 4 and 5, then 2 and 3, then 6 and 7."""
@@ -366,6 +373,7 @@ PACKED_LAYOUTS: dict[tuple[str, str], Callable[[NDArray], NDArray]] = {
     ("i4", "neon"): _halves(32, 16),
     ("i2", "dsp"): _sixteens,
     ("i2", "m0"): _sixteens,
+    ("s4", "dsp"): _pairs_of_tiles,
 }
 SPARSE_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {"dsp": _swapped, "m0": _m0_tiles}
 BLOCK_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {

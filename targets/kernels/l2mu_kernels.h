@@ -434,7 +434,9 @@ void l2mu_accumulate_dense_i2_i16(const l2mu_packed_t *p, int16_t *v, const uint
 void l2mu_accumulate_dense_i2_i16_dsp(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i2_i16_m0(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_s4_i32(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_s4_i32_dsp(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_s4_i16(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_s4_i16_dsp(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i4_i32(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i4_i32_dsp(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i4_i32_m0(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes);

@@ -10,6 +10,23 @@
 #define L2MU_TERNARY_ROWS 126U /* times 2 is in a byte */
 #define L2MU_PACKED_TARGETS 128U /* of a strip: a multiple of every set's tiles */
 
+#ifdef __ARM_FEATURE_DSP
+/* In assembly: two registers of sums times quanta to four targets. `quanta` and `v` point there and are
+ * moved on; `x`, `y` and `z` are free. */
+#define L2MU_FOUR_TARGETS(first, second, v, quanta, x, y, z)  \
+    "    ldrd   " x ", " y ", [" quanta "], #8\n"             \
+    "    smulbb " z ", " first ", " x "\n"                    \
+    "    smultt " x ", " first ", " x "\n"                    \
+    "    pkhbt  " first ", " z ", " x ", lsl #16\n"           \
+    "    smulbb " z ", " second ", " y "\n"                   \
+    "    smultt " y ", " second ", " y "\n"                   \
+    "    pkhbt  " second ", " z ", " y ", lsl #16\n"          \
+    "    ldrd   " x ", " y ", [" v "]\n"                      \
+    "    sadd16 " x ", " x ", " first "\n"                    \
+    "    sadd16 " y ", " y ", " second "\n"                   \
+    "    strd   " x ", " y ", [" v "], #8\n"
+#endif
+
 typedef void l2mu_accumulate_packed_t(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes);
 
 L2MU_INLINE void l2mu_add_packed_four(int16_t *v, uint32_t sums, uint32_t excess,
