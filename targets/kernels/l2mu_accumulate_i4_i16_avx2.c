@@ -3,29 +3,11 @@
 #error "this file is for processors with AVX2; compile the network for this processor, see --target"
 #endif
 
-#include <immintrin.h>
-
-#include "l2mu_arith.h"
+#include "l2mu_packed.h"
 
 #define ROWS 17U /* times 15 is in a byte */
 #define TILE 64U
 #define HALF 32U
-#define EIGHT 8U
-
-/* Sums, each less 8 for every row, times quanta to targets, eight by eight. */
-L2MU_INLINE void add_sums(int16_t *v, const uint8_t *sums, size_t rows, const int16_t *quantum,
-                          size_t count)
-{
-    const __m128i excess = _mm_set1_epi16((int16_t)(8U * rows));
-    for (size_t j = 0; j < count; j += EIGHT) {
-        const __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)&sums[j]);
-        const __m128i by = _mm_loadu_si128((const __m128i *)(const void *)&quantum[j]);
-        const __m128i before = _mm_loadu_si128((const __m128i *)(const void *)&v[j]);
-        const __m128i each = _mm_sub_epi16(_mm_cvtepu8_epi16(bytes), excess);
-        const __m128i after = _mm_add_epi16(before, _mm_mullo_epi16(each, by));
-        _mm_storeu_si128((__m128i *)(void *)&v[j], after);
-    }
-}
 
 /* The sums of some rows to 64 targets. */
 L2MU_INLINE void sum_tile(uint8_t *sums, const uint8_t *weights, const uint16_t *spikes, size_t rows)
@@ -62,6 +44,7 @@ L2MU_INLINE void sum_half(uint8_t *sums, const uint8_t *weights, const uint16_t 
 /* Some rows to all targets, as many of which as are a multiple of eight have a place. */
 static void add_rows(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes, size_t rows)
 {
+    const uint32_t excess = 8U * (uint32_t)rows;
     const uint8_t *weights = p->weights;
     const int16_t *quantum = p->quantum;
     uint8_t sums[TILE];
@@ -70,7 +53,7 @@ static void add_rows(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes,
     while (left > HALF) {
         const size_t some = (left < TILE) ? left : TILE;
         sum_tile(sums, weights, spikes, rows);
-        add_sums(to, sums, rows, quantum, some);
+        l2mu_add_bytes(to, sums, excess, quantum, some);
         weights += (size_t)p->sources * HALF;
         quantum += TILE;
         to += TILE;
@@ -78,7 +61,7 @@ static void add_rows(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes,
     }
     if (left > 0U) {
         sum_half(sums, weights, spikes, rows);
-        add_sums(to, sums, rows, quantum, left);
+        l2mu_add_bytes(to, sums, excess, quantum, left);
     }
 }
 

@@ -4,9 +4,7 @@
 #error "this file is for processors with Helium; compile the network for this processor, see --target"
 #endif
 
-#include <arm_mve.h>
-
-#include "l2mu_arith.h"
+#include "l2mu_packed.h"
 
 #define ROWS 17U /* times 15 is in a byte */
 #define TILE 32U
@@ -16,8 +14,7 @@
 /* Sums, each less 8 for every row, times quanta to eight targets. */
 L2MU_INLINE void add_eight(int16_t *v, uint16x8_t sums, uint16_t excess, const int16_t *quantum)
 {
-    const int16x8_t each = vreinterpretq_s16_u16(vsubq_n_u16(sums, excess));
-    vst1q_s16(v, vaddq_s16(vld1q_s16(v), vmulq_s16(each, vld1q_s16(quantum))));
+    l2mu_add_products(v, vreinterpretq_s16_u16(vsubq_n_u16(sums, excess)), quantum);
 }
 
 /* Some rows to all targets, as many of which as are a multiple of eight have a place. */

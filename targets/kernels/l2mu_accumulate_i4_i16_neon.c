@@ -3,9 +3,7 @@
 #error "this file is for processors with Neon; compile the network for this processor, see --target"
 #endif
 
-#include <arm_neon.h>
-
-#include "l2mu_arith.h"
+#include "l2mu_packed.h"
 
 #define ROWS 17U /* times 15 is in a byte */
 #define TILE 32U
@@ -15,8 +13,7 @@
 /* Sums of bytes, each less 8 for every row, times quanta to eight targets. */
 L2MU_INLINE void add_eight(int16_t *v, uint8x8_t sums, uint16x8_t start, const int16_t *quantum)
 {
-    const int16x8_t each = vreinterpretq_s16_u16(vaddw_u8(start, sums));
-    vst1q_s16(v, vmlaq_s16(vld1q_s16(v), each, vld1q_s16(quantum)));
+    l2mu_add_products(v, vreinterpretq_s16_u16(vaddw_u8(start, sums)), quantum);
 }
 
 /* Some rows to all targets, as many of which as are a multiple of eight have a place. */

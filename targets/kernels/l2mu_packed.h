@@ -4,6 +4,14 @@
 #ifndef L2MU_PACKED_H
 #define L2MU_PACKED_H
 
+#if defined(__ARM_FEATURE_MVE)
+#include <arm_mve.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#elif defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #include "l2mu_strips.h"
 
 #define L2MU_PACKED_ROWS 32U
@@ -25,6 +33,51 @@
     "    sadd16 " x ", " x ", " first "\n"                    \
     "    sadd16 " y ", " y ", " second "\n"                   \
     "    strd   " x ", " y ", [" v "], #8\n"
+#endif
+
+/* v += sums times quanta, eight of each. */
+#if defined(__ARM_FEATURE_MVE)
+L2MU_INLINE void l2mu_add_products(int16_t *v, int16x8_t sums, const int16_t *quantum)
+{
+    vst1q_s16(v, vaddq_s16(vld1q_s16(v), vmulq_s16(sums, vld1q_s16(quantum))));
+}
+#elif defined(__ARM_NEON)
+L2MU_INLINE void l2mu_add_products(int16_t *v, int16x8_t sums, const int16_t *quantum)
+{
+    vst1q_s16(v, vmlaq_s16(vld1q_s16(v), sums, vld1q_s16(quantum)));
+}
+#endif
+
+#if defined(__ARM_FEATURE_MVE) || defined(__ARM_NEON)
+/* The same from `first` on, if a tile has such targets: it has more than `sure`. */
+L2MU_INLINE void l2mu_add_eight(const l2mu_packed_t *tile, int16_t *v, uint16x8_t sums, size_t first,
+                                size_t sure)
+{
+    if ((first <= sure) || (tile->targets > first)) {
+        l2mu_add_products(&v[first], vreinterpretq_s16_u16(sums), &tile->quantum[first]);
+    }
+}
+#endif
+
+#ifdef __AVX2__
+L2MU_INLINE void l2mu_add_products(int16_t *v, __m128i sums, const int16_t *quantum)
+{
+    const __m128i by = _mm_loadu_si128((const __m128i *)(const void *)quantum);
+    const __m128i before = _mm_loadu_si128((const __m128i *)(const void *)v);
+    const __m128i after = _mm_add_epi16(before, _mm_mullo_epi16(sums, by));
+    _mm_storeu_si128((__m128i *)(void *)v, after);
+}
+
+/* The same of sums that are bytes and each so much too great, of any number of targets. */
+L2MU_INLINE void l2mu_add_bytes(int16_t *v, const uint8_t *sums, uint32_t excess,
+                                const int16_t *quantum, size_t count)
+{
+    const __m128i less = _mm_set1_epi16((int16_t)excess);
+    for (size_t j = 0; j < count; j += 8U) {
+        const __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)&sums[j]);
+        l2mu_add_products(&v[j], _mm_sub_epi16(_mm_cvtepu8_epi16(bytes), less), &quantum[j]);
+    }
+}
 #endif
 
 typedef void l2mu_accumulate_packed_t(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes);
@@ -104,6 +157,31 @@ L2MU_INLINE void l2mu_accumulate_ternary(const l2mu_packed_t *p, int16_t *v, con
         }
         spike += rows;
         left -= rows;
+    }
+}
+
+/* Adds some rows to a tile that has `width` bytes of each; it may have fewer targets than are in those. */
+typedef void l2mu_add_tile_t(const l2mu_packed_t *tile, int16_t *v, const uint16_t *spikes, size_t rows,
+                             size_t width);
+
+/* Some rows to all targets: tiles of `width` bytes, and where no more than half of one is left, that. */
+L2MU_INLINE void l2mu_add_tiles(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes, size_t rows,
+                                l2mu_add_tile_t *add_tile, size_t width, size_t per_byte)
+{
+    const size_t targets = width * per_byte;
+    l2mu_packed_t tile = *p;
+    int16_t *to = v;
+    size_t left = p->targets;
+    for (; left > (targets / 2U); left -= (left < targets) ? left : targets) {
+        tile.targets = (uint16_t)left;
+        add_tile(&tile, to, spikes, rows, width);
+        tile.weights += width * p->sources;
+        tile.quantum += targets;
+        to += targets;
+    }
+    if (left > 0U) {
+        tile.targets = (uint16_t)left;
+        add_tile(&tile, to, spikes, rows, width / 2U);
     }
 }
 

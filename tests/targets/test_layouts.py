@@ -116,6 +116,21 @@ def test_halves_of_tiles_are_halves_of_bytes(name: str, width: int) -> None:
     assert packed.size == width // 2 + width // 4
 
 
+@pytest.mark.parametrize(("name", "width"), [("avx2", 128), ("neon", 64)])
+def test_quarters_of_tiles_are_quarters_of_bytes(name: str, width: int) -> None:
+    row = np.repeat([-1, 0, 1, -1], width // 4)
+    packed = packed_weights_for(f"accumulate_dense_i2_i16_{name}", np.tile(row, (2, 1)))
+    assert packed.tolist() == [0x24] * (width // 2)
+    packed = packed_weights_for(f"accumulate_dense_i2_i16_{name}", np.append(row, 1)[None])
+    assert packed[width // 4 :].tolist() == [2] + [0] * (width // 8 - 1)
+
+
+def test_eights_of_targets_take_turns_in_ternary_weights_for_helium() -> None:
+    row = np.append(np.repeat([-1, 0, 1, -1, 0, 1, -1, 0], 8), 1)
+    packed = packed_weights_for("accumulate_dense_i2_i32_mve", row[None])
+    assert packed.tolist() == [0x18, 0x61] * 8 + [2] + [0] * 7
+
+
 @pytest.mark.parametrize(
     ("ending", "tile", "stored"),
     [
