@@ -379,7 +379,11 @@ PACKED_LAYOUTS: dict[tuple[str, str], Callable[[NDArray], NDArray]] = {
     ("i2", "neon"): _parts(4, 64, 32),
     ("i2", "dsp"): _sixteens,
     ("i2", "m0"): _sixteens,
+    ("s4", "avx2"): _parts(2, 64, 32),
     ("s4", "dsp"): _pairs_of_tiles,
+    ("s4", "m0"): _pairs_of_tiles,
+    ("s4", "mve"): _mve_parts(2),
+    ("s4", "neon"): _parts(2, 32, 16),
 }
 SPARSE_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {"dsp": _swapped, "m0": _m0_tiles}
 BLOCK_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {

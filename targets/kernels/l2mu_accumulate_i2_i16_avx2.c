@@ -7,12 +7,6 @@
 
 #define WIDTH 32U
 
-L2MU_INLINE __m256i row_of(const uint8_t *row, size_t width)
-{
-    return (width == WIDTH) ? _mm256_loadu_si256((const __m256i *)(const void *)row)
-                            : _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)row));
-}
-
 /* As `l2mu_add_ternary_word`. */
 L2MU_INLINE void add_tile(const l2mu_packed_t *tile, int16_t *v, const uint16_t *spikes, size_t rows,
                           size_t width)
@@ -29,7 +23,7 @@ L2MU_INLINE void add_tile(const l2mu_packed_t *tile, int16_t *v, const uint16_t 
         __m256i even = _mm256_setzero_si256();
         __m256i odd = _mm256_setzero_si256();
         do {
-            const __m256i row = row_of(&tile->weights[*spike * width], width);
+            const __m256i row = l2mu_row_of_bytes(&tile->weights[*spike * width], width);
             ++spike;
             even = _mm256_add_epi8(even, _mm256_and_si256(row, _mm256_set1_epi8(0x33)));
             odd = _mm256_add_epi16(odd, _mm256_srli_epi16(row, 2));

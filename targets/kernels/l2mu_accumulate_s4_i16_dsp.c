@@ -8,22 +8,6 @@
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* assembly uses them */
 
-#define TILE 16U
-#define EIGHT 8U
-
-/* What the assembly works on; it moves on v, weights and quantum. */
-typedef struct {
-    int16_t *v;
-    const int16_t *quantum;
-    const uint8_t *weights;
-    size_t tile_bytes; /* from the weights of one tile to those of the next */
-    const uint16_t *spike;
-    const uint16_t *end; /* at least one spike later */
-    uint32_t start;      /* twice minus the excess of all rows */
-    const uint32_t *powers;
-    const int16_t *v_end;
-} tiles_t;
-
 /* Two bytes of the row at r0 to two pairs of sums. */
 #define TWO_BYTES(first, second, x, y)        \
     "    ldrb   r1, [r0, #" first "]\n"       \
@@ -45,7 +29,7 @@ typedef struct {
 
 /* The sums of 16 targets are in r4 to r11 while rows of weights at lr pass by: r2 is the next spike. On
  * the stack: the argument, and where spikes end. */
-__attribute__((naked)) static void add_tiles(tiles_t *p)
+__attribute__((naked)) static void add_tiles(l2mu_powers_t *p)
 {
     __asm__ volatile("    push   {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
                      "    ldr    r1, [r0, #20]\n"
@@ -53,6 +37,8 @@ __attribute__((naked)) static void add_tiles(tiles_t *p)
                      "    ldr    r12, [r0, #28]\n"
                      "1:  ldr    lr, [r0, #8]\n"
                      "    ldr    r4, [r0, #24]\n"
+                     "    rsb    r4, r4, #0\n"
+                     "    pkhbt  r4, r4, r4, lsl #16\n"
                      "    ldrd   r2, r3, [r0, #16]\n"
                      "    mov    r5, r4\n"
                      "    mov    r6, r4\n"
@@ -86,24 +72,5 @@ __attribute__((naked)) static void add_tiles(tiles_t *p)
 
 void l2mu_accumulate_dense_s4_i16_dsp(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes)
 {
-    const size_t targets = ((size_t)p->targets + 7U) / EIGHT * EIGHT;
-    const size_t tiled = targets / TILE * TILE;
-    const size_t tile_bytes = (size_t)p->sources * (TILE / 2U);
-    const uint16_t *spike = spikes + 1;
-    for (size_t left = spikes[0]; left > 0U;) {
-        const size_t rows = (left < L2MU_POWERS_ROWS) ? left : L2MU_POWERS_ROWS;
-        const uint32_t excess = L2MU_POWERS_EXCESS * (uint32_t)rows;
-        const uint32_t start = (((uint32_t)0U - excess) & 0xFFFFU) * 0x10001U;
-        tiles_t tiles = {v,          p->quantum, p->weights,  tile_bytes, spike,
-                         spike + rows, start,    L2MU_POWERS, &v[tiled]};
-        if (tiled > 0U) {
-            add_tiles(&tiles);
-        }
-        if (tiled < targets) {
-            const uint8_t *const last = &p->weights[(tiled / 2U) * p->sources];
-            l2mu_add_powers_eight(&v[tiled], last, spike, rows, &p->quantum[tiled]);
-        }
-        spike += rows;
-        left -= rows;
-    }
+    l2mu_accumulate_powers(p, v, spikes, add_tiles);
 }

@@ -441,8 +441,16 @@ void l2mu_accumulate_dense_i2_i16_mve(const l2mu_packed_t *p, int16_t *v, const 
 void l2mu_accumulate_dense_i2_i16_avx2(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_s4_i32(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_s4_i32_dsp(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_s4_i32_m0(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_s4_i32_neon(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_s4_i32_mve(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_s4_i32_avx2(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_s4_i16(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_s4_i16_dsp(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_s4_i16_m0(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_s4_i16_neon(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_s4_i16_mve(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes);
+void l2mu_accumulate_dense_s4_i16_avx2(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i4_i32(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i4_i32_dsp(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_i4_i32_m0(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes);

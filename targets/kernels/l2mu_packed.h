@@ -35,6 +35,17 @@
     "    strd   " x ", " y ", [" v "], #8\n"
 #endif
 
+#ifdef __thumb__
+/* In assembly: the sum in r0 less r7, times its quantum at r4, to its target at r3. */
+#define L2MU_TARGET(offset)              \
+    "    subs   r0, r0, r7\n"            \
+    "    ldrh   r1, [r4, #" offset "]\n" \
+    "    muls   r0, r1, r0\n"            \
+    "    ldrh   r1, [r3, #" offset "]\n" \
+    "    adds   r0, r0, r1\n"            \
+    "    strh   r0, [r3, #" offset "]\n"
+#endif
+
 /* v += sums times quanta, eight of each. */
 #if defined(__ARM_FEATURE_MVE)
 L2MU_INLINE void l2mu_add_products(int16_t *v, int16x8_t sums, const int16_t *quantum)
@@ -60,6 +71,14 @@ L2MU_INLINE void l2mu_add_eight(const l2mu_packed_t *tile, int16_t *v, uint16x8_
 #endif
 
 #ifdef __AVX2__
+/* 32 bytes, or 16 and others of no meaning. */
+L2MU_INLINE __m256i l2mu_row_of_bytes(const uint8_t *row, size_t width)
+{
+    const void *const bytes = row;
+    return (width == 32U) ? _mm256_loadu_si256((const __m256i *)bytes)
+                          : _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)bytes));
+}
+
 L2MU_INLINE void l2mu_add_products(int16_t *v, __m128i sums, const int16_t *quantum)
 {
     const __m128i by = _mm_loadu_si128((const __m128i *)(const void *)quantum);

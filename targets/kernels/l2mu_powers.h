@@ -17,8 +17,11 @@
         L2MU_PAIR(upper, 96), L2MU_PAIR(upper, 128), L2MU_PAIR(upper, 64)
 #define L2MU_PAIR(upper, lower) (((uint32_t)(upper) << 16U) | (lower))
 
+/* What four bits stand for. */
+static const uint8_t L2MU_POWERS[16] = {L2MU_PAIRS_WITH(0U)};
+
 /* What a byte stands for: the multiple of its lower four bits, and of its upper ones, 16 bits each. */
-static const uint32_t L2MU_POWERS[256] = {
+static const uint32_t L2MU_PAIRS_OF_POWERS[256] = {
     L2MU_PAIRS_WITH(0U),  L2MU_PAIRS_WITH(32U), L2MU_PAIRS_WITH(48U),  L2MU_PAIRS_WITH(56U),
     L2MU_PAIRS_WITH(60U), L2MU_PAIRS_WITH(62U), L2MU_PAIRS_WITH(63U),  L2MU_PAIRS_WITH(64U),
     L2MU_PAIRS_WITH(65U), L2MU_PAIRS_WITH(66U), L2MU_PAIRS_WITH(68U),  L2MU_PAIRS_WITH(72U),
@@ -42,15 +45,58 @@ L2MU_INLINE void l2mu_add_powers_eight(int16_t *v, const uint8_t *weights, const
     do {
         const uint8_t *const row = &weights[4U * (size_t)*spike];
         ++spike;
-        sums[0] += L2MU_POWERS[row[0]];
-        sums[1] += L2MU_POWERS[row[1]];
-        sums[2] += L2MU_POWERS[row[2]];
-        sums[3] += L2MU_POWERS[row[3]];
+        sums[0] += L2MU_PAIRS_OF_POWERS[row[0]];
+        sums[1] += L2MU_PAIRS_OF_POWERS[row[1]];
+        sums[2] += L2MU_PAIRS_OF_POWERS[row[2]];
+        sums[3] += L2MU_PAIRS_OF_POWERS[row[3]];
     } while (spike != end);
     l2mu_add_powers_two(v, sums[0], excess, quantum);
     l2mu_add_powers_two(&v[2], sums[1], excess, &quantum[2]);
     l2mu_add_powers_two(&v[4], sums[2], excess, &quantum[4]);
     l2mu_add_powers_two(&v[6], sums[3], excess, &quantum[6]);
+}
+
+/* What assembly works on, tiles of 16 targets. It moves on v, quantum and weights. */
+typedef struct {
+    int16_t *v;
+    const int16_t *quantum;
+    const uint8_t *weights;
+    size_t tile_bytes; /* from the weights of one tile to those of the next */
+    const uint16_t *spike;
+    const uint16_t *end; /* at least one and at most L2MU_POWERS_ROWS spikes later */
+    uint32_t excess;     /* of all rows */
+    const uint32_t *pairs;
+    const int16_t *v_end;
+} l2mu_powers_t;
+
+/* v += the weights of every spike, as `l2mu_accumulate_dense_s4_i16`. */
+L2MU_INLINE void l2mu_accumulate_powers(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes,
+                                        void (*add_tiles)(l2mu_powers_t *))
+{
+    const size_t targets = ((size_t)p->targets + 7U) / 8U * 8U;
+    const size_t tiled = targets / 16U * 16U;
+    const uint16_t *spike = spikes + 1;
+    l2mu_powers_t tiles;
+    tiles.v_end = &v[tiled];
+    tiles.tile_bytes = (size_t)p->sources * 8U;
+    tiles.pairs = L2MU_PAIRS_OF_POWERS;
+    for (size_t left = spikes[0]; left > 0U;) {
+        const size_t rows = (left < L2MU_POWERS_ROWS) ? left : L2MU_POWERS_ROWS;
+        tiles.v = v;
+        tiles.quantum = p->quantum;
+        tiles.weights = p->weights;
+        tiles.spike = spike;
+        tiles.end = spike + rows;
+        tiles.excess = L2MU_POWERS_EXCESS * (uint32_t)rows;
+        if (tiled > 0U) {
+            add_tiles(&tiles);
+        }
+        if (tiled < targets) {
+            l2mu_add_powers_eight(tiles.v, tiles.weights, spike, rows, tiles.quantum);
+        }
+        spike += rows;
+        left -= rows;
+    }
 }
 
 #endif

@@ -92,10 +92,11 @@ def test_eight_packed_weights_of_a_word(name: str) -> None:
     assert packed.tolist() == [0x40, 0x62, 0x51, 0x73] * 3
 
 
-def test_powers_of_two_are_pairs_in_tiles() -> None:
+@pytest.mark.parametrize("name", ["dsp", "m0"])
+def test_powers_of_two_are_pairs_in_tiles(name: str) -> None:
     """Sixteen targets of every source, then eight."""
     multiples = np.array([[0] * 16 + [-64], [1] * 16 + [64]])
-    packed = packed_weights_for("accumulate_dense_s4_i16_dsp", multiples)
+    packed = packed_weights_for(f"accumulate_dense_s4_i16_{name}", multiples)
     assert packed.tolist() == [0x77] * 8 + [0x88] * 8 + [0] * 4 + [0x0E, 0, 0, 0]
 
 
