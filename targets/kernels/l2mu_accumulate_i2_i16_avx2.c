@@ -43,11 +43,6 @@ L2MU_INLINE void add_tile(const l2mu_packed_t *tile, int16_t *v, const uint16_t 
 
 void l2mu_accumulate_dense_i2_i16_avx2(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes)
 {
-    const uint16_t *spike = spikes + 1;
-    for (size_t left = spikes[0]; left > 0U;) {
-        const size_t rows = (left < L2MU_TERNARY_ROWS) ? left : L2MU_TERNARY_ROWS;
-        l2mu_add_tiles(p, v, spike, rows, add_tile, WIDTH, 4U);
-        spike += rows;
-        left -= rows;
-    }
+    const l2mu_tiles_t by = {add_tile, WIDTH, 4U};
+    l2mu_accumulate_tiles(p, v, spikes, L2MU_TERNARY_ROWS, by);
 }

@@ -32,9 +32,7 @@ L2MU_INLINE void add_tile(const l2mu_packed_t *tile, int16_t *v, const uint16_t 
         uint8x16_t even = vdupq_n_u8(0);
         uint8x16_t odd = vdupq_n_u8(0);
         do {
-            const uint8_t *const row = &tile->weights[*spike * width];
-            const uint8x16_t bytes = (width == WIDTH) ? vld1q_u8(row)
-                                                      : vcombine_u8(vld1_u8(row), vdup_n_u8(0));
+            const uint8x16_t bytes = l2mu_row_of_bytes(&tile->weights[*spike * width], width);
             ++spike;
             even = vaddq_u8(even, vandq_u8(bytes, vdupq_n_u8(0x33)));
             odd = vsraq_n_u8(odd, bytes, 2);
@@ -53,11 +51,6 @@ L2MU_INLINE void add_tile(const l2mu_packed_t *tile, int16_t *v, const uint16_t 
 
 void l2mu_accumulate_dense_i2_i16_neon(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes)
 {
-    const uint16_t *spike = spikes + 1;
-    for (size_t left = spikes[0]; left > 0U;) {
-        const size_t rows = (left < L2MU_TERNARY_ROWS) ? left : L2MU_TERNARY_ROWS;
-        l2mu_add_tiles(p, v, spike, rows, add_tile, WIDTH, 4U);
-        spike += rows;
-        left -= rows;
-    }
+    const l2mu_tiles_t by = {add_tile, WIDTH, 4U};
+    l2mu_accumulate_tiles(p, v, spikes, L2MU_TERNARY_ROWS, by);
 }

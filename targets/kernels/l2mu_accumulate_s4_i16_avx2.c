@@ -58,7 +58,8 @@ L2MU_INLINE void add_tile(const l2mu_packed_t *tile, int16_t *v, const uint16_t 
 
 void l2mu_accumulate_dense_s4_i16_avx2(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes)
 {
+    const l2mu_tiles_t by = {add_tile, WIDTH, 2U};
     if (spikes[0] > 0U) {
-        l2mu_add_tiles(p, v, spikes + 1, spikes[0], add_tile, WIDTH, 2U);
+        l2mu_add_tiles(p, v, spikes + 1, spikes[0], by);
     }
 }

@@ -37,25 +37,23 @@ L2MU_INLINE void add_part(const l2mu_packed_t *tile, int16_t *v, sums_t sums, si
 L2MU_INLINE void add_tile(const l2mu_packed_t *tile, int16_t *v, const uint16_t *spikes, size_t rows,
                           size_t width)
 {
-    const uint16_t *const end = spikes + rows;
     const uint16_t *spike = spikes;
     sums_t lower = {vdupq_n_u16(0), vdupq_n_u16(0)};
     sums_t upper = {vdupq_n_u16(0), vdupq_n_u16(0)};
-    do {
-        const uint8_t *const row = &tile->weights[*spike * width];
-        const uint8x16_t bytes = (width == WIDTH) ? vld1q_u8(row)
-                                                  : vreinterpretq_u8_u16(vldrbq_u16(row));
+    for (size_t left = rows; left > 0U; --left) {
+        const uint8x16_t bytes = l2mu_row_of_bytes(&tile->weights[*spike * width], width);
         ++spike;
         lower = plus(lower, vandq_u8(bytes, vdupq_n_u8(0x0F)));
         upper = plus(upper, vshrq_n_u8(bytes, 4));
-    } while (spike != end);
+    }
     add_part(tile, v, lower, rows, 0U, width);
     add_part(tile, v, upper, rows, width, width);
 }
 
 void l2mu_accumulate_dense_s4_i16_mve(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes)
 {
+    const l2mu_tiles_t by = {add_tile, WIDTH, 2U};
     if (spikes[0] > 0U) {
-        l2mu_add_tiles(p, v, spikes + 1, spikes[0], add_tile, WIDTH, 2U);
+        l2mu_add_tiles(p, v, spikes + 1, spikes[0], by);
     }
 }

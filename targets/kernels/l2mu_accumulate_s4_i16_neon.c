@@ -29,9 +29,7 @@ L2MU_INLINE void add_tile(const l2mu_packed_t *tile, int16_t *v, const uint16_t 
     const uint16_t *spike = spikes;
     uint16x8_t sums[4] = {start, start, start, start};
     do {
-        const uint8_t *const row = &tile->weights[*spike * width];
-        const uint8x16_t bytes = (width == WIDTH) ? vld1q_u8(row)
-                                                  : vcombine_u8(vld1_u8(row), vdup_n_u8(0));
+        const uint8x16_t bytes = l2mu_row_of_bytes(&tile->weights[*spike * width], width);
         const uint8x16_t lower = multiples(table, vandq_u8(bytes, vdupq_n_u8(0x0F)));
         const uint8x16_t upper = multiples(table, vshrq_n_u8(bytes, 4));
         ++spike;
@@ -50,7 +48,8 @@ L2MU_INLINE void add_tile(const l2mu_packed_t *tile, int16_t *v, const uint16_t 
 
 void l2mu_accumulate_dense_s4_i16_neon(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes)
 {
+    const l2mu_tiles_t by = {add_tile, WIDTH, 2U};
     if (spikes[0] > 0U) {
-        l2mu_add_tiles(p, v, spikes + 1, spikes[0], add_tile, WIDTH, 2U);
+        l2mu_add_tiles(p, v, spikes + 1, spikes[0], by);
     }
 }

@@ -60,6 +60,16 @@ L2MU_INLINE void l2mu_add_products(int16_t *v, int16x8_t sums, const int16_t *qu
 #endif
 
 #if defined(__ARM_FEATURE_MVE) || defined(__ARM_NEON)
+/* 16 bytes, or 8 and others that are 0: in Helium's, every other one. */
+L2MU_INLINE uint8x16_t l2mu_row_of_bytes(const uint8_t *row, size_t width)
+{
+#ifdef __ARM_NEON
+    return (width == 16U) ? vld1q_u8(row) : vcombine_u8(vld1_u8(row), vdup_n_u8(0));
+#else
+    return (width == 16U) ? vld1q_u8(row) : vreinterpretq_u8_u16(vldrbq_u16(row));
+#endif
+}
+
 /* The same from `first` on, if a tile has such targets: it has more than `sure`. */
 L2MU_INLINE void l2mu_add_eight(const l2mu_packed_t *tile, int16_t *v, uint16x8_t sums, size_t first,
                                 size_t sure)
@@ -183,24 +193,44 @@ L2MU_INLINE void l2mu_accumulate_ternary(const l2mu_packed_t *p, int16_t *v, con
 typedef void l2mu_add_tile_t(const l2mu_packed_t *tile, int16_t *v, const uint16_t *spikes, size_t rows,
                              size_t width);
 
-/* Some rows to all targets: tiles of `width` bytes, and where no more than half of one is left, that. */
+/* How tiles are added to, and how many bytes of a row a tile has. */
+typedef struct {
+    l2mu_add_tile_t *add;
+    size_t width;
+    size_t per_byte;
+} l2mu_tiles_t;
+
+/* Some rows to all targets. Where no more than half a tile is left, the last one has half as many bytes. */
 L2MU_INLINE void l2mu_add_tiles(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes, size_t rows,
-                                l2mu_add_tile_t *add_tile, size_t width, size_t per_byte)
+                                l2mu_tiles_t by)
 {
-    const size_t targets = width * per_byte;
+    const size_t targets = by.width * by.per_byte;
     l2mu_packed_t tile = *p;
     int16_t *to = v;
     size_t left = p->targets;
     for (; left > (targets / 2U); left -= (left < targets) ? left : targets) {
         tile.targets = (uint16_t)left;
-        add_tile(&tile, to, spikes, rows, width);
-        tile.weights += width * p->sources;
+        by.add(&tile, to, spikes, rows, by.width);
+        tile.weights += by.width * p->sources;
         tile.quantum += targets;
         to += targets;
     }
     if (left > 0U) {
         tile.targets = (uint16_t)left;
-        add_tile(&tile, to, spikes, rows, width / 2U);
+        by.add(&tile, to, spikes, rows, by.width / 2U);
+    }
+}
+
+/* v += the weights of every spike, of at most so many rows at a time. */
+L2MU_INLINE void l2mu_accumulate_tiles(const l2mu_packed_t *p, int16_t *v, const uint16_t *spikes,
+                                       size_t most, l2mu_tiles_t by)
+{
+    const uint16_t *spike = spikes + 1;
+    for (size_t left = spikes[0]; left > 0U;) {
+        const size_t rows = (left < most) ? left : most;
+        l2mu_add_tiles(p, v, spike, rows, by);
+        spike += rows;
+        left -= rows;
     }
 }
 
