@@ -10,8 +10,8 @@ from pathlib import Path
 
 KERNEL_DIR = Path(__file__).parent / "kernels"
 HEADERS = (
-    *("l2mu_arith.h", "l2mu_blocks.h", "l2mu_kernels.h", "l2mu_packed.h", "l2mu_sparse.h"),
-    "l2mu_strips.h",
+    *("l2mu_arith.h", "l2mu_blocks.h", "l2mu_kernels.h", "l2mu_packed.h", "l2mu_powers.h"),
+    *("l2mu_sparse.h", "l2mu_strips.h"),
 )
 
 _FUNCTION = r"^(?P<result>void|int) (?P<name>l2mu_\w+)\((?P<parameters>[^)]*)\)"

@@ -120,6 +120,13 @@ def _neighbours(per_byte: int, codes: NDArray) -> NDArray:
     return _joined(several, np.arange(per_byte) * (8 // per_byte))
 
 
+def _pairs_of_tiles(codes: NDArray) -> NDArray:
+    """Tiles of 16 and 8 targets, each ``[sources, targets]``, filled up to a multiple of 8; two
+    neighbours in a byte."""
+    tiles = _tiles(_filled(codes, 8), (16, 8))
+    return np.concatenate([_neighbours(2, tile).ravel() for tile in tiles])
+
+
 def _sixteens(codes: NDArray) -> NDArray:
     """Tiles of 16 targets, each ``[sources, 16]`` in words: of every four, the bytes are 0, 2, 1
     and 3; of these the first have bits 0 and 1, the next 4 and 5, then 2 and 3, then 6 and 7."""
@@ -150,31 +157,34 @@ def _words(*widths: int) -> Callable[[NDArray], NDArray]:
     return layout
 
 
-def _halves(*widths: int) -> Callable[[NDArray], NDArray]:
+def _parts(per_byte: int, *widths: int) -> Callable[[NDArray], NDArray]:
     """Tiles of so many targets, each ``[sources, targets]``, filled up to a multiple of the last
-    width. The lower halves of its bytes are the first half of a tile's targets."""
+    width. The lowest bits of its bytes are the first part of a tile's targets."""
 
-    def layout(nibbles: NDArray) -> NDArray:
-        tiles = _tiles(_filled(nibbles, widths[-1]), widths)
-        return np.concatenate([_joined_halves(tile).ravel() for tile in tiles])
+    def layout(codes: NDArray) -> NDArray:
+        tiles = _tiles(_filled(codes, widths[-1]), widths)
+        return np.concatenate([_joined_parts(per_byte, tile).ravel() for tile in tiles])
 
     return layout
 
 
-def _mve_packed(nibbles: NDArray) -> NDArray:
-    """Tiles of 32 and 16 targets as `_halves`; of 16 bytes the first and the last 8 take turns."""
-    tiles = [_joined_halves(tile) for tile in _tiles(_filled(nibbles, 16), (32, 16))]
-    turns = [
-        tile.reshape(len(tile), 2, 8).swapaxes(1, 2) if tile.shape[1] == 16 else tile
-        for tile in tiles
-    ]
-    return np.concatenate([tile.ravel() for tile in turns])
+def _mve_parts(per_byte: int) -> Callable[[NDArray], NDArray]:
+    """As `_parts` of 16 and 8 bytes; of 16 bytes the first and the last 8 take turns."""
+
+    def layout(codes: NDArray) -> NDArray:
+        widths = 16 * per_byte, 8 * per_byte
+        tiles = _tiles(_filled(codes, widths[-1]), widths)
+        rows = [_joined_parts(per_byte, tile) for tile in tiles]
+        whole = [row.reshape(len(row), -1, 8).swapaxes(1, 2) for row in rows]
+        return np.concatenate([row.ravel() for row in whole])
+
+    return layout
 
 
-def _joined_halves(tile: NDArray) -> NDArray:
-    first, second = np.split(tile, 2, axis=1)
-    joined: NDArray = first | second << 4
-    return joined
+def _joined_parts(per_byte: int, tile: NDArray) -> NDArray:
+    """Bytes ``[sources, bytes]`` of a tile's parts."""
+    parts = tile.reshape(len(tile), per_byte, -1).swapaxes(1, 2)
+    return _joined(parts, np.arange(per_byte) * (8 // per_byte))
 
 
 def _m0_tiles(tiles: NDArray) -> NDArray:
@@ -359,13 +369,21 @@ MULTIPLY_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {
     "vnni": _vnni,
 }
 PACKED_LAYOUTS: dict[tuple[str, str], Callable[[NDArray], NDArray]] = {
-    ("i4", "avx2"): _halves(64, 32),
+    ("i4", "avx2"): _parts(2, 64, 32),
     ("i4", "dsp"): _words(16, 8),
     ("i4", "m0"): _words(16, 8),
-    ("i4", "mve"): _mve_packed,
-    ("i4", "neon"): _halves(32, 16),
+    ("i4", "mve"): _mve_parts(2),
+    ("i4", "neon"): _parts(2, 32, 16),
+    ("i2", "avx2"): _parts(4, 128, 64),
+    ("i2", "mve"): _mve_parts(4),
+    ("i2", "neon"): _parts(4, 64, 32),
     ("i2", "dsp"): _sixteens,
     ("i2", "m0"): _sixteens,
+    ("s4", "avx2"): _parts(2, 64, 32),
+    ("s4", "dsp"): _pairs_of_tiles,
+    ("s4", "m0"): _pairs_of_tiles,
+    ("s4", "mve"): _mve_parts(2),
+    ("s4", "neon"): _parts(2, 32, 16),
 }
 SPARSE_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {"dsp": _swapped, "m0": _m0_tiles}
 BLOCK_LAYOUTS: dict[str, Callable[[NDArray], NDArray]] = {

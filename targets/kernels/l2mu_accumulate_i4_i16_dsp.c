@@ -39,19 +39,7 @@ typedef struct {
     "    ldrd   r0, r1, [r0]\n"        \
     WORD("r0", "r4", "r5") WORD("r1", "r6", "r7")
 
-/* Two pairs of sums times quanta to four targets; `x` and `y` are free. */
-#define FOUR(first, second, x, y)                             \
-    "    ldrd   " x ", " y ", [r9], #8\n"                     \
-    "    smulbb r11, " first ", " x "\n"                      \
-    "    smultt " x ", " first ", " x "\n"                    \
-    "    pkhbt  " first ", r11, " x ", lsl #16\n"             \
-    "    smulbb r11, " second ", " y "\n"                     \
-    "    smultt " y ", " second ", " y "\n"                   \
-    "    pkhbt  " second ", r11, " y ", lsl #16\n"            \
-    "    ldrd   " x ", " y ", [r8]\n"                         \
-    "    sadd16 " x ", " x ", " first "\n"                    \
-    "    sadd16 " y ", " y ", " second "\n"                   \
-    "    strd   " x ", " y ", [r8], #8\n"
+#define FOUR(first, second, x, y) L2MU_FOUR_TARGETS(first, second, "r8", "r9", x, y, "r11")
 
 /* The sums of a word's rows to eight targets. */
 #define FINISH(even, shifted)                                    \

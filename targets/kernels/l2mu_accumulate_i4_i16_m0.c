@@ -48,27 +48,18 @@ typedef struct {
     "    add    lr, lr, r2\n"
 #define ROW_BYTES "24"
 
-/* The sum in r0 less r7, times its quantum at r4, to its target at r3. */
-#define TARGET(offset)                   \
-    "    subs   r0, r0, r7\n"            \
-    "    ldrh   r1, [r4, #" offset "]\n" \
-    "    muls   r0, r1, r0\n"            \
-    "    ldrh   r1, [r3, #" offset "]\n" \
-    "    adds   r0, r0, r1\n"            \
-    "    strh   r0, [r3, #" offset "]\n"
-
 /* Four sums, the bytes of r2, to four targets. */
 #define FOUR(a, b, c, d)         \
     "    uxtb   r0, r2\n"        \
-    TARGET(a)                    \
+    L2MU_TARGET(a)                    \
     "    lsrs   r2, r2, #8\n"    \
     "    uxtb   r0, r2\n"        \
-    TARGET(b)                    \
+    L2MU_TARGET(b)                    \
     "    lsrs   r2, r2, #8\n"    \
     "    uxtb   r0, r2\n"        \
-    TARGET(c)                    \
+    L2MU_TARGET(c)                    \
     "    lsrs   r0, r2, #8\n"    \
-    TARGET(d)
+    L2MU_TARGET(d)
 
 /* The sums at even places and of shifted words to eight targets at r3, whose quanta are at r4. */
 #define FINISH(even, shifted)              \

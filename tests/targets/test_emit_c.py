@@ -94,6 +94,7 @@ def test_sources_are_the_models_own_files_and_the_kernels_it_calls() -> None:
         "l2mu_input_f32.c",
         "l2mu_kernels.h",
         "l2mu_packed.h",
+        "l2mu_powers.h",
         "l2mu_save.c",
         "l2mu_score.c",
         "l2mu_sparse.h",

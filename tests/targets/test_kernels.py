@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ from l2mu_compile.targets.toolchain import RUNTIME_DIR
 from l2mu_compile.verify import MAX_FRACTION
 
 SIZES = (*range(1, 34), 63, 64, 65, 127, 128, 129, 255, 256, 257)
+# Rows of packed weights, which kernels add up so many at a time.
+AROUND_LIMITS = ((6, 9), (14, 19), (30, 36), (126, 128), (255, 258), (510, 513))
 NUMBERS = {"f32": np.float32, "i16": np.int16, "i32": np.int32, "i64": np.int64, "i8": np.int8}
 
 FIRE = tuple(f"fire_{reset}" for reset in LIF.resets)
@@ -492,6 +494,11 @@ def test_packed_narrow_sums_of_the_greatest_weights(call: Call, kernel: Variant)
     check_greatest_packed(call, kernel)
 
 
+@kernels("accumulate_dense", numbers="i4_i32")
+def test_packed_wide_sums_of_the_greatest_weights(call: Call, kernel: Variant) -> None:
+    check_greatest_packed(call, kernel)
+
+
 @kernels("accumulate_dense", numbers="i2_i16")
 def test_ternary_sums_of_the_greatest_weights(call: Call, kernel: Variant) -> None:
     check_greatest_packed(call, kernel)
@@ -502,32 +509,28 @@ def test_ternary_wide_sums_of_the_greatest_weights(call: Call, kernel: Variant) 
     check_greatest_packed(call, kernel)
 
 
-@kernels("accumulate_dense", numbers="i4_i32")
-def test_packed_wide_sums_of_the_greatest_weights(call: Call, kernel: Variant) -> None:
+@kernels("accumulate_dense", numbers="s4_i16")
+def test_sums_of_the_greatest_powers_of_two(call: Call, kernel: Variant) -> None:
+    check_greatest_packed(call, kernel)
+
+
+@kernels("accumulate_dense", numbers="s4_i32")
+def test_wide_sums_of_the_greatest_powers_of_two(call: Call, kernel: Variant) -> None:
     check_greatest_packed(call, kernel)
 
 
 def check_greatest_packed(call: Call, kernel: Variant) -> None:
-    """As many as a byte of their sums just holds, and more; sums of int16 wrap around."""
+    """As many as what adds them up just holds, and more; sums of int16 wrap around."""
     targets, most = 75, 600
     grid = packing(kernel.numbers)
     assert grid
-    quantum = 1 + np.arange(targets) % 18
-    for multiple in (grid.multiples[0], grid.multiples[-1]):
-        weight = np.tile(multiple * quantum, (most, 1)).astype(np.int16)
+    quantum = np.resize(grid.quanta, targets)
+    for greatest in grid.limits(quantum):
+        weight = np.tile(greatest, (most, 1))
         weight[-1] = quantum  # which never spikes: their greatest common divisor
         record = dense_record(kernel, weight)
-        for spikes in (
-            *range(6, 9),
-            *range(14, 19),
-            *range(30, 36),
-            126,
-            127,
-            255,
-            256,
-            257,
-            most - 1,
-        ):
+        several = [range(first, last) for first, last in AROUND_LIMITS]
+        for spikes in (*chain(*several), most - 1):
             start = states(np.random.default_rng(spikes), of_targets(kernel), targets)
             v, fired = array(of_targets(kernel), start), np.arange(most) < spikes
             call(kernel, record, v, spikes_for(kernel, fired), changes=(v,))

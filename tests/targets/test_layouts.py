@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from l2mu_compile.grids import GRIDS
 from l2mu_compile.targets.layouts import (
     BLOCK_LAYOUTS,
     FLOAT_INPUT_LAYOUTS,
@@ -51,23 +52,29 @@ def test_every_weight_to_multiply_is_there_once_among_zeros(
     assert np.sort(stored[stored != 0]).tolist() == weights.ravel().tolist()
 
 
-@pytest.mark.parametrize("name", ["ref", *PACKED_LAYOUTS])
+PORTABLE_PACKED = [(grid.numbers, "ref") for grid in GRIDS.values()]
+
+
+@pytest.mark.parametrize(("numbers", "name"), [*PORTABLE_PACKED, *PACKED_LAYOUTS])
 @pytest.mark.parametrize(("sources", "targets"), SHAPES)
-def test_every_packed_weight_has_four_bits_of_its_own(
-    name: str, sources: int, targets: int
+def test_every_packed_weight_has_bits_of_its_own(
+    numbers: str, name: str, sources: int, targets: int
 ) -> None:
     """A bit of all weights' numbers is set at a time, which tells where each of them is."""
-    kernel = "accumulate_dense_i4_i16" + ("" if name == "ref" else f"_{name}")
-    numbers = numbered(sources, targets)
-    silent = packed_weights_for(kernel, np.zeros_like(numbers))
-    found = np.zeros(2 * silent.size, dtype=np.int64)
-    for bit in range(int(numbers.max()).bit_length()):
-        packed = packed_weights_for(kernel, (numbers >> bit) & 1) ^ silent
+    kernel = f"accumulate_dense_{numbers}_i16" + ("" if name == "ref" else f"_{name}")
+    grid = next(grid for grid in GRIDS.values() if grid.numbers == numbers)
+    first_two = np.array(grid.multiples[:2])
+    weights = numbered(sources, targets)
+    silent = packed_weights_for(kernel, np.full_like(weights, first_two[0]))
+    places = np.arange(0, 8, grid.bits)
+    found = np.zeros((silent.size, len(places)), dtype=np.int64)
+    for bit in range(int(weights.max()).bit_length()):
+        packed = packed_weights_for(kernel, first_two[(weights >> bit) & 1]) ^ silent
         assert packed.dtype == np.uint8
-        low, high = packed & 15, packed >> 4
-        assert {*low.tolist(), *high.tolist()} <= {0, 1}
-        found += np.stack([low, high], axis=1).ravel().astype(np.int64) << bit
-    assert np.sort(found[found > 0]).tolist() == numbers.ravel().tolist()
+        parts = packed[:, None] >> places & (2**grid.bits - 1)
+        assert {*parts.ravel().tolist()} <= {0, 1}
+        found += parts.astype(np.int64) << bit
+    assert np.sort(found[found > 0]).tolist() == weights.ravel().tolist()
 
 
 def test_portable_packed_weights_are_neighbours() -> None:
@@ -85,6 +92,14 @@ def test_eight_packed_weights_of_a_word(name: str) -> None:
     assert packed.tolist() == [0x40, 0x62, 0x51, 0x73] * 3
 
 
+@pytest.mark.parametrize("name", ["dsp", "m0"])
+def test_powers_of_two_are_pairs_in_tiles(name: str) -> None:
+    """Sixteen targets of every source, then eight."""
+    multiples = np.array([[0] * 16 + [-64], [1] * 16 + [64]])
+    packed = packed_weights_for(f"accumulate_dense_s4_i16_{name}", multiples)
+    assert packed.tolist() == [0x77] * 8 + [0x88] * 8 + [0] * 4 + [0x0E, 0, 0, 0]
+
+
 def test_eights_of_targets_take_turns_in_packed_weights_for_helium() -> None:
     row = np.append(np.arange(32) // 8, np.full(9, 7)) - 8
     packed = packed_weights_for("accumulate_dense_i4_i16_mve", row[None])
@@ -100,6 +115,21 @@ def test_halves_of_tiles_are_halves_of_bytes(name: str, width: int) -> None:
     packed = packed_weights_for(f"accumulate_dense_i4_i32_{name}", row[None])
     assert packed[width // 2] & 15 == 11
     assert packed.size == width // 2 + width // 4
+
+
+@pytest.mark.parametrize(("name", "width"), [("avx2", 128), ("neon", 64)])
+def test_quarters_of_tiles_are_quarters_of_bytes(name: str, width: int) -> None:
+    row = np.repeat([-1, 0, 1, -1], width // 4)
+    packed = packed_weights_for(f"accumulate_dense_i2_i16_{name}", np.tile(row, (2, 1)))
+    assert packed.tolist() == [0x24] * (width // 2)
+    packed = packed_weights_for(f"accumulate_dense_i2_i16_{name}", np.append(row, 1)[None])
+    assert packed[width // 4 :].tolist() == [2] + [0] * (width // 8 - 1)
+
+
+def test_eights_of_targets_take_turns_in_ternary_weights_for_helium() -> None:
+    row = np.append(np.repeat([-1, 0, 1, -1, 0, 1, -1, 0], 8), 1)
+    packed = packed_weights_for("accumulate_dense_i2_i32_mve", row[None])
+    assert packed.tolist() == [0x18, 0x61] * 8 + [2] + [0] * 7
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,11 @@
+/* For Helium. */
+#ifndef __ARM_FEATURE_MVE
+#error "this file is for processors with Helium; compile the network for this processor, see --target"
+#endif
+
+#include "l2mu_packed.h"
+
+void l2mu_accumulate_dense_s4_i32_mve(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes)
+{
+    l2mu_accumulate_packed(p, v, spikes, l2mu_accumulate_dense_s4_i16_mve, 2U);
+}
