@@ -14,8 +14,8 @@ L2MU_INLINE int32_t weight(const uint8_t *row, const int16_t *quantum, size_t j,
 {
     const size_t place = j * packing.bits;
     const uint32_t mask = ((uint32_t)1U << packing.bits) - 1U;
-    const uint32_t several = (uint32_t)row[place / 8U] >> (place % 8U);
-    return ((int32_t)(several & mask) - packing.zero) * quantum[j];
+    const uint32_t number = ((uint32_t)row[place / 8U] >> (place % 8U)) & mask;
+    return ((int32_t)number - packing.zero) * quantum[j];
 }
 
 L2MU_INLINE void accumulate_i32(const l2mu_packed_t *p, int32_t *v, const uint16_t *spikes,
