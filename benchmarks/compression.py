@@ -72,7 +72,7 @@ def _pruned(sparsity: float, epochs: int) -> Row:
 
 INT8_FITTED = Row(f"quantize{{{FITTED}}}")
 INT4_TRAINED = f"quantize{{bits=4,{FITTED}}}, {AGAIN}"
-HALF = _pruned(0.52, 10)
+FOUR_FIFTHS, HALF = _pruned(0.22, 5), _pruned(0.52, 10)
 HALF_INT8 = Row(f"{INT8_FITTED.passes}, {AGAIN}", HALF)
 ROWS = {
     FLOAT: Row(""),
@@ -82,12 +82,19 @@ ROWS = {
     "int4, scales by spikes": Row(f"quantize{{bits=4,{FITTED}}}"),
     "int4, trained": Row(INT4_TRAINED),
     "four and two bits": Row(f"quantize{{bits=2,share=0.4,{FITTED}}}"),
+    "five sixths of the neurons, four and two bits": Row(
+        f"prune-population{{sparsity=0.16}}, quantize{{bits=2,share=0.4,{FITTED}}}"
+    ),
     "early exit": Row(EXIT, INT8_FITTED),
-    "four fifths of the neurons, int4": Row(INT4_TRAINED, _pruned(0.22, 5)),
+    "four fifths of the neurons, int4": Row(INT4_TRAINED, FOUR_FIFTHS),
     "half of the neurons, int4": Row(INT4_TRAINED, HALF),
-    "a third of the neurons, int4": Row(INT4_TRAINED, _pruned(0.67, 12)),
     "half of the neurons, int8": HALF_INT8,
     "half of the neurons, early exit": Row(EXIT, HALF_INT8),
+    "four fifths of the neurons, fewer spikes, early exit": Row(
+        "tune-activity{epochs=8,activity=0.4,tolerance=0.01,distill=0.9}, "
+        f"{INT8_FITTED.passes}, early-exit{{risk=0.02}}",
+        FOUR_FIFTHS,
+    ),
 }
 HEAD = (
     *("", "accuracy, held out", "points lost", "validation", "flash", "smaller", "RAM"),
