@@ -149,7 +149,13 @@ def _resetting(p: _Parameters, beta: NDArray, gain: NDArray, leak: NDArray) -> C
     rest = leak if p.read.start == "leak" else np.zeros(p.size)
     reset = "zero" if p.read.reset == "clamp" else p.read.reset
     neuron = LIF(p.number("tau", beta), p.threshold("v_threshold", rest), reset)
-    echo = beta * (p["v_reset"] - rest) if reset == "zero" else np.zeros(p.size)
+    # What is subtracted is the threshold as it stands, not from where membranes are counted.
+    echoes = {
+        "zero": beta * (p["v_reset"] - rest),
+        "subtract": -rest,
+        "subtract_first": -beta * rest,
+    }
+    echo = echoes.get(reset, np.zeros(p.size))
     return Cell(neuron, gain, (1 - beta) * (leak - rest), echo)
 
 
@@ -162,6 +168,11 @@ def _cuba_lif(p: _Parameters) -> Cell:
             f"v_leak is {leak[np.argmax(np.abs(leak))]:g}: membranes that drift from 0 by "
             "themselves are not supported where there is a synaptic current; they may start at "
             "v_leak (--nir start=leak)"
+        )
+    if p.read.reset in ("subtract", "subtract_first") and rest.any():
+        raise p.refuse(
+            "v_leak is not 0: membranes that start there cannot be reset by subtraction where "
+            "there is a synaptic current"
         )
     if p.read.reset in ("zero", "clamp") and (back != rest).any():
         raise p.refuse(
