@@ -226,7 +226,6 @@ def verify(
     module: ModuleSpec = None,
     inputs: Inputs = None,
     readout: ReadoutRule = None,
-    nir: Nir = None,
     windows: Annotated[
         Optional[int],
         typer.Option(metavar="N", min=1, help="Use only this many windows, evenly spread."),
@@ -245,14 +244,13 @@ def verify(
     from l2mu_compile.windows import load_windows
 
     given = checkpoint is not None or module is not None
-    said = {"params": params, "inputs": inputs, "readout": readout, "nir": nir}
-    for option, value in said.items():
+    for option, value in (("params", params), ("inputs", inputs), ("readout", readout)):
         if value is not None and not given:
             raise UsageError(f"--{option}: is about a model; give --checkpoint or --module too")
     chosen = load_windows(data).first(windows)
     with bars(as_json) as progress:
         progress.say("loading")
-        source = (checkpoint, params, module, inputs, readout, None, nir)
+        source = (checkpoint, params, module, inputs, readout)
         model = load_model_for(chosen, *source) if given else None
         name = emulator.value if emulator else None
         report = verify_output(directory, chosen, model, progress.phase, name)

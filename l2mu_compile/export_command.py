@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Optional
@@ -11,6 +12,7 @@ import typer
 from l2mu_compile.display import bars, show_note
 from l2mu_compile.errors import UsageError, reason
 from l2mu_compile.options import (
+    AsJson,
     Inputs,
     ModelName,
     ModuleSpec,
@@ -19,6 +21,7 @@ from l2mu_compile.options import (
     ReadoutRule,
     Source,
 )
+from l2mu_compile.paths import printable
 
 # ruff: noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
 
@@ -50,6 +53,7 @@ def export(
     readout: ReadoutRule = None,
     nir: Nir = None,
     name: ModelName = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write a model as a NIR graph, with which other tools for spiking networks go on."""
     from l2mu_compile.frontend import load_model
@@ -61,12 +65,15 @@ def export(
         raise UsageError(f"--output {output}: ends in .nir, or say what to write with --format")
     if not 0 < dt < float("inf"):
         raise UsageError(f"--dt {dt:g}: a time above 0")
-    with bars(False) as progress:
+    with bars(as_json) as progress:
         progress.say("loading")
         model = load_model(ckpt, params, module, inputs, readout, name, nir)
         try:
             write_nir(model.network, output, dt)
         except OSError as error:
             raise UsageError(f"{output}: cannot be written: {reason(error)}") from None
+    if as_json:
+        print(json.dumps({"file": printable(str(output)), "notes": model.notes}, indent=2))
+        return
     for note in model.notes:
         show_note(note)

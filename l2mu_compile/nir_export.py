@@ -79,12 +79,11 @@ def _check(network: Network) -> None:
             f"network {network.name} reads raw samples, which NIR does not know: apply fold-input"
         )
     for population in network.populations:
-        used = network.out_of(population.name) or population.name == network.readout.population
-        if not network.into(population.name) or not used:
-            raise ModelError(
-                f"{population.name}: hears nothing or is heard by nobody, which a NIR graph cannot "
-                "say: apply remove-dead"
-            )
+        name, read = population.name, network.readout.population
+        if not network.into(name):
+            raise ModelError(f"{name}: hears nothing, which a NIR graph cannot say")
+        if not network.out_of(name) and name != read:
+            raise ModelError(f"{name}: leads nowhere, in a NIR graph either: apply remove-dead")
     for p in network.projections:
         if p.shape[0] * p.shape[1] > MAX_MATRIX:
             raise ModelError(f"{p.name}: its full matrix has more than {MAX_MATRIX} weights")

@@ -150,7 +150,7 @@ def _layers(graph: FlatGraph, found: Sizes, read: Reading) -> tuple[dict[str, _L
     last = end.only_source()
     if last is None or last not in cells:
         last = graph.output
-        layers[last] = _Layer(LI(np.float32(0)), dict(end.terms), end.bias)
+        layers[last] = _Layer(LI(np.array(0, np.float32)), dict(end.terms), end.bias)
     return layers, last
 
 

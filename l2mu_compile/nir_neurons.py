@@ -219,7 +219,7 @@ def _integrating(p: _Parameters, beta: NDArray, gain: NDArray, leak: NDArray) ->
 def _threshold(p: _Parameters) -> Cell:
     """No state: a neuron that forgets its membrane in a step and is not reset."""
     nothing = np.zeros(p.size)
-    neuron = LIF(np.float32(0), p.threshold("threshold", nothing), "none")
+    neuron = LIF(np.array(0, np.float32), p.threshold("threshold", nothing), "none")
     return Cell(neuron, np.ones(p.size), nothing, nothing)
 
 

@@ -158,7 +158,8 @@ def deaf() -> Network:
 REFUSED: dict[str, tuple[Any, str]] = {
     "integers": (networks.integer_toy(), "holds integers, which NIR does not know"),
     "raw samples": (raw(), "reads raw samples, which NIR does not know: apply fold-input"),
-    "deaf": (deaf(), "h: hears nothing or is heard by nobody, which a NIR graph cannot say"),
+    "deaf": (deaf(), "h: hears nothing, which a NIR graph cannot say"),
+    "idle": (feed_forward().replace(readout=Readout("h")), "out: leads nowhere, in a NIR graph"),
 }
 
 
