@@ -123,8 +123,8 @@ def _known(graph: NirNode, name: str) -> bool:
     """Whether a node, or one in a subgraph by its dotted name."""
     if name in graph.nodes:
         return True
-    below = [n for n, node in graph.nodes.items() if node.nodes and name.startswith(f"{n}.")]
-    return any(_known(graph.nodes[n], name[len(n) + 1 :]) for n in below)
+    starts = [i for i, letter in enumerate(name) if letter == "." and name[:i] in graph.nodes]
+    return any(_known(graph.nodes[name[:i]], name[i + 1 :]) for i in starts)
 
 
 def _endpoint(graph: NirNode, nodes: dict[str, NirNode], prefix: str, name: str, side: str) -> str:
