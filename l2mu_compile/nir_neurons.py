@@ -135,7 +135,7 @@ class _Parameters:
 
 
 def _lif(p: _Parameters) -> Cell:
-    beta = p.decay("tau", p.read.producer.lif_decay)
+    beta = p.decay("tau", p.read.producer.decay)
     gain = p.gain(p.read.producer.lif_gain, "tau", "r")
     return _resetting(p, beta, gain, p["v_leak"])
 
@@ -191,8 +191,8 @@ def _cuba_lif(p: _Parameters) -> Cell:
 
 
 def _li(p: _Parameters) -> Cell:
-    beta = p.decay("tau", p.read.producer.lif_decay)
-    gain = p.gain(p.read.producer.lif_gain, "tau", "r")
+    beta = p.decay("tau", p.read.producer.decay)
+    gain = p.gain(p.read.producer.li_gain, "tau", "r")
     return _integrating(p, beta, gain, p["v_leak"])
 
 
