@@ -53,18 +53,13 @@ def cell(node: NirNode, name: str, size: int, read: Reading) -> Cell:
     return _KINDS[node.kind](parameters)
 
 
-def own_reset(node: NirNode) -> str | None:
-    """What a node's metadata says of its reset."""
-    said = node.metadata.get("reset")
-    return said if isinstance(said, str) else None
-
-
 def _with_reset(node: NirNode, name: str, read: Reading) -> Reading:
-    said = own_reset(node)
+    """``read`` with what the node's own metadata says of its reset."""
+    said = node.metadata.get("reset")
     if said is None or read.overrides:
         return read
-    if said not in RESETS:
-        raise ModelError(f"{shown(name)}: its metadata says reset={said!r}, which is unknown")
+    if not isinstance(said, str) or said not in RESETS:
+        raise ModelError(f"{shown(name)}: its metadata says another reset than {', '.join(RESETS)}")
     return replace(read, reset=said)
 
 

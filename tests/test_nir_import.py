@@ -9,7 +9,7 @@ from typing import Any
 import nir
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nir_graphs import (
     DT,
@@ -23,6 +23,7 @@ from nir_graphs import (
     ends,
     events,
     f32,
+    graphs,
     li,
     lif,
     spread,
@@ -151,6 +152,20 @@ def test_a_delay_on_a_way_forward(tmp_path: Path) -> None:
     order = ["input", "fc1", "lif1.w_rec", "lif1.lif", "wait", "fc2", "lif2", "output"]
     network = read(written(tmp_path / "a.nir", nodes, edges))
     agrees(network, Simulation(nodes, edges, order), NAMES, 6)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(graphs(), st.sampled_from(sorted(RULES)))
+def test_any_graph_spikes_as_its_simulation(tmp_path: Path, made: Any, reset: str) -> None:
+    nodes, edges, order = made
+    path = written(tmp_path / "a.nir", nodes, edges)
+    network = read(path, f"producer=nir,dt=1,reset={RULES[reset]}")
+    x = events(8, nodes["input"].input_type["input"][0], rate=0.5)
+    expected = Simulation(nodes, edges, order, reset, dt=1.0).run(x)
+    found = run(network, x[None], ("spikes",)).spikes
+    for population in network.populations:
+        node = population.name.replace("_", ".")
+        assert np.array_equal(found[population.name][0], expected[node] > 0), node
 
 
 # ---- neurons -----------------------------------------------------------------------------------
