@@ -91,7 +91,7 @@ BROKEN: dict[str, tuple[Network, str]] = {
     "many neurons": (toy_with("h", shape=(65536,)), "h: has 65536 neurons; at most 65535"),
     "reset": (
         toy_with("h", neuron=LIF(f32(0.5), f32(1), "clamp")),
-        "h: reset 'clamp' is not one of subtract, zero, none",
+        "h: reset 'clamp' is not one of subtract, subtract_first, zero, none",
     ),
     "parameter": (
         toy_with("h", neuron=lif([0.5, 0.5], 1)),
