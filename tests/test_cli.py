@@ -43,7 +43,7 @@ class Net(nn.Module):
 
 pytestmark = pytest.mark.usefixtures("terminal")
 
-COMMANDS = ("inspect", "compile", "verify", "tune", "search", "opt", "passes", "targets")
+COMMANDS = ("inspect", "compile", "verify", "view", "tune", "search", "opt", "passes", "targets")
 
 
 # ---- help ----
