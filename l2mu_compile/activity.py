@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from l2mu_compile.drift import drift
 from l2mu_compile.errors import UsageError
-from l2mu_compile.interpreter import Run, check_samples, run
+from l2mu_compile.interpreter import Progress, Run, check_samples, run
 from l2mu_compile.network import Network, Population
 from l2mu_compile.rasters import MOST_STEPS, Raster, Traces, raster, traces
 from l2mu_compile.windows import Windows
@@ -82,12 +82,20 @@ def chosen(windows: Windows, number: int) -> Windows:
     return windows.chosen(np.array([number]))
 
 
-def watch(network: Network, original: Network | None, windows: Windows, number: int) -> Activity:
+def watch(
+    network: Network,
+    original: Network | None,
+    windows: Windows,
+    number: int,
+    progress: Progress | None = None,
+) -> Activity:
     """What ``network`` does on a window, and ``original``, which sees the same in its own units."""
     window = chosen(windows, number)
     samples = check_samples(network, window.x)
-    shown = _side(network, window.x)
-    other = None if original is None else _side(original, seen_by(original, network, window.x))
+    shown = _side(network, window.x, progress)
+    other = None
+    if original is not None:
+        other = _side(original, seen_by(original, network, window.x), progress)
     ordered = network.order()
     names = network.class_names
     sides = [side for side in (shown, other) if side is not None]
@@ -129,13 +137,13 @@ def seen_by(original: Network, network: Network, x: NDArray) -> NDArray:
     return network.input.in_units(x).astype(np.float32)
 
 
-def _side(network: Network, x: NDArray) -> Side:
+def _side(network: Network, x: NDArray, progress: Progress | None) -> Side:
     samples = check_samples(network, x)
     neurons = sum(p.size for p in network.populations)
     steps = min(samples.shape[1], MOST_STEPS, max(MOST_VALUES // neurons, 1))
     whole = network.replace(window=None, full_window=None)
-    result = run(whole, samples[:, :steps], record=("spikes", "membranes"))
-    decided = result if steps == samples.shape[1] else run(whole, samples)
+    result = run(whole, samples[:, :steps], record=("spikes", "membranes"), progress=progress)
+    decided = result if steps == samples.shape[1] else run(whole, samples, progress=progress)
     return Side(int(decided.decisions[0]), decided.scores[0], result)
 
 
@@ -175,9 +183,11 @@ def _population(
     return PopulationActivity(
         name=p.name,
         rate=float(spikes.mean()),
-        shown=raster(spikes, paired),
+        shown=raster(spikes, paired, 0 if theirs is None else theirs.shape[1]),
         original_rate=None if theirs is None else float(theirs.mean()),
-        original=None if theirs is None else raster(theirs, None if before is None else spikes),
+        original=None
+        if theirs is None
+        else raster(theirs, None if before is None else spikes, p.size),
         distance=distance,
         traces=tuple(
             _traces(network, p, before, i, shown, other)

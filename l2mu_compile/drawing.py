@@ -14,7 +14,7 @@ from l2mu_compile.network import Network, Population, Projection
 
 MOST_POPULATIONS, MOST_PROJECTIONS = 60, 240  # drawn
 
-CARD, CARD_LINE, CARD_PADDING = 226, 17, 12
+CARD, CARD_LINE, CARD_PADDING = 220, 17, 12
 ROW, GAP, TOP = 32, 22, 34
 LABEL, LABEL_LETTERS = 350, 50  # room for a projection's label, in pixels and letters
 NAME_LETTERS, TITLE_LETTERS = 17, 24
@@ -223,7 +223,7 @@ def _card(
         shape = " × ".join(f"{n:,}" for n in p.shape)
         rate = rates.get(name)
         spikes = "" if rate is None else f", {100 * rate:.1f} % spikes"
-        lines = (f"{shape} neurons, {p.neuron.kind}", f"{membranes(network, p)} membranes{spikes}")
+        lines = (f"{shape} neurons, {p.neuron.kind}", membranes(network, p) + spikes)
         kind = "population"
     if name == network.readout.population:
         lines, kind = (*lines, f"decides by {network.readout.rule.replace('_', ' ')}"), "readout"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 MOST_NEURONS, MOST_STEPS = 512, 1024  # in a raster
 TRACE_HEIGHT, MARGIN = 44, 3
 
+SPIKE_COLOUR, ALONE_COLOUR = (0x6B, 0x7F, 0x99), (0xE0, 0x5A, 0x1C)  # on white and on black
 NOTHING, SPIKE, ALONE = 0, 1, 2  # in a raster: no spike, a spike, a spike that only this side has
 
 
@@ -52,8 +53,9 @@ class Traces:
     high: float
 
 
-def raster(spikes: NDArray, other: NDArray | None) -> Raster:
-    """Of spikes, bool ``[T, N]``; those that ``other``, of the same shape, lacks stand out."""
+def raster(spikes: NDArray, other: NDArray | None, beside: int = 0) -> Raster:
+    """Of spikes, bool ``[T, N]``; those that ``other``, of the same shape, lacks stand out. Rows
+    are as high as those of a raster of ``beside`` neurons."""
     steps, neurons = spikes.shape
     rows = np.unique(np.linspace(0, neurons - 1, min(neurons, MOST_NEURONS)).astype(int))
     pixels = spikes.astype(np.uint8)
@@ -66,11 +68,13 @@ def raster(spikes: NDArray, other: NDArray | None) -> Raster:
         steps=steps,
         spikes=int(spikes.sum()),
         alone=None if other is None else int((spikes & ~other).sum()),
-        height=len(rows) * max(1, min(12, 160 // len(rows))),
+        height=len(rows) * _row_height(max(neurons, beside)),
     )
 
 
-SPIKE_COLOUR, ALONE_COLOUR = (0x6B, 0x7F, 0x99), (0xE0, 0x5A, 0x1C)  # on white and on black
+def _row_height(neurons: int) -> int:
+    """In pixels of the page."""
+    return max(1, min(12, 160 // neurons))
 
 
 def png(pixels: NDArray) -> bytes:

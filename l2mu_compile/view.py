@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from l2mu_compile import __version__
 from l2mu_compile.activity import Activity, watch
 from l2mu_compile.drawing import MOST_POPULATIONS, MOST_PROJECTIONS, draw, membranes, structure
+from l2mu_compile.interpreter import Progress
 from l2mu_compile.network import Network
 from l2mu_compile.paths import printable
 from l2mu_compile.report import Report, Step
@@ -49,7 +50,12 @@ class Table:
         return tuple(name not in WORDS for name in self.columns)
 
 
-def view(subject: Subject, windows: Windows | None = None, number: int = 0) -> str:
+def view(
+    subject: Subject,
+    windows: Windows | None = None,
+    number: int = 0,
+    progress: Progress | None = None,
+) -> str:
     """The page on ``subject``, with what it does on window ``number`` of ``windows``.
 
     Equal arguments make equal pages. Raises `ModelError` for windows that do not fit, `UsageError`
@@ -59,7 +65,7 @@ def view(subject: Subject, windows: Windows | None = None, number: int = 0) -> s
     activity = None
     if windows is not None:
         windows.require_fit(network)
-        activity = watch(network, subject.original, windows, number)
+        activity = watch(network, subject.original, windows, number, progress)
     rates, rates_from = _rates(subject, activity)
     steps = report.steps if report else []
     return _render(

@@ -70,8 +70,7 @@ def view(
         progress.say("loading")
         arguments = ModelArguments(params, module, inputs, readout)
         subject = load_subject(network, against, arguments, windows)
-        progress.say("drawing")
-        page = page_on(subject, windows, window or 0)
+        page = page_on(subject, windows, window or 0, progress.phase("running the window"))
     try:
         write_whole(output, page)
     except OSError as error:
