@@ -3,13 +3,14 @@ to compare it with."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from l2mu_compile.compiled import FLOAT_FILE, NETWORK_FILE, REPORT_FILE
 from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.frontend import load_model_for, read_network
 from l2mu_compile.network import Network
+from l2mu_compile.paths import printable
 from l2mu_compile.report import Report, Source, load_report, load_report_file
 from l2mu_compile.text import network_digest
 from l2mu_compile.tuning import TUNE_FILE, TuneReport
@@ -80,37 +81,32 @@ def _directory(
     if network_digest(network) != report.digest:
         raise ModelError(f"{folder / NETWORK_FILE}: has changed since its report was written")
     subject = Subject(network, report.source, report, notes=tuple(report.notes))
-    given = against is not None or arguments != ModelArguments()
-    if isinstance(report, Report) and not given:
-        original = read_network(folder / FLOAT_FILE)
-        return Subject(network, report.source, report, original, AS_GIVEN, subject.notes)
+    if isinstance(report, Report) and against is None and arguments == ModelArguments():
+        return _compared(subject, read_network(folder / FLOAT_FILE), AS_GIVEN)
     return _against(subject, against, arguments, windows)
 
 
 def _against(
     subject: Subject, path: Path | None, arguments: ModelArguments, windows: Windows | None
 ) -> Subject:
+    """``subject`` beside the model at ``path``, if one is given."""
     if path is None and arguments == ModelArguments():
         return subject
     if path is not None and path.is_dir():
-        other = _directory(path, None, arguments, windows)
-        original, source, notes = other.network, other.source, ()
-    else:
-        original, source, notes = _model(path, arguments, windows)
+        other = _directory(path, None, ModelArguments(), windows)
+        return _compared(subject, other.network, printable(path.name))
+    original, source, notes = _model(path, arguments, windows)
+    return replace(_compared(subject, original, source.name), notes=(*subject.notes, *notes))
+
+
+def _compared(subject: Subject, original: Network, name: str) -> Subject:
     mine, theirs = ((n.input.size, n.classes) for n in (subject.network, original))
     if mine != theirs:
         raise UsageError(
-            f"{source.name}: maps {theirs[0]} channels to {theirs[1]} classes, but what it is "
-            f"compared with maps {mine[0]} to {mine[1]}"
+            f"{name}: maps {theirs[0]} channels to {theirs[1]} classes, but what it is compared "
+            f"with maps {mine[0]} to {mine[1]}"
         )
-    return Subject(
-        subject.network,
-        subject.source,
-        subject.report,
-        original,
-        source.name,
-        (*subject.notes, *notes),
-    )
+    return replace(subject, original=original, original_name=name)
 
 
 def _model(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from l2mu_compile import __version__
 from l2mu_compile.activity import Activity, watch
@@ -91,6 +92,12 @@ def view(
 
 
 def _render(values: dict[str, Any]) -> str:
+    style = (PAGE_DIR / "view.css").read_text(encoding="utf-8")
+    return _template().render(values, style=style)
+
+
+@cache
+def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(PAGE_DIR),
         undefined=StrictUndefined,
@@ -100,8 +107,7 @@ def _render(values: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "number": number_text}
-    style = (PAGE_DIR / "view.css").read_text(encoding="utf-8")
-    return environment.get_template("view.html.jinja").render(values, style=style)
+    return environment.get_template("view.html.jinja")
 
 
 def _harmless(value: Any) -> Any:
