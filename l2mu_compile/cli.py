@@ -1,4 +1,4 @@
-"""The command line: ``l2mu-compile inspect | compile | verify | tune | search | opt | ...``.
+"""The command line: ``l2mu-compile inspect | compile | verify | view | tune | ...``.
 
 How it ends, and with which exit codes, is in `l2mu_compile.exits`.
 """
@@ -13,7 +13,13 @@ from typing import Annotated, Any, Optional
 import typer
 from rich.markup import escape
 
-from l2mu_compile import __version__, export_command, search_command, tune_command
+from l2mu_compile import (
+    __version__,
+    export_command,
+    search_command,
+    tune_command,
+    view_command,
+)
 from l2mu_compile.display import (
     amount,
     bars,
@@ -260,6 +266,7 @@ def verify(
 app.command(epilog=tune_command.EPILOG)(tune_command.tune)
 app.command(epilog=search_command.EPILOG)(search_command.search)
 app.command(epilog=export_command.EPILOG)(export_command.export)
+app.command(epilog=view_command.EPILOG)(view_command.view)
 
 
 @app.command(epilog='Example: l2mu-compile opt network.txt -p "remove-dead,fold-threshold"')

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -225,6 +225,9 @@ class ReportFile(Strict):
         return self.model_dump_json(indent=2) + "\n"
 
 
+Kind = TypeVar("Kind", bound=ReportFile)
+
+
 class Report(ReportFile):
     """The whole report. Instructions are those executed or passed over by a condition."""
 
@@ -292,11 +295,16 @@ class Report(ReportFile):
 
 def load_report(path: StrPath) -> Report:
     """Read a report. Raises `ModelError` naming the file and the field that is wrong."""
+    return load_report_file(path, Report)
+
+
+def load_report_file(path: StrPath, kind: type[Kind]) -> Kind:
+    """Read a file of ``kind``. Raises `ModelError` naming the file and the field that is wrong."""
     path = Path(path)
     try:
         if file_bytes(path) > MAX_FILE_BYTES:
             raise ModelError(f"{path}: larger than {MAX_FILE_BYTES} bytes, not a report")
-        return Report.model_validate_json(path.read_text(encoding="utf-8"))
+        return kind.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: cannot read the report: {reason(error)}") from None
     except ValidationError as error:

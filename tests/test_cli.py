@@ -44,7 +44,8 @@ class Net(nn.Module):
 pytestmark = pytest.mark.usefixtures("terminal")
 
 COMMANDS = (
-    *("inspect", "compile", "verify", "tune", "search", "export", "opt", "passes", "targets"),
+    *("inspect", "compile", "verify", "view", "tune", "search", "export"),
+    *("opt", "passes", "targets"),
 )
 
 
