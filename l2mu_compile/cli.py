@@ -13,7 +13,7 @@ from typing import Annotated, Any, Optional
 import typer
 from rich.markup import escape
 
-from l2mu_compile import __version__, search_command, tune_command
+from l2mu_compile import __version__, export_command, search_command, tune_command
 from l2mu_compile.display import (
     amount,
     bars,
@@ -43,6 +43,7 @@ from l2mu_compile.options import (
     JavaPackage,
     ModelName,
     ModuleSpec,
+    Nir,
     NoVerifyPasses,
     Numbers,
     OutputDirectory,
@@ -94,13 +95,17 @@ def _options(
     """Compile trained spiking Legendre Memory Units to small, verified C for ARM devices."""
 
 
-@app.command(epilog="Example: l2mu-compile inspect har.ckpt")
+@app.command(
+    epilog="Example: l2mu-compile inspect har.ckpt\n\n"
+    "Example: l2mu-compile inspect braille.nir --nir producer=snntorch,reset=zero"
+)
 def inspect(
     ckpt: Source = None,
     params: Params = None,
     module: ModuleSpec = None,
     inputs: Inputs = None,
     readout: ReadoutRule = None,
+    nir: Nir = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a model's populations, projections, parameters and bytes."""
@@ -108,7 +113,7 @@ def inspect(
 
     with bars(as_json) as progress:
         progress.say("loading")
-        model = load_model(ckpt, params, module, inputs, readout)
+        model = load_model(ckpt, params, module, inputs, readout, nir=nir)
     if as_json:
         _print_json({**network_json(model.network), "notes": model.notes})
         return
@@ -120,7 +125,8 @@ def inspect(
 @app.command(
     epilog="Example: l2mu-compile compile har.ckpt --target cortex-m4 --quantize int8 "
     "--calibrate calibration.npz -o out/har\n\n"
-    "Example: l2mu-compile compile --module my_package.models:make_network -o out/mine"
+    "Example: l2mu-compile compile --module my_package.models:make_network -o out/mine\n\n"
+    "Example: l2mu-compile compile braille.nir --nir producer=snntorch,reset=zero -o out/braille"
 )
 def compile(
     ckpt: Source = None,
@@ -131,6 +137,7 @@ def compile(
     module: ModuleSpec = None,
     inputs: Inputs = None,
     readout: ReadoutRule = None,
+    nir: Nir = None,
     artifact: Packages = None,
     mcpu: Processor = None,
     mattr: Features = None,
@@ -177,7 +184,7 @@ def compile(
     )
     with bars(as_json) as progress:
         progress.say("loading")
-        source = ckpt, params, module, inputs, readout, name
+        source = ckpt, params, module, inputs, readout, name, nir
         model = load_labelled_model(source, classes, windows)
         model = model.with_input(numbers("scale", input_scale), numbers("offset", input_offset))
         job = Job(
@@ -252,6 +259,7 @@ def verify(
 
 app.command(epilog=tune_command.EPILOG)(tune_command.tune)
 app.command(epilog=search_command.EPILOG)(search_command.search)
+app.command(epilog=export_command.EPILOG)(export_command.export)
 
 
 @app.command(epilog='Example: l2mu-compile opt network.txt -p "remove-dead,fold-threshold"')

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.errors import L2MUError, ModelError, UsageError
-from l2mu_compile.network import Input, Network, identifier
+from l2mu_compile.network import READOUT_RULES, Input, Network, identifier
 from l2mu_compile.paths import StrPath, printable
 from l2mu_compile.report import Source
 from l2mu_compile.text import load_network
@@ -113,20 +113,25 @@ def load_model(
     inputs: int | None = None,
     readout: str | None = None,
     name: str | None = None,
+    nir: str | None = None,
 ) -> Model:
     """Load a model from a checkpoint, a network text, or ``module`` ("package.module:factory").
 
     ``path`` is a checkpoint (``.pt``, ``.pth``, ``.ckpt``, ``.safetensors``; ``params`` is its file
-    of hyper-parameters, if it needs one) or a network text (``.txt``). With ``module`` it may name
-    a ``state_dict`` to load into what the factory makes. ``inputs`` is the number of channels of a
-    ``module`` (found by trial if None), ``readout`` the rule to decide by, one of `READOUT_RULES`,
-    which a module that returns membranes needs. ``name`` is the prefix of everything generated.
+    of hyper-parameters, if it needs one), a network text (``.txt``) or a NIR graph (``.nir``;
+    ``nir`` says what such a file leaves open, "producer=norse,dt=0.001", see
+    `l2mu_compile.nir_reading`). With ``module`` it may name a ``state_dict`` to load into what the
+    factory makes. ``inputs`` is the number of channels of a ``module`` (found by trial if None),
+    ``readout`` the rule to decide by, one of `READOUT_RULES`, which a module that returns membranes
+    needs. ``name`` is the prefix of everything generated.
 
     Raises `UsageError` for arguments that do not go together, `ModelError` for a file or module
     that is missing, damaged or not supported: one line that names it.
     """
     path = None if path is None else Path(path)
     params = None if params is None else Path(params)
+    if nir is not None and (module is not None or path is None or not _is_nir(path)):
+        raise UsageError("--nir belongs to a NIR graph, a file that ends in .nir")
     if module is not None:
         _refuse("--params", params, "a checkpoint; a --module holds its own parameters")
         return _from_module(module, path, inputs, readout, name)
@@ -141,6 +146,9 @@ def load_model(
             network = network.replace(name=identifier(name, fallback="l2mu"))
         source = Source(kind="network", name=printable(path.name), sha256=_sha256(path))
         return Model(network, source)
+    if _is_nir(path):
+        _refuse("--params", params, "a checkpoint; a NIR graph holds its own parameters")
+        return _from_nir(path, readout, name, nir)
     from l2mu_compile.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(path, params)
@@ -162,13 +170,14 @@ def load_model_for(
     inputs: int | None = None,
     readout: str | None = None,
     name: str | None = None,
+    nir: str | None = None,
 ) -> Model:
     """`load_model`; a ``module`` whose channels are not given must have those of ``windows``."""
     if module is None or inputs is not None or windows is None:
-        return load_model(path, params, module, inputs, readout, name)
+        return load_model(path, params, module, inputs, readout, name, nir)
     channels = windows.x.shape[2]
     try:
-        return load_model(path, params, module, channels, readout, name)
+        return load_model(path, params, module, channels, readout, name, nir)
     except ModelError as error:
         raise ModelError(f"{error} (with {channels} channels, as {windows.source} has)") from error
 
@@ -176,6 +185,21 @@ def load_model_for(
 def _refuse(option: str, value: object, place: str) -> None:
     if value is not None:
         raise UsageError(f"{option} belongs to {place}")
+
+
+def _is_nir(path: Path) -> bool:
+    return path.suffix.lower() == ".nir"
+
+
+def _from_nir(path: Path, readout: str | None, name: str | None, nir: str | None) -> Model:
+    from l2mu_compile.nir_import import import_nir
+    from l2mu_compile.nir_reading import parse_options
+
+    if readout is not None and readout not in READOUT_RULES:
+        raise UsageError(f"--readout {readout}: one of {', '.join(READOUT_RULES)}")
+    imported = import_nir(path, parse_options(nir), readout, name)
+    source = Source(kind="nir", name=printable(path.name), sha256=_sha256(path))
+    return Model(imported.network, source, notes=imported.notes)
 
 
 def read_network(path: StrPath) -> Network:

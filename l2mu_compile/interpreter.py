@@ -6,6 +6,7 @@ holds its decayed membrane and gathers the currents. At its turn::
     a = a + current of each projection of samples and of spikes of this step, in network order
     v = saturate(a);   s = v > threshold
     a = decay(beta, v) - threshold * s      reset = subtract (zero: 0 where s; none: no s term)
+    a = decay(beta, v - threshold * s)      reset = subtract_first
     a = a + bias
 
 and then, as soon as both ends of a projection with a delay have had their turn, its current from
@@ -19,7 +20,8 @@ last step's ``v`` was above threshold::
     v   = saturate(decay(beta, v) - threshold * r + syn);   s = v > threshold
     a   = decay(alpha, syn) + bias
 
-(reset = zero: decay(beta, v) is 0 where r; reset = clamp: v is 0 where r.)
+(reset = subtract_first: decay(beta, v - threshold * r); reset = zero: decay(beta, v) is 0 where r;
+reset = clamp: v is 0 where r.)
 
 **Float networks** compute in float32, every operation rounded to nearest: ``decay(b, v) = b · v``,
 no saturation. A spike of source neuron i adds column i of the weights; sources are added one after
@@ -260,6 +262,9 @@ class _Machine:
         self.spike_totals[name] += int(self.spikes[name].sum())
 
     def _leak(self, neuron: Neuron, membrane: NDArray, fired: NDArray) -> NDArray:
+        if neuron.reset == "subtract_first":
+            left = np.where(fired, membrane - neuron.threshold, membrane)
+            return self._decay(neuron.beta, left)
         decayed = self._decay(neuron.beta, membrane)
         if neuron.reset == "subtract":
             return np.where(fired, decayed - neuron.threshold, decayed)

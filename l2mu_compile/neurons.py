@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from l2mu_compile.values import Value, frozen_array
 
-RESETS = ("subtract", "zero", "clamp", "none")
+RESETS = ("subtract", "subtract_first", "zero", "clamp", "none")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,16 +30,18 @@ class LIF(Value):
     ::
 
         v = beta * v - threshold * r + I        reset = subtract
+        v = beta * (v - threshold * r) + I      reset = subtract_first
         v = beta * v * (1 - r) + I              reset = zero
         v = beta * v + I                        reset = none
         s = 1 where v > threshold, else 0
 
     Source: snnTorch 1.0, ``Leaky._base_sub``, ``_base_zero``, ``_base_int``; Fra et al. 2024,
-    arXiv 2407.04076. An integrate-and-fire neuron is a LIF with ``beta = 1``.
+    arXiv 2407.04076. An integrate-and-fire neuron is a LIF with ``beta = 1``. ``subtract_first`` is
+    the reset within the step of a spike that NIR, Norse, Sinabs and Rockpool know.
     """
 
     kind: ClassVar[str] = "lif"
-    resets: ClassVar[tuple[str, ...]] = ("subtract", "zero", "none")
+    resets: ClassVar[tuple[str, ...]] = ("subtract", "subtract_first", "zero", "none")
     decays: ClassVar[tuple[str, ...]] = ("beta",)
 
     beta: NDArray
@@ -58,6 +60,7 @@ class CuBaLIF(Value):
 
         syn = alpha * syn + I
         v = beta * v - threshold * r + syn      reset = subtract
+        v = beta * (v - threshold * r) + syn    reset = subtract_first
         v = beta * v * (1 - r) + syn            reset = zero
         v = (beta * v + syn) * (1 - r)          reset = clamp
         v = beta * v + syn                      reset = none

@@ -33,7 +33,10 @@ class Emulator(str, Enum):
 
 Source = Annotated[
     Optional[Path],
-    typer.Argument(metavar="CKPT", help="Checkpoint (.pt .ckpt .safetensors) or network (.txt)."),
+    typer.Argument(
+        metavar="CKPT",
+        help="Checkpoint (.pt .ckpt .safetensors), NIR graph (.nir) or network (.txt).",
+    ),
 ]
 Params = Annotated[
     Optional[Path],
@@ -60,7 +63,15 @@ ReadoutRule = Annotated[
     typer.Option(
         "--readout",
         metavar="RULE",
-        help="For modules that return membranes: last_membrane, max_membrane or mean_membrane.",
+        help="Where membranes decide: last_membrane, max_membrane or mean_membrane.",
+    ),
+]
+Nir = Annotated[
+    Optional[str],
+    typer.Option(
+        "--nir",
+        metavar="OPTIONS",
+        help="What a .nir file leaves open: producer=norse,dt=0.001,reset=zero,start=leak.",
     ),
 ]
 AsJson = Annotated[

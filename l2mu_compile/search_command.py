@@ -21,6 +21,7 @@ from l2mu_compile.options import (
     InputScale,
     ModelName,
     ModuleSpec,
+    Nir,
     OutputDirectory,
     Params,
     ReadoutRule,
@@ -96,6 +97,7 @@ def search(
     module: ModuleSpec = None,
     inputs: Inputs = None,
     readout: ReadoutRule = None,
+    nir: Nir = None,
     name: ModelName = None,
     input_scale: InputScale = None,
     input_offset: InputOffset = None,
@@ -124,7 +126,7 @@ def search(
     others = load_windows(validation) if validation else None
     with bars(as_json) as progress:
         progress.say("loading")
-        source = ckpt, params, module, inputs, readout, name
+        source = ckpt, params, module, inputs, readout, name, nir
         model = load_labelled_model(source, classes, windows, others)
         model = model.with_input(numbers("scale", input_scale), numbers("offset", input_offset))
         job = SearchJob(

@@ -307,7 +307,10 @@ class _Pass:
             self.spikes[name] = _Spike.apply(self.membrane[name], self.thresholds[name])
 
     def _leak(self, population: Population, membrane: Tensor, fired: Tensor) -> Tensor:
-        decayed = self.neurons[population.name].decay("beta", membrane)
+        neurons = self.neurons[population.name]
+        if population.neuron.reset == "subtract_first":
+            return neurons.decay("beta", membrane - self.thresholds[population.name] * fired)
+        decayed = neurons.decay("beta", membrane)
         if population.neuron.reset == "subtract":
             return decayed - self.thresholds[population.name] * fired
         if population.neuron.reset == "zero":

@@ -83,6 +83,8 @@ def simulate(network: Network, samples: np.ndarray) -> dict[str, np.ndarray]:
             fired = membrane > threshold
             if isinstance(neuron, CuBaLIF):
                 current = np.float64(neuron.alpha) * synapse + current
+            if neuron.reset == "subtract_first":
+                membrane = membrane - threshold * fired
             kept = beta * membrane * (1 - fired if neuron.reset == "zero" else 1.0)
             moved = kept + current - (threshold * fired if neuron.reset == "subtract" else 0.0)
             if neuron.reset == "clamp":

@@ -64,8 +64,11 @@ def next_state(population: Population, neuron: int, v: int) -> int:
     kind, bits = population.neuron, population.membrane_bits or 0
     v = min(max(v, -(2 ** (bits - 1))), 2 ** (bits - 1) - 1)
     decay = kind.alpha if isinstance(kind, CuBaLIF) else kind.beta
+    fired = isinstance(kind, LIF) and v > element(kind.threshold, neuron)
+    if fired and kind.reset == "subtract_first":
+        v -= int(element(kind.threshold, neuron))
     after = int(element(decay, neuron)) * v >> 15
-    if isinstance(kind, LIF) and v > element(kind.threshold, neuron):
+    if fired:
         after = {"subtract": after - int(element(kind.threshold, neuron)), "zero": 0}.get(
             kind.reset, after
         )
@@ -208,9 +211,11 @@ def test_no_membrane_of_a_current_based_neuron_is_beyond(network: Network, seed:
             np.clip(np.append(rng.integers(-limit, limit, 6), ends), -limit, limit - 1)
             for _ in range(2)
         )
-        left = (neuron.beta[..., None].astype(np.int64) * v) >> 15
         fired = v > neuron.threshold[..., None]
-        after = {"subtract": left - fired * neuron.threshold[..., None], "none": left}
+        taken = fired * neuron.threshold[..., None]
+        first = neuron.reset == "subtract_first"
+        left = (neuron.beta[..., None].astype(np.int64) * (v - first * taken)) >> 15
+        after = {"subtract": left - taken, "subtract_first": left, "none": left}
         reached = after.get(neuron.reset, np.where(fired, 0, left))[..., None] + syn
         assert np.abs(reached).max() <= largest_sum(network, population)
         if is_narrow(network, population):

@@ -43,7 +43,9 @@ class Net(nn.Module):
 
 pytestmark = pytest.mark.usefixtures("terminal")
 
-COMMANDS = ("inspect", "compile", "verify", "tune", "search", "opt", "passes", "targets")
+COMMANDS = (
+    *("inspect", "compile", "verify", "tune", "search", "export", "opt", "passes", "targets"),
+)
 
 
 # ---- help ----

@@ -177,9 +177,11 @@ def _update(
 ) -> tuple[Any, Any]:
     neuron = population.neuron
     r = _spikes(population, j, v)
-    a = number.decay(number.scalar(_one(neuron.beta, j)), v)
+    threshold = number.scalar(_one(neuron.threshold, j)) if r else number.zero
+    left = v - threshold if neuron.reset == "subtract_first" else v
+    a = number.decay(number.scalar(_one(neuron.beta, j)), left)
     if r and neuron.reset == "subtract":
-        a = a - number.scalar(_one(neuron.threshold, j))
+        a = a - threshold
     if r and neuron.reset == "zero":
         a = number.zero
     if not isinstance(neuron, CuBaLIF):
@@ -329,6 +331,8 @@ def test_an_l2mu_runs_as_the_docstring_says() -> None:
 # snnTorch's name for each rule; its Synaptic calls `clamp` zero, and cannot do Leaky's zero.
 LEAKY_RESETS = {"subtract": "subtract", "zero": "zero", "none": "none"}
 SYNAPTIC_RESETS = {"subtract": "subtract", "clamp": "zero", "none": "none"}
+# What it calls them if it resets a neuron in the step of its spike.
+EARLY_RESETS = {"subtract_first": "subtract", "zero": "zero"}
 
 
 def currents(size: int = 6, windows: int = 3, steps: int = 9) -> NDArray:
@@ -360,6 +364,26 @@ def test_lif_is_the_leaky_of_snntorch(reset: str) -> None:
         spikes, membrane = module(torch.tensor(currents()[:, step]), membrane)
         assert np.array_equal(result.spikes["p"][:, step], spikes.numpy() > 0)
         assert np.array_equal(result.membranes["p"][:, step], membrane.numpy())
+    assert result.spikes["p"].any()
+
+
+@pytest.mark.parametrize("synaptic", [False, True])
+@pytest.mark.parametrize("reset", EARLY_RESETS)
+def test_resets_in_the_step_of_a_spike_are_those_of_snntorch(reset: str, synaptic: bool) -> None:
+    half, one = f32(0.5), f32(1)
+    neuron = CuBaLIF(half, half, one, reset) if synaptic else LIF(half, one, reset)
+    x = np.minimum(currents(), f32(0.875))  # beyond twice the threshold snnTorch resets once more
+    result = run(alone(neuron), x, ("spikes",))
+    options = {"reset_mechanism": EARLY_RESETS[reset], "reset_delay": False}
+    if synaptic:
+        module = snntorch.Synaptic(alpha=0.5, beta=0.5, **options)
+        state = module.init_synaptic()
+    else:
+        module = snntorch.Leaky(beta=0.5, **options)
+        state = (module.init_leaky(),)
+    for step in range(x.shape[1]):
+        spikes, *state = module(torch.tensor(x[:, step]), *state)
+        assert np.array_equal(result.spikes["p"][:, step], spikes.numpy() > 0)
     assert result.spikes["p"].any()
 
 

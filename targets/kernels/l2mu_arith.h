@@ -60,8 +60,34 @@ static inline int32_t l2mu_narrow(int32_t value)
     return l2mu_clip(value, -8192, 8191);
 }
 
-/* What a spike does to the membrane; clamp does it to what arrives next, too. */
-typedef enum { L2MU_SUBTRACT, L2MU_ZERO, L2MU_CLAMP, L2MU_NONE } l2mu_reset_t;
+/* What a spike does to the membrane: before it decays, where it says first; clamp does it to what
+ * arrives next, too. */
+typedef enum {
+    L2MU_SUBTRACT,
+    L2MU_SUBTRACT_FIRST,
+    L2MU_ZERO,
+    L2MU_CLAMP,
+    L2MU_NONE
+} l2mu_reset_t;
+
+/* What is left of a membrane to decay. */
+L2MU_INLINE int32_t l2mu_before_decay(int32_t membrane, int32_t threshold, l2mu_reset_t reset)
+{
+    int32_t before = membrane;
+    if ((reset == L2MU_SUBTRACT_FIRST) && (membrane > threshold)) {
+        before = membrane - threshold;
+    }
+    return before;
+}
+
+L2MU_INLINE float l2mu_before_decay_f32(float membrane, float threshold, l2mu_reset_t reset)
+{
+    float before = membrane;
+    if ((reset == L2MU_SUBTRACT_FIRST) && (membrane > threshold)) {
+        before = membrane - threshold;
+    }
+    return before;
+}
 
 /* A decayed membrane after its spike. */
 L2MU_INLINE int32_t l2mu_after_spike(int32_t decayed, int32_t threshold, l2mu_reset_t reset)
@@ -70,7 +96,7 @@ L2MU_INLINE int32_t l2mu_after_spike(int32_t decayed, int32_t threshold, l2mu_re
     if (reset == L2MU_SUBTRACT) {
         after = decayed - threshold;
     }
-    if (reset == L2MU_NONE) {
+    if ((reset == L2MU_NONE) || (reset == L2MU_SUBTRACT_FIRST)) {
         after = decayed;
     }
     return after;
@@ -82,7 +108,7 @@ L2MU_INLINE float l2mu_after_spike_f32(float decayed, float threshold, l2mu_rese
     if (reset == L2MU_SUBTRACT) {
         after = decayed - threshold;
     }
-    if (reset == L2MU_NONE) {
+    if ((reset == L2MU_NONE) || (reset == L2MU_SUBTRACT_FIRST)) {
         after = decayed;
     }
     return after;

@@ -23,7 +23,7 @@ L2MU_INLINE void fire_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spike
     uint16_t *next = spikes + 1;
     for (size_t j = 0; j < size; ++j) {
         const float membrane = v[j];
-        float decayed = *beta * membrane;
+        float decayed = *beta * l2mu_before_decay_f32(membrane, *threshold, reset);
         if (membrane > *threshold) {
             decayed = l2mu_after_spike_f32(decayed, *threshold, reset);
             *next = (uint16_t)j;
@@ -40,6 +40,11 @@ L2MU_INLINE void fire_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spike
 void l2mu_fire_subtract_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes)
 {
     fire_f32(p, v, spikes, L2MU_SUBTRACT);
+}
+
+void l2mu_fire_subtract_first_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes)
+{
+    fire_f32(p, v, spikes, L2MU_SUBTRACT_FIRST);
 }
 
 void l2mu_fire_zero_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes)

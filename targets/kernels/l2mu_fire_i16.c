@@ -22,7 +22,8 @@ L2MU_INLINE void fire_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spi
     uint16_t *next = spikes + 1;
     for (size_t j = 0; j < size; ++j) {
         const int32_t membrane = l2mu_narrow(v[j]);
-        int32_t decayed = l2mu_decay_narrow(*beta, membrane);
+        const int32_t before = l2mu_before_decay(membrane, *threshold, reset);
+        int32_t decayed = l2mu_decay_narrow(*beta, before);
         if (membrane > *threshold) {
             decayed = l2mu_after_spike(decayed, *threshold, reset);
             *next = (uint16_t)j;
@@ -39,6 +40,11 @@ L2MU_INLINE void fire_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spi
 void l2mu_fire_subtract_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
 {
     fire_i16(p, v, spikes, L2MU_SUBTRACT);
+}
+
+void l2mu_fire_subtract_first_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)
+{
+    fire_i16(p, v, spikes, L2MU_SUBTRACT_FIRST);
 }
 
 void l2mu_fire_zero_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes)

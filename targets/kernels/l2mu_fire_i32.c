@@ -25,7 +25,7 @@ L2MU_INLINE void fire_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spi
     uint16_t *next = spikes + 1;
     for (size_t j = 0; j < size; ++j) {
         const int32_t membrane = l2mu_clip(v[j], low, high);
-        int32_t decayed = l2mu_decay(*beta, membrane);
+        int32_t decayed = l2mu_decay(*beta, l2mu_before_decay(membrane, *threshold, reset));
         if (membrane > *threshold) {
             decayed = l2mu_after_spike(decayed, *threshold, reset);
             *next = (uint16_t)j;
@@ -42,6 +42,11 @@ L2MU_INLINE void fire_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spi
 void l2mu_fire_subtract_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes)
 {
     fire_i32(p, v, spikes, L2MU_SUBTRACT);
+}
+
+void l2mu_fire_subtract_first_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes)
+{
+    fire_i32(p, v, spikes, L2MU_SUBTRACT_FIRST);
 }
 
 void l2mu_fire_zero_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes)

@@ -147,9 +147,11 @@ void l2mu_add_bias_i16(const l2mu_neurons_i16_t *p, int16_t *v);
 
 /* LIF, once all currents are in v: list the neurons with v > threshold, then
  *   subtract: v = beta * v - threshold where they are listed, else beta * v; then + bias
+ *   subtract_first: v = beta * (v - threshold) where they are listed, else beta * v; then + bias
  *   zero:     v = 0 where they are listed, else beta * v; then + bias
  *   none:     v = beta * v + bias */
 void l2mu_fire_subtract_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
+void l2mu_fire_subtract_first_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
 void l2mu_fire_zero_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
 void l2mu_fire_none_f32(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
 void l2mu_fire_subtract_f32_neon64(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
@@ -165,6 +167,7 @@ void l2mu_fire_subtract_f32_fpu(const l2mu_neurons_f32_t *p, float *v, uint16_t 
 void l2mu_fire_zero_f32_fpu(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
 void l2mu_fire_none_f32_fpu(const l2mu_neurons_f32_t *p, float *v, uint16_t *spikes);
 void l2mu_fire_subtract_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
+void l2mu_fire_subtract_first_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
 void l2mu_fire_zero_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
 void l2mu_fire_none_i32(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
 void l2mu_fire_subtract_i32_neon(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
@@ -186,6 +189,7 @@ void l2mu_fire_subtract_i32_avx512(const l2mu_neurons_i32_t *p, int32_t *v, uint
 void l2mu_fire_zero_i32_avx512(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
 void l2mu_fire_none_i32_avx512(const l2mu_neurons_i32_t *p, int32_t *v, uint16_t *spikes);
 void l2mu_fire_subtract_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
+void l2mu_fire_subtract_first_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
 void l2mu_fire_zero_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
 void l2mu_fire_none_i16(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
 void l2mu_fire_subtract_i16_dsp(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t *spikes);
@@ -212,12 +216,15 @@ void l2mu_fire_none_i16_avx512(const l2mu_neurons_i16_t *p, int16_t *v, uint16_t
 
 /* CuBaLIF, once all currents are in syn, its accumulator:
  *   subtract: v = beta * v - threshold where v > threshold, else beta * v; then + syn
+ *   subtract_first: v = beta * (v - threshold) where v > threshold, else beta * v; then + syn
  *   zero:     v = 0 where v > threshold, else beta * v; then + syn
  *   clamp:    v = 0 where v > threshold, else beta * v + syn
  *   none:     v = beta * v + syn
  * then list the neurons with v > threshold; then syn = alpha * syn + bias. */
 void l2mu_fire_synaptic_subtract_f32(const l2mu_neurons_f32_t *p, float *v, float *syn,
                                      uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_first_f32(const l2mu_neurons_f32_t *p, float *v,
+                                           float *syn, uint16_t *spikes);
 void l2mu_fire_synaptic_zero_f32(const l2mu_neurons_f32_t *p, float *v, float *syn,
                                  uint16_t *spikes);
 void l2mu_fire_synaptic_clamp_f32(const l2mu_neurons_f32_t *p, float *v, float *syn,
@@ -258,6 +265,8 @@ void l2mu_fire_synaptic_none_f32_fpu(const l2mu_neurons_f32_t *p, float *v, floa
                                      uint16_t *spikes);
 void l2mu_fire_synaptic_subtract_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
                                      uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_first_i32(const l2mu_neurons_i32_t *p, int32_t *v,
+                                           int32_t *syn, uint16_t *spikes);
 void l2mu_fire_synaptic_zero_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
                                  uint16_t *spikes);
 void l2mu_fire_synaptic_clamp_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
@@ -306,6 +315,8 @@ void l2mu_fire_synaptic_none_i32_avx512(const l2mu_neurons_i32_t *p, int32_t *v,
                                         uint16_t *spikes);
 void l2mu_fire_synaptic_subtract_i16(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
                                      uint16_t *spikes);
+void l2mu_fire_synaptic_subtract_first_i16(const l2mu_neurons_i16_t *p, int16_t *v,
+                                           int16_t *syn, uint16_t *spikes);
 void l2mu_fire_synaptic_zero_i16(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
                                  uint16_t *spikes);
 void l2mu_fire_synaptic_clamp_i16(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,

@@ -14,7 +14,7 @@ L2MU_INLINE void fire_synaptic_f32(const l2mu_neurons_f32_t *p, float *v, float 
     uint16_t *next = spikes + 1;
     for (size_t j = 0; j < size; ++j) {
         const float current = syn[j];
-        float membrane = *beta * v[j];
+        float membrane = *beta * l2mu_before_decay_f32(v[j], *threshold, reset);
         if (v[j] > *threshold) {
             membrane = l2mu_after_spike_f32(membrane, *threshold, reset);
         }
@@ -39,6 +39,12 @@ void l2mu_fire_synaptic_subtract_f32(const l2mu_neurons_f32_t *p, float *v, floa
                                      uint16_t *spikes)
 {
     fire_synaptic_f32(p, v, syn, spikes, L2MU_SUBTRACT);
+}
+
+void l2mu_fire_synaptic_subtract_first_f32(const l2mu_neurons_f32_t *p, float *v, float *syn,
+                                           uint16_t *spikes)
+{
+    fire_synaptic_f32(p, v, syn, spikes, L2MU_SUBTRACT_FIRST);
 }
 
 void l2mu_fire_synaptic_zero_f32(const l2mu_neurons_f32_t *p, float *v, float *syn,

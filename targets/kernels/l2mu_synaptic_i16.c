@@ -12,7 +12,8 @@ L2MU_INLINE void fire_synaptic_i16(const l2mu_neurons_i16_t *p, int16_t *v, int1
     uint16_t *next = spikes + 1;
     for (size_t j = 0; j < size; ++j) {
         const int32_t current = l2mu_narrow(syn[j]);
-        int32_t membrane = l2mu_decay_narrow(*beta, v[j]);
+        const int32_t before = l2mu_before_decay(v[j], *threshold, reset);
+        int32_t membrane = l2mu_decay_narrow(*beta, before);
         if (v[j] > *threshold) {
             membrane = l2mu_after_spike(membrane, *threshold, reset);
         }
@@ -37,6 +38,12 @@ void l2mu_fire_synaptic_subtract_i16(const l2mu_neurons_i16_t *p, int16_t *v, in
                                      uint16_t *spikes)
 {
     fire_synaptic_i16(p, v, syn, spikes, L2MU_SUBTRACT);
+}
+
+void l2mu_fire_synaptic_subtract_first_i16(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,
+                                           uint16_t *spikes)
+{
+    fire_synaptic_i16(p, v, syn, spikes, L2MU_SUBTRACT_FIRST);
 }
 
 void l2mu_fire_synaptic_zero_i16(const l2mu_neurons_i16_t *p, int16_t *v, int16_t *syn,

@@ -16,7 +16,7 @@ L2MU_INLINE void fire_synaptic_i32(const l2mu_neurons_i32_t *p, int32_t *v, int3
     uint16_t *next = spikes + 1;
     for (size_t j = 0; j < size; ++j) {
         const int32_t current = l2mu_clip(syn[j], low, high);
-        int32_t membrane = l2mu_decay(*beta, v[j]);
+        int32_t membrane = l2mu_decay(*beta, l2mu_before_decay(v[j], *threshold, reset));
         if (v[j] > *threshold) {
             membrane = l2mu_after_spike(membrane, *threshold, reset);
         }
@@ -41,6 +41,12 @@ void l2mu_fire_synaptic_subtract_i32(const l2mu_neurons_i32_t *p, int32_t *v, in
                                      uint16_t *spikes)
 {
     fire_synaptic_i32(p, v, syn, spikes, L2MU_SUBTRACT);
+}
+
+void l2mu_fire_synaptic_subtract_first_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,
+                                           uint16_t *spikes)
+{
+    fire_synaptic_i32(p, v, syn, spikes, L2MU_SUBTRACT_FIRST);
 }
 
 void l2mu_fire_synaptic_zero_i32(const l2mu_neurons_i32_t *p, int32_t *v, int32_t *syn,

@@ -168,7 +168,10 @@ class Population:
 
     def reset(self, how: str, v: NDArray) -> NDArray:
         """Decayed and reset membranes."""
-        after, fired = self.decayed(self.beta, v), v > self.threshold
+        fired = v > self.threshold
+        if how == "subtract_first":
+            return self.decayed(self.beta, np.where(fired, v - self.threshold, v))
+        after = self.decayed(self.beta, v)
         if how == "subtract":
             return np.where(fired, after - self.threshold, after)
         if how == "zero":

@@ -1,0 +1,133 @@
+"""Networks as NIR graphs, for other tools and for `l2mu_compile.nir_import` to read.
+
+Decays become time constants as snnTorch's exporter has it (``snntorch/export_nir.py``):
+``tau = dt/(1-decay)``, ``r = tau/dt``, ``w_in = tau_syn/dt``, so that the gain of every current is
+1. Each projection is a ``Linear`` or ``Affine`` node of its full matrix, after a ``Delay`` of one
+step where it reads the step before. How membranes are reset, the step and what NIR has no field for
+are metadata.
+
+Time constants are float32 where reading them back gives the same decay, else float64. Every decay
+comes back as it was but those between 0 and 2^-28, which come back within 2^-53.
+"""
+
+from __future__ import annotations
+
+import io
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l2mu_compile.errors import ModelError
+from l2mu_compile.network import Network, Population, Projection, identifier
+from l2mu_compile.neurons import LI, CuBaLIF
+from l2mu_compile.nir_extras import KEY, extras_of
+from l2mu_compile.nir_file import require
+from l2mu_compile.output import write_together
+from l2mu_compile.verify import MAX_MATRIX
+
+DT = 1e-4
+NEVER = 2.0**60  # steps of a time constant that stands for no decay at all
+
+
+def write_nir(network: Network, path: Path, dt: float = DT) -> None:
+    """Write ``network`` as a ``.nir`` file. Raises `ModelError` for what a graph cannot say."""
+    nir = require("nir")
+    file = io.BytesIO()
+    nir.write(file, to_nir(network, dt))
+    write_together({path: file.getvalue()})
+
+
+def to_nir(network: Network, dt: float = DT) -> Any:
+    """``network`` as a ``nir.NIRGraph``, a step taking ``dt`` seconds."""
+    nir = require("nir")
+    _check(network)
+    nodes: dict[str, Any] = {network.input.name: nir.Input(np.array([network.input.size]))}
+    edges: list[tuple[str, str]] = []
+    for population in network.populations:
+        nodes[population.name] = _neurons(nir, population, dt)
+    biased: set[str] = set()
+    for projection in network.projections:
+        target = network.population(projection.target)
+        path = [projection.source, projection.name, projection.target]
+        if projection.delay:
+            path.insert(1, f"{projection.name}.delay")
+            nodes[path[1]] = nir.Delay(np.full(projection.shape[1], dt))
+        bias = None if target.name in biased else target.bias
+        biased.add(target.name)
+        nodes[projection.name] = _map(nir, projection, bias)
+        edges += pairwise(path)
+    end = identifier("output", nodes)
+    nodes[end] = nir.Output(np.array([network.classes]))
+    edges.append((network.readout.population, end))
+    metadata = {
+        "producer": "l2mu-compile",
+        "dt": dt,
+        "reset": network.populations[0].neuron.reset,
+        KEY: extras_of(network),
+    }
+    return nir.NIRGraph(nodes, edges, metadata)
+
+
+def _check(network: Network) -> None:
+    if network.quantized:
+        raise ModelError(f"network {network.name} holds integers, which NIR does not know")
+    if network.input.scale is not None or network.input.offset is not None:
+        raise ModelError(
+            f"network {network.name} reads raw samples, which NIR does not know: apply fold-input"
+        )
+    for population in network.populations:
+        name, read = population.name, network.readout.population
+        if not network.into(name):
+            raise ModelError(f"{name}: hears nothing, which a NIR graph cannot say")
+        if not network.out_of(name) and name != read:
+            raise ModelError(f"{name}: leads nowhere, in a NIR graph either: apply remove-dead")
+    for p in network.projections:
+        if p.shape[0] * p.shape[1] > MAX_MATRIX:
+            raise ModelError(f"{p.name}: its full matrix has more than {MAX_MATRIX} weights")
+
+
+def _map(nir: Any, projection: Projection, bias: NDArray | None) -> Any:
+    weight = np.array(projection.dense())
+    return nir.Linear(weight) if bias is None else nir.Affine(weight, np.array(bias))
+
+
+def _neurons(nir: Any, population: Population, dt: float) -> Any:
+    neuron, size = population.neuron, population.size
+    zeros = np.zeros(size, np.float32)
+    metadata = {"reset": neuron.reset}
+    if isinstance(neuron, LI):
+        return nir.LI(**_constants(neuron.beta, size, dt, "tau", "r"), v_leak=zeros)
+    threshold = np.array(np.broadcast_to(neuron.threshold, size))
+    common = {"v_threshold": threshold, "v_reset": zeros, "metadata": metadata}
+    if isinstance(neuron, CuBaLIF):
+        return nir.CubaLIF(
+            **_constants(neuron.alpha, size, dt, "tau_syn", "w_in"),
+            **_constants(neuron.beta, size, dt, "tau_mem", "r"),
+            v_leak=zeros,
+            **common,
+        )
+    if (neuron.beta == 1).all():
+        return nir.IF(r=np.ones(size, np.float32), **common)
+    return nir.LIF(**_constants(neuron.beta, size, dt, "tau", "r"), v_leak=zeros, **common)
+
+
+def _constants(decay: NDArray, size: int, dt: float, tau: str, factor: str) -> dict[str, NDArray]:
+    """A time constant, and the factor that makes the gain of a current 1, by their names."""
+    values = _time_constants(np.broadcast_to(decay, size), dt)
+    return {tau: values, factor: values / values.dtype.type(dt)}
+
+
+def _time_constants(decay: NDArray, dt: float) -> NDArray:
+    """Time constants of these decays, float32 if they are read back as they were, else float64."""
+    rest = 1 - decay.astype(np.float64)
+    single, double = (_divided(np.float64(kind(dt)), rest) for kind in (np.float32, np.float64))
+    values = single.astype(np.float32)
+    read = 1 - np.float64(np.float32(dt)) / values.astype(np.float64)
+    return values if np.array_equal(read.astype(np.float32), decay) else double
+
+
+def _divided(step: np.float64, rest: NDArray) -> NDArray:
+    return step * np.where(rest > 0, 1 / np.where(rest > 0, rest, 1), NEVER)

@@ -1,0 +1,179 @@
+"""NIR graphs to test with, made with the ``nir`` package as other tools make them, and what they
+mean: forward Euler, node by node, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import nir
+import numpy as np
+from numpy.typing import NDArray
+
+DT = 1e-4
+
+
+def f32(values: Any) -> NDArray:
+    return np.asarray(values, dtype=np.float32)
+
+
+def written(
+    path: Path, nodes: dict[str, Any], edges: Sequence[tuple[str, str]], **said: Any
+) -> Path:
+    """A ``.nir`` file; nothing about it is checked."""
+    graph = nir.NIRGraph(dict(nodes), list(edges), dict(said), type_check=False)
+    nir.write(path, graph)
+    return path
+
+
+def lif(size: int, tau: Any = 5e-4, threshold: Any = 1.0, **changed: Any) -> nir.LIF:
+    """A LIF whose currents have a gain of 1."""
+    full = {"tau": spread(tau, size), "v_leak": spread(0, size)}
+    full |= {"v_threshold": spread(threshold, size), "v_reset": spread(0, size)}
+    full["r"] = full["tau"] / f32(DT)
+    return nir.LIF(**{**full, **{k: spread(v, size) for k, v in changed.items()}})
+
+
+def cuba(size: int, **changed: Any) -> nir.CubaLIF:
+    """A CubaLIF whose currents have a gain of 1."""
+    values = {"tau_syn": 2e-4, "tau_mem": 5e-4, "v_leak": 0, "v_threshold": 1, "v_reset": 0}
+    full = {k: spread(v, size) for k, v in (values | changed).items()}
+    full.setdefault("r", full["tau_mem"] / f32(DT))
+    full.setdefault("w_in", full["tau_syn"] / f32(DT))
+    return nir.CubaLIF(**full)
+
+
+def li(size: int, tau: Any = 5e-4, leak: Any = 0) -> nir.LI:
+    values = spread(tau, size)
+    return nir.LI(tau=values, r=values / f32(DT), v_leak=spread(leak, size))
+
+
+def spread(values: Any, size: int) -> NDArray:
+    return np.array(np.broadcast_to(f32(values), size))
+
+
+def affine(rng: np.random.Generator, targets: int, sources: int, scale: float = 1.0) -> nir.Affine:
+    weight = rng.normal(0, scale / np.sqrt(sources), (targets, sources))
+    return nir.Affine(f32(weight), f32(rng.normal(0, 0.1, targets)))
+
+
+def ends(inputs: Any, outputs: Any) -> tuple[nir.Input, nir.Output]:
+    return nir.Input(np.atleast_1d(inputs)), nir.Output(np.atleast_1d(outputs))
+
+
+def braille(seed: int = 0, scale: float = 1.0, cell: Any = cuba) -> dict[str, Any]:
+    """The nodes of the recurrent network of the NIR paper, smaller (``paper/03_rnn``)."""
+    rng = np.random.default_rng(seed)
+    start, end = ends(6, 4)
+    return {
+        "input": start,
+        "fc1": affine(rng, 9, 6, 2 * scale),
+        "lif1.lif": cell(9),
+        "lif1.w_rec": affine(rng, 9, 9, scale),
+        "fc2": affine(rng, 4, 9, 2 * scale),
+        "lif2": cell(4),
+        "output": end,
+    }
+
+
+FLAT = (
+    *(("fc1", "lif1.lif"), ("fc2", "lif2"), ("input", "fc1"), ("lif1.lif", "fc2")),
+    *(("lif1.lif", "lif1.w_rec"), ("lif1.w_rec", "lif1.lif"), ("lif2", "output")),
+)
+# The recurrent weights first: they get last step's spikes, none at first.
+ORDER = ("input", "fc1", "lif1.w_rec", "lif1.lif", "fc2", "lif2", "output")
+
+
+class Simulation:
+    """A graph's meaning, written for clarity: every node's ``step``, in the ``order`` given; a node
+    that comes later than one it leads to is heard a step late.
+
+    ``reset`` is "zero" (to v_reset) or "subtract", in the step of the spike. ``start`` is where
+    membranes start, "zero" or "leak".
+    """
+
+    def __init__(
+        self,
+        nodes: dict[str, Any],
+        edges: Sequence[tuple[str, str]],
+        order: Sequence[str],
+        reset: str = "zero",
+        start: str = "zero",
+        dt: float = DT,
+    ) -> None:
+        self.nodes, self.edges, self.order = nodes, edges, order
+        self.reset, self.start, self.dt = reset, start, dt
+
+    def run(self, samples: NDArray) -> dict[str, NDArray]:
+        """What every node puts out, ``[steps, n]``, for samples ``[steps, inputs]``."""
+        now: dict[str, NDArray] = {}
+        state: dict[str, dict[str, Any]] = {name: {} for name in self.order}
+        kept: dict[str, list[NDArray]] = {name: [] for name in self.order}
+        for sample in samples:
+            last, now = now, {}
+            for name in self.order:
+                if name == self.order[0]:
+                    now[name] = sample.astype(np.float64)
+                    kept[name].append(now[name])
+                    continue
+                heard = [s for s, t in self.edges if t == name]
+                arriving = sum(now.get(s, last.get(s, 0.0)) for s in heard)
+                node = self.nodes[name]
+                if isinstance(node, nir.Delay) and not set(heard) & now.keys():
+                    now[name] = arriving + np.zeros(node.delay.shape)  # heard a step late already
+                else:
+                    now[name] = np.asarray(self.step(node, arriving, state[name]))
+                kept[name].append(now[name])
+        return {name: np.stack(rows) for name, rows in kept.items()}
+
+    def step(self, node: Any, x: Any, state: dict[str, Any]) -> Any:
+        if isinstance(node, nir.Output):
+            return x
+        if isinstance(node, nir.Affine):
+            return node.weight.astype(np.float64) @ (np.zeros(node.weight.shape[1]) + x) + node.bias
+        if isinstance(node, nir.Linear):
+            return node.weight.astype(np.float64) @ (np.zeros(node.weight.shape[1]) + x)
+        if isinstance(node, nir.Scale):
+            return node.scale * x
+        if isinstance(node, nir.Delay):
+            before = state.get("before", np.zeros(node.delay.shape))
+            state["before"] = x
+            return before
+        return self.neurons(node, x, state)
+
+    def neurons(self, node: Any, x: Any, state: dict[str, Any]) -> Any:
+        if isinstance(node, nir.CubaLIF):
+            syn = state.get("syn", 0.0)
+            x = state["syn"] = syn + self.dt / node.tau_syn * (node.w_in * x - syn)
+            tau = node.tau_mem
+        elif isinstance(node, nir.IF):
+            return self.fire(node, state.get("v", 0.0) + node.r * x, state)
+        else:
+            tau = node.tau
+        v = state.get("v", node.v_leak.astype(np.float64) if self.start == "leak" else 0.0)
+        v = v + self.dt / tau * (node.v_leak - v + node.r * x)
+        if isinstance(node, nir.LI):
+            state["v"] = v
+            return v
+        return self.fire(node, v, state)
+
+    def fire(self, node: Any, v: NDArray, state: dict[str, Any]) -> NDArray:
+        spikes = v > node.v_threshold
+        after = node.v_reset if self.reset == "zero" else v - node.v_threshold
+        state["v"] = np.where(spikes, after, v)
+        return spikes.astype(np.float64)
+
+
+def events(steps: int, inputs: int, seed: int = 3, rate: float = 0.3) -> NDArray:
+    """Samples that are spikes, ``[steps, inputs]``."""
+    rng = np.random.default_rng(seed)
+    return f32(rng.random((steps, inputs)) < rate)
+
+
+def changed(path: Path, change: Any) -> Path:
+    """A file after ``change(h5py file)``."""
+    with h5py.File(path, "r+") as file:
+        change(file)
+    return path
