@@ -19,11 +19,12 @@ from l2mu_compile.errors import L2MUError, ModelError, reason
 from l2mu_compile.paths import file_bytes
 from l2mu_compile.values import frozen_array
 
-MAX_FILE_BYTES = 1 << 30
-MAX_BYTES = 1 << 28  # of all arrays together
+MAX_FILE_BYTES = 1 << 28
+MAX_BYTES = 1 << 28  # of all arrays and strings together
 MAX_OBJECTS = 20_000
 MAX_DEPTH = 16
 MAX_TEXT_BYTES = 1 << 20
+MAX_NAME_BYTES = 1 << 10
 MAX_EDGES = 1 << 16
 MAX_RATIO = 1100  # deflate makes at most 1032 bytes of one
 SLACK_BYTES = 1 << 20
@@ -130,8 +131,28 @@ class _Reader:
             return ()
         if dataset.ndim != 2 or dataset.shape[1] != 2 or dataset.shape[0] > MAX_EDGES:
             raise ModelError(f"{place}: has shape {list(dataset.shape)}, not [edges, 2]")
-        rows = dataset[()].tolist()
-        return tuple((_decoded(a, place), _decoded(b, place)) for a, b in rows)
+        # One by one: many strings may be the same bytes of the file, and each takes up memory.
+        rows = ([dataset[i, end] for end in (0, 1)] for i in range(len(dataset)))
+        return tuple((self.name(a, place), self.name(b, place)) for a, b in rows)
+
+    def name(self, text: Any, place: str) -> str:
+        found = self.decoded(text, place)
+        if len(found) > MAX_NAME_BYTES:
+            raise ModelError(f"{place}: a name of more than {MAX_NAME_BYTES} letters")
+        return found
+
+    def decoded(self, text: Any, place: str) -> str:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8", "replace")
+        if not isinstance(text, str) or len(text) > MAX_TEXT_BYTES:
+            raise ModelError(f"{place}: is not a string, or too long a one")
+        self.take(len(text), place)
+        return text
+
+    def take(self, size: int, place: str) -> None:
+        self.bytes += size
+        if self.bytes > MAX_BYTES:
+            raise ModelError(f"{place}: too much to read, more than {MAX_BYTES} bytes in all")
 
     def values(self, members: dict[str, Any], place: str) -> dict[str, Field]:
         """Arrays and strings of a node; what is neither is left for who needs it to miss."""
@@ -156,12 +177,11 @@ class _Reader:
         self.check(dataset, place)
         if dataset.shape is None:
             raise ModelError(f"{place}: holds nothing")
-        value = dataset[()]
-        if isinstance(value, (bytes, str)):
-            return _decoded(value, place)
-        array = np.asarray(value)
-        if array.dtype.kind not in "fiub":
-            raise ModelError(f"{place}: holds {array.dtype}, not numbers")
+        if dataset.dtype.kind not in "fiub":
+            if dataset.shape != ():
+                raise ModelError(f"{place}: holds {dataset.dtype}, not numbers")
+            return self.decoded(dataset[()], place)
+        array = np.asarray(dataset[()])
         return frozen_array(array if array.dtype == np.float32 else array.astype(np.float64))
 
     def check(self, dataset: Any, place: str) -> None:
@@ -180,17 +200,7 @@ class _Reader:
         taken = dataset.size * (dataset.dtype.itemsize if string else 8) if dataset.size else 0
         if taken > MAX_RATIO * dataset.id.get_storage_size() + SLACK_BYTES:
             raise ModelError(f"{place}: has shape {list(dataset.shape)}, more than the file holds")
-        self.bytes += taken
-        if self.bytes > MAX_BYTES or (string and taken > MAX_TEXT_BYTES):
-            raise ModelError(f"{place}: has shape {list(dataset.shape)}, which is too much to read")
-
-
-def _decoded(text: Any, place: str) -> str:
-    if isinstance(text, bytes):
-        text = text.decode("utf-8", "replace")
-    if not isinstance(text, str) or len(text) > MAX_TEXT_BYTES:
-        raise ModelError(f"{place}: is not a string")
-    return text
+        self.take(taken, place)
 
 
 def _first_line(error: Exception) -> str:

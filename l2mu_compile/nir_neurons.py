@@ -53,18 +53,13 @@ def cell(node: NirNode, name: str, size: int, read: Reading) -> Cell:
     return _KINDS[node.kind](parameters)
 
 
-def own_reset(node: NirNode) -> str | None:
-    """What a node's metadata says of its reset."""
-    said = node.metadata.get("reset")
-    return said if isinstance(said, str) else None
-
-
 def _with_reset(node: NirNode, name: str, read: Reading) -> Reading:
-    said = own_reset(node)
+    """``read`` with what the node's own metadata says of its reset."""
+    said = node.metadata.get("reset")
     if said is None or read.overrides:
         return read
-    if said not in RESETS:
-        raise ModelError(f"{shown(name)}: its metadata says reset={said!r}, which is unknown")
+    if not isinstance(said, str) or said not in RESETS:
+        raise ModelError(f"{shown(name)}: its metadata says another reset than {', '.join(RESETS)}")
     return replace(read, reset=said)
 
 
@@ -135,7 +130,7 @@ class _Parameters:
 
 
 def _lif(p: _Parameters) -> Cell:
-    beta = p.decay("tau", p.read.producer.lif_decay)
+    beta = p.decay("tau", p.read.producer.decay)
     gain = p.gain(p.read.producer.lif_gain, "tau", "r")
     return _resetting(p, beta, gain, p["v_leak"])
 
@@ -191,8 +186,8 @@ def _cuba_lif(p: _Parameters) -> Cell:
 
 
 def _li(p: _Parameters) -> Cell:
-    beta = p.decay("tau", p.read.producer.lif_decay)
-    gain = p.gain(p.read.producer.lif_gain, "tau", "r")
+    beta = p.decay("tau", p.read.producer.decay)
+    gain = p.gain(p.read.producer.li_gain, "tau", "r")
     return _integrating(p, beta, gain, p["v_leak"])
 
 

@@ -15,7 +15,7 @@ producer  dt    decay                 gain of a current              reset      
 nir       1e-4  1 - dt/tau            r dt/tau; w_in dt/tau_syn      zero           zero
 snntorch  1e-4  1 - dt/tau            r dt/tau; w_in dt/tau_syn      subtract       zero
 norse     1e-3  1 - dt/tau            r dt/tau; w_in dt/tau_syn      zero           leak
-sinabs    1     exp(-dt/tau)          r (1 - decay)                  subtract_first zero
+sinabs    1     exp(-dt/tau)          r (1 - decay); of LI r         subtract_first zero
 rockpool  1e-3  exp(-dt/tau)          1; exp(-dt/tau_syn)            subtract_first zero
 lava      1     1 - dt/tau            r; w_in dt/tau_syn             zero           zero
 ========= ===== ===================== ============================== ============== ======
@@ -25,10 +25,12 @@ lava      1     1 - dt/tau            r; w_in dt/tau_syn             zero       
 - norse: ``norse/torch/utils/export_nir.py`` writes ``1/tau_mem_inv``, ``r = 1``;
   ``norse/torch/functional/lif_box.py`` integrates, and starts at ``v_leak``.
 - sinabs: ``sinabs/nir.py`` writes ``tau`` in steps, ``r = 1``; ``sinabs/layers/functional/lif.py``
-  integrates with ``norm_input``. It lets a neuron spike several times in a step; here it is once.
+  integrates, with ``norm_input`` for a ``LIF`` and without for an ``ExpLeak`` (LI), unless it was
+  told otherwise. It lets a neuron spike several times in a step; here it is once.
 - rockpool: ``rockpool/nn/modules/torch/nir.py`` writes an ``r`` that depends on its dt;
-  ``lif_torch.py`` integrates without it: ``isyn = beta (isyn + x)``, ``v = alpha v + isyn``. Its
-  LIF nodes (``lif_neuron_torch.py``) are integrated as NIR's.
+  ``lif_torch.py`` integrates without it: ``isyn = beta (isyn + x)``, ``v = alpha v + isyn``, and
+  ``lif_neuron_torch.py`` (LIF) ``v = alpha v + x``, ``exp_syn_torch.py`` (LI) as ``isyn``. It lets
+  a neuron spike several times in a step, too.
 - lava: ``lava/lib/dl/netx/nir_lava.py`` writes ``tau = 1/decay`` in steps, ``r = 1``,
   ``w_in = tau_syn``; ``slayer/neuron/cuba.py`` adds the whole current to the membrane.
 
@@ -61,7 +63,7 @@ class Producer:
 
     ``decay(tau, dt)`` is the factor of one step, ``membrane_gain(tau, r, dt)`` and
     ``synapse_gain(tau_syn, w_in, dt)`` what currents are multiplied with, of CubaLIF nodes;
-    ``lif_gain`` is that of LIF and LI nodes.
+    ``lif_gain`` and ``li_gain`` are those of LIF and LI nodes.
     """
 
     dt: float
@@ -69,9 +71,9 @@ class Producer:
     start: str
     decay: Decay
     lif_gain: Gain
+    li_gain: Gain
     membrane_gain: Gain
     synapse_gain: Gain
-    lif_decay: Decay
 
 
 @dataclass(frozen=True)
@@ -214,8 +216,8 @@ def _decayed_gain(tau: NDArray, factor: NDArray, dt: float) -> NDArray:
 
 
 def _integrated(dt: float, reset: str, start: str) -> Producer:
-    gains = _euler_gain, _euler_gain, _euler_gain
-    return Producer(dt, reset, start, _euler, *gains, _euler)
+    """By forward Euler, everywhere."""
+    return Producer(dt, reset, start, _euler, *(_euler_gain,) * 4)
 
 
 PRODUCERS = {
@@ -225,15 +227,15 @@ PRODUCERS = {
     "norse": _integrated(1e-3, "zero", "leak"),
     "sinabs": Producer(
         *(1.0, "subtract_first", "zero", _exponential),
-        *(_exact_gain, _exact_gain, _decayed_gain, _exponential),
+        *(_exact_gain, _plain_gain, _exact_gain, _decayed_gain),
     ),
     "rockpool": Producer(
         *(1e-3, "subtract_first", "zero", _exponential),
-        *(_euler_gain, _unit_gain, _decayed_gain, _euler),
+        *(_unit_gain, _decayed_gain, _unit_gain, _decayed_gain),
     ),
     "lava": Producer(
         *(1.0, "zero", "zero", _euler),
-        *(_plain_gain, _plain_gain, _euler_gain, _euler),
+        *(_plain_gain, _plain_gain, _plain_gain, _euler_gain),
     ),
 }
 

@@ -4,12 +4,14 @@ mean: forward Euler, node by node, in float64."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import h5py
 import nir
 import numpy as np
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 DT = 1e-4
@@ -164,6 +166,69 @@ class Simulation:
         after = node.v_reset if self.reset == "zero" else v - node.v_threshold
         state["v"] = np.where(spikes, after, v)
         return spikes.astype(np.float64)
+
+
+@st.composite
+def graphs(draw: Any) -> tuple[dict[str, Any], list[tuple[str, str]], list[str]]:
+    """Nodes, edges and an order to step them in: layers of any neurons, ways forward between any of
+    them, and ways back, with a Delay or as loops of one layer. All numbers are such that eight
+    steps of dt=1 are exact in float32."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    sizes = draw(st.lists(st.integers(1, 4), min_size=2, max_size=4))
+    names = ["input", *(f"layer.{i}" for i in range(1, len(sizes)))]
+    nodes: dict[str, Any] = {"input": nir.Input(np.array([sizes[0]]))}
+    edges: list[tuple[str, str]] = []
+    before: list[str] = []
+    row: list[str] = []
+
+    def eighths(shape: Any) -> NDArray:
+        return f32(rng.integers(-8, 12, shape) / 8)
+
+    def path(*way: str) -> None:
+        edges.extend(pairwise(way))
+
+    for i, name in enumerate(names[1:], 1):
+        sources = draw(st.sets(st.integers(0, i - 1), min_size=1))
+        for j in sorted(sources | ({i - 1} if i == len(names) - 1 else set())):
+            way = f"{name}<{names[j]}"
+            nodes[way] = nir.Affine(eighths((sizes[i], sizes[j])), eighths(sizes[i]) / 8)
+            path(names[j], way, name)
+            row.append(way)
+        for j in draw(st.sets(st.integers(i, len(names) - 1), max_size=2)):
+            way = f"{name}<<{names[j]}"
+            nodes[way] = nir.Linear(eighths((sizes[i], sizes[j])))
+            if j > i or draw(st.booleans()):
+                nodes[f"{way}.wait"] = nir.Delay(np.ones(sizes[j]))
+                path(names[j], f"{way}.wait", way, name)
+                before.append(f"{way}.wait")
+            else:
+                path(names[j], way, name)
+            before.append(way)
+        nodes[name] = _exact_neurons(draw(st.sampled_from(("lif", "cuba", "if"))), sizes[i], rng)
+        row.append(name)
+    used = {source for source, _ in edges}
+    for name in names[1:-1]:
+        if name not in used:
+            path(name, f"{names[-1]}<{name}", names[-1])
+            shape = sizes[-1], sizes[names.index(name)]
+            nodes[f"{names[-1]}<{name}"] = nir.Linear(eighths(shape))
+            row.insert(row.index(names[-1]), f"{names[-1]}<{name}")
+    nodes["output"] = nir.Output(np.array([sizes[-1]]))
+    path(names[-1], "output")
+    shuffled = [edges[i] for i in rng.permutation(len(edges))]
+    return nodes, shuffled, ["input", *before, *row, "output"]
+
+
+def _exact_neurons(kind: str, size: int, rng: np.random.Generator) -> Any:
+    tau, other = (f32(rng.choice([1, 2], size)) for _ in range(2))
+    r, threshold = f32(rng.choice([0.5, 1, 2], size)), f32(rng.integers(2, 9, size) / 8)
+    zeros = spread(0, size)
+    if kind == "if":
+        return nir.IF(r=r, v_threshold=threshold, v_reset=zeros)
+    if kind == "lif":
+        leak = f32(rng.integers(-1, 2, size) / 4)
+        return nir.LIF(tau=tau, r=r, v_leak=leak, v_threshold=threshold, v_reset=zeros)
+    return nir.CubaLIF(other, tau, r, zeros, threshold, zeros, w_in=tau)
 
 
 def events(steps: int, inputs: int, seed: int = 3, rate: float = 0.3) -> NDArray:

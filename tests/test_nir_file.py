@@ -68,6 +68,12 @@ def many_groups(file: Any) -> None:
         file["node/nodes"].create_group(f"g{i}")
 
 
+def one_string_for_all(file: Any) -> None:
+    del file["node/edges"]
+    names = np.full((2000, 2), b"x" * (1 << 16), dtype=object)
+    file.create_dataset("node/edges", data=names, dtype=h5py.string_dtype())
+
+
 def itself(file: Any) -> None:
     file["node/nodes/again"] = file["node"]
 
@@ -83,7 +89,10 @@ HUGE = {"shape": (1 << 20, 1 << 14), "dtype": "f4", "chunks": (64, 1 << 14), "co
 BOMB = {"data": np.zeros((6000, 6000), "f4"), "compression": "gzip", "compression_opts": 1}
 HOSTILE = {
     "claims more than it holds": (replaced(WEIGHT, **HUGE), "weight: has shape [1048576, 16384]"),
-    "bomb": (replaced(WEIGHT, **BOMB), "weight: has shape [6000, 6000], which is too much to read"),
+    "bomb": (
+        replaced(WEIGHT, **BOMB),
+        "weight: too much to read, more than 268435456 bytes in all",
+    ),
     "soft link": (linked(h5py.SoftLink("/elsewhere")), "weight: is a link to somewhere else"),
     "external link": (linked(h5py.ExternalLink("/etc/passwd", "/")), "weight: is a link to some"),
     "virtual": (virtual, "tau_mem: lies in another file, which is not read"),
@@ -103,6 +112,11 @@ HOSTILE = {
     "edges of three": (replaced("node/edges", data=np.zeros((2, 3))), "edges: has shape [2, 3]"),
     "edges of numbers": (replaced("node/edges", data=np.zeros((2, 2))), "edges: is not a string"),
     "no graph": (without("node"), "not a NIR file: it has no group 'node'"),
+    "long names": (one_string_for_all, "edges: a name of more than 1024 letters"),
+    "long text": (
+        lambda file: file["node/metadata"].create_dataset("x", data="y" * (1 << 21)),
+        "metadata/x: is not a string, or too long a one",
+    ),
     "many": (many_groups, "holds more than 20000 groups and arrays"),
     "itself": (itself, "graphs in graphs more than 16 deep"),
     "no parameter": (without(TAU), "lif2 (CubaLIF): has no tau_mem"),

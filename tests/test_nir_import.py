@@ -9,7 +9,7 @@ from typing import Any
 import nir
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nir_graphs import (
     DT,
@@ -23,6 +23,7 @@ from nir_graphs import (
     ends,
     events,
     f32,
+    graphs,
     li,
     lif,
     spread,
@@ -151,6 +152,20 @@ def test_a_delay_on_a_way_forward(tmp_path: Path) -> None:
     order = ["input", "fc1", "lif1.w_rec", "lif1.lif", "wait", "fc2", "lif2", "output"]
     network = read(written(tmp_path / "a.nir", nodes, edges))
     agrees(network, Simulation(nodes, edges, order), NAMES, 6)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(graphs(), st.sampled_from(sorted(RULES)))
+def test_any_graph_spikes_as_its_simulation(tmp_path: Path, made: Any, reset: str) -> None:
+    nodes, edges, order = made
+    path = written(tmp_path / "a.nir", nodes, edges)
+    network = read(path, f"producer=nir,dt=1,reset={RULES[reset]}")
+    x = events(8, nodes["input"].input_type["input"][0], rate=0.5)
+    expected = Simulation(nodes, edges, order, reset, dt=1.0).run(x)
+    found = run(network, x[None], ("spikes",)).spikes
+    for population in network.populations:
+        node = population.name.replace("_", ".")
+        assert np.array_equal(found[population.name][0], expected[node] > 0), node
 
 
 # ---- neurons -----------------------------------------------------------------------------------
@@ -360,7 +375,7 @@ def test_metadata_says_what_the_user_does_not(tmp_path: Path) -> None:
         ("producer=snntorch", 0.8, 1.0, "subtract"),
         ("producer=norse,dt=1e-4", 0.8, 1.0, "zero"),
         ("producer=sinabs,dt=1e-4", np.exp(-0.2), 5 * (1 - np.exp(-0.2)), "subtract_first"),
-        ("producer=rockpool,dt=1e-4", 0.8, 1.0, "subtract_first"),
+        ("producer=rockpool,dt=1e-4", np.exp(-0.2), 1.0, "subtract_first"),
         ("producer=lava,dt=1e-4", 0.8, 5.0, "zero"),
     ],
 )
@@ -372,6 +387,23 @@ def test_producers_of_lif_nodes(
     neuron = network.populations[0].neuron
     assert isinstance(neuron, LIF)
     assert (neuron.beta, neuron.reset) == (pytest.approx(beta, rel=1e-6), reset)
+    weights = nodes["fc"].weight * gain
+    assert np.allclose(network.projections[0].weight, weights, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("said", "beta", "gain"),
+    [
+        ("producer=norse,dt=1e-4", 0.8, 1.0),
+        ("producer=sinabs,dt=1e-4", np.exp(-0.2), 5.0),
+        ("producer=rockpool,dt=1e-4", np.exp(-0.2), np.exp(-0.2)),
+        ("producer=lava,dt=1e-4", 0.8, 5.0),
+    ],
+)
+def test_producers_of_li_nodes(tmp_path: Path, said: str, beta: float, gain: float) -> None:
+    nodes, edges, _ = layer(li(5))
+    network = read(written(tmp_path / "a.nir", nodes, edges), said)
+    assert network.populations[0].neuron.beta == pytest.approx(beta, rel=1e-6)
     weights = nodes["fc"].weight * gain
     assert np.allclose(network.projections[0].weight, weights, rtol=1e-6, atol=0)
 
@@ -428,7 +460,7 @@ def test_decays_as_snntorch_writes_them(decays: list[float]) -> None:
     with np.errstate(divide="ignore"):
         tau = 1e-4 / (1 - beta)
     assert tau.dtype == np.float32
-    found = f32(np.maximum(PRODUCERS["snntorch"].lif_decay(tau, 1e-4), 0))
+    found = f32(np.maximum(PRODUCERS["snntorch"].decay(tau, 1e-4), 0))
     assert (np.abs(found.astype(np.float64) - beta) <= 2.0**-23).all()
     high = beta >= 0.625
     assert np.array_equal(found[high], beta[high])
