@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -23,30 +24,57 @@ from l2mu_compile.options import (
 )
 from l2mu_compile.paths import printable
 
+if TYPE_CHECKING:
+    from l2mu_compile.network import Network
+
 # ruff: noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
 
-EPILOG = "Example: l2mu-compile export har.ckpt -o har.nir"
+EPILOG = (
+    "Example: l2mu-compile export har.ckpt -o har.nir\n\n"
+    "Example: l2mu-compile export out/har/network.txt -o har.onnx --graph window"
+)
 
 
 class Format(str, Enum):
     """What a model can be written as."""
 
     nir = "nir"
+    onnx = "onnx"
+
+
+class Graph(str, Enum):
+    """What an ONNX graph computes."""
+
+    step = "step"
+    window = "window"
 
 
 def export(
     ckpt: Source = None,
     output: Annotated[
         Optional[Path],
-        typer.Option("--output", "-o", metavar="FILE", help="File to write: .nir."),
+        typer.Option("--output", "-o", metavar="FILE", help="File to write: .nir or .onnx."),
     ] = None,
     format: Annotated[
         Optional[Format],
-        typer.Option("--format", metavar="nir", help="What to write, if FILE ends in another way."),
+        typer.Option(
+            "--format", metavar="nir|onnx", help="What to write, if FILE ends in another way."
+        ),
     ] = None,
     dt: Annotated[
-        float, typer.Option("--dt", metavar="SECONDS", help="A step of time, in a NIR graph.")
-    ] = 1e-4,
+        Optional[float],
+        typer.Option(
+            "--dt", metavar="SECONDS", help="A step of time, in a NIR graph; 0.0001 if not given."
+        ),
+    ] = None,
+    graph: Annotated[
+        Optional[Graph],
+        typer.Option(
+            "--graph",
+            metavar="step|window",
+            help="What an ONNX graph computes: a step, states in and out, or a window's decision.",
+        ),
+    ] = None,
     params: Params = None,
     module: ModuleSpec = None,
     inputs: Inputs = None,
@@ -55,21 +83,17 @@ def export(
     name: ModelName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a model as a NIR graph, with which other tools for spiking networks go on."""
+    """Write a model as a NIR or ONNX graph, with which other tools go on."""
     from l2mu_compile.frontend import load_model
-    from l2mu_compile.nir_export import write_nir
 
     if output is None:
         raise UsageError("say where to: --output FILE")
-    if format is None and output.suffix.lower() not in {f".{f.value}" for f in Format}:
-        raise UsageError(f"--output {output}: ends in .nir, or say what to write with --format")
-    if not 0 < dt < float("inf"):
-        raise UsageError(f"--dt {dt:g}: a time above 0")
+    write = _writer(output, format, dt, graph)
     with bars(as_json) as progress:
         progress.say("loading")
         model = load_model(ckpt, params, module, inputs, readout, name, nir)
         try:
-            write_nir(model.network, output, dt)
+            write(model.network)
         except OSError as error:
             raise UsageError(f"{output}: cannot be written: {reason(error)}") from None
     if as_json:
@@ -77,3 +101,26 @@ def export(
         return
     for note in model.notes:
         show_note(note)
+
+
+def _writer(
+    output: Path, format: Format | None, dt: float | None, graph: Graph | None
+) -> Callable[[Network], None]:
+    """What writes a network to ``output`` in the format that is asked for."""
+    from l2mu_compile.nir_export import DT, write_nir
+    from l2mu_compile.onnx_export import write_onnx
+
+    suffix = output.suffix.lower().removeprefix(".")
+    if format is None and suffix not in {f.value for f in Format}:
+        raise UsageError(
+            f"--output {output}: ends in .nir or .onnx, or say what to write with --format"
+        )
+    if (format or Format(suffix)) is Format.onnx:
+        if dt is not None:
+            raise UsageError("--dt is for NIR graphs; an ONNX graph has steps, which take no time")
+        return lambda network: write_onnx(network, output, (graph or Graph.step).value)
+    if graph is not None:
+        raise UsageError("--graph is for ONNX; a NIR graph is always that of a step")
+    if dt is not None and not 0 < dt < float("inf"):
+        raise UsageError(f"--dt {dt:g}: a time above 0")
+    return lambda network: write_nir(network, output, DT if dt is None else dt)

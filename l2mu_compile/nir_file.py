@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l2mu_compile.errors import L2MUError, ModelError, UsageError, reason
+from l2mu_compile import installed
+from l2mu_compile.errors import L2MUError, ModelError, reason
 from l2mu_compile.paths import file_bytes
 from l2mu_compile.values import frozen_array
 
@@ -30,7 +31,6 @@ SLACK_BYTES = 1 << 20
 
 # gzip, shuffle, fletcher32, szip, nbit, scaleoffset, lzf: other filters are code from elsewhere.
 _FILTERS = {1, 2, 3, 4, 5, 6, 32000}
-_INSTALL = "pip install 'l2mu-compile[nir]'"
 
 Field = NDArray | str
 
@@ -71,12 +71,7 @@ def read_nir(path: Path) -> NirNode:
 
 def require(package: str) -> Any:
     """A package of the ``nir`` extra; `UsageError` if it is not installed."""
-    import importlib
-
-    try:
-        return importlib.import_module(package)
-    except ImportError:
-        raise UsageError(f"NIR files need {package}, which is not installed: {_INSTALL}") from None
+    return installed.require(package, "nir", "NIR files")
 
 
 class _Reader:

@@ -89,7 +89,13 @@ def test_export_keeps_what_is_there_where_it_fails() -> None:
 
 REFUSED = {
     "no place": (2, ("export", "n.txt"), "say where to: --output FILE"),
-    "another suffix": (2, ("export", "n.txt", "-o", "n.onnx"), "--output n.onnx: ends in .nir, or"),
+    "another suffix": (
+        2,
+        ("export", "n.txt", "-o", "n.pt"),
+        "n.pt: ends in .nir or .onnx",
+    ),
+    "no graph": (2, ("export", "n.txt", "-o", "n.nir", "--graph", "step"), "--graph is for ONNX"),
+    "no time in ONNX": (2, ("export", "n.txt", "-o", "n.onnx", "--dt", "1"), "--dt is for NIR"),
     "no time": (2, ("export", "n.txt", "-o", "n.nir", "--dt", "0"), "--dt 0: a time above 0"),
     "no directory": (2, ("export", "n.txt", "-o", "no/n.nir"), "no/n.nir: cannot be written"),
     "nir of a text": (2, ("inspect", "n.txt", "--nir", SAID), "--nir belongs to a NIR graph"),
