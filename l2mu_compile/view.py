@@ -224,8 +224,10 @@ def _populations(
         )
         for p, bar in zip(shown, bars, strict=True)
     ]
-    columns = ("population", "neurons", "kind", "reset", "membranes", "bytes", "spikes")
-    columns = (*columns, "instructions", "kernel")
+    columns = (
+        *("population", "neurons", "kind", "reset", "membranes", "bytes", "spikes"),
+        *("instructions", "kernel"),
+    )
     return _table(columns, rows, len(network.populations), "populations")
 
 
@@ -246,8 +248,10 @@ def _projections(network: Network, taken: dict[str, float | None]) -> Table:
         )
         for p, bar in zip(shown, bars, strict=True)
     ]
-    columns = ("from", "to", "delay", "weights", "synapses", "stored as", "bytes")
-    columns = (*columns, "instructions", "kernel")
+    columns = (
+        *("from", "to", "delay", "weights", "synapses", "stored as", "bytes"),
+        *("instructions", "kernel"),
+    )
     return _table(columns, rows, len(network.projections), "projections")
 
 
