@@ -48,6 +48,7 @@ from l2mu_compile.output import write_together
 from l2mu_compile.paths import StrPath, file_bytes
 
 MAX_TEXT_BYTES, MAX_TENSOR_BYTES = 16 << 20, 1 << 30
+NUMPY_KINDS = "biuf"  # of types; packages such as ml_dtypes bring more
 LINE_KINDS = ("network", "input", "population", "projection", "readout", "buffer")
 _HEAD = re.compile(r"(?P<name>\S+) : (?P<type>[A-Za-z_0-9]+)\[(?P<dims>[0-9,]+)\](?P<rest>.*)")
 _ARROW = re.compile(
@@ -114,7 +115,11 @@ def load_network(path: StrPath) -> Network:
 def _read_tensors(path: Path) -> dict[str, NDArray]:
     if file_bytes(path) > MAX_TENSOR_BYTES:
         raise ModelError(f"{path}: larger than {MAX_TENSOR_BYTES} bytes")
-    return load_file(path)
+    tensors = load_file(path)
+    for tensor in tensors.values():
+        if tensor.dtype.kind not in NUMPY_KINDS:
+            raise TypeError(f"numpy itself has no {tensor.dtype}")
+    return tensors
 
 
 def tensor_bytes(network: Network) -> bytes:

@@ -258,7 +258,7 @@ def test_random_networks_are_narrow_and_not(quantized: bool) -> None:
     """Drawn as integers, or quantized: both have int16 populations, and int32 ones like them."""
     found = set()
 
-    @settings(max_examples=800 if quantized else 1200)
+    @settings(max_examples=1200 if quantized else 2400)
     @given(float_networks() if quantized else integer_networks())
     def look(network: Network) -> None:
         network = planned(network, quantized=True) if quantized else network
