@@ -144,14 +144,14 @@ def test_random_integer_networks_run_as_interpreted(
 
 
 @pytest.mark.slow
-@settings(max_examples=250)
+@settings(max_examples=170)
 @given(data)
 def test_many_random_networks_run_as_interpreted(host: HostCompiler, data: st.DataObject) -> None:
     check_random(host, data, float_networks(), quantized=data.draw(st.booleans()))
 
 
 @pytest.mark.slow
-@settings(max_examples=250)
+@settings(max_examples=170)
 @given(data)
 def test_many_random_integer_networks_run_as_interpreted(
     host: HostCompiler, data: st.DataObject
@@ -343,4 +343,4 @@ def test_random_networks_run_on_emulated_processors_as_interpreted(
 def test_many_random_networks_run_on_every_emulated_processor_as_interpreted(
     tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject
 ) -> None:
-    check_emulated(random_cases(data, 30, name), name, tmp_path_factory.mktemp(name))
+    check_emulated(random_cases(data, 20, name), name, tmp_path_factory.mktemp(name))

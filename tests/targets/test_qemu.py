@@ -130,7 +130,7 @@ def test_random_networks_run_on_a_board_as_interpreted(
 def test_many_random_networks_run_on_boards_as_interpreted(
     tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject
 ) -> None:
-    for network, x in random_cases(data, 6, name):
+    for network, x in random_cases(data, 4, name):
         check(network, x, get_target(name), tmp_path_factory.mktemp(name))
 
 
