@@ -34,7 +34,7 @@ from l2mu_compile.checkpoint_config import (
     infer_config,
     neuron_paths,
 )
-from l2mu_compile.errors import ModelError, UsageError
+from l2mu_compile.errors import ModelError
 from l2mu_compile.hyperparameters import (
     HyperParameters,
     as_number,
@@ -44,7 +44,7 @@ from l2mu_compile.hyperparameters import (
     read_params,
 )
 from l2mu_compile.l2mu import L2MU, L2MUConfig, discretize
-from l2mu_compile.output import write_whole
+from l2mu_compile.output import write_whole, writing
 from l2mu_compile.tensor_files import TensorFile, Tensors, read_tensor_file, shown
 
 FORMAT, VERSION = "l2mu-compile", 1
@@ -85,10 +85,8 @@ def save_checkpoint(model: L2MU, path: Path | str, labels: Sequence[str] | None 
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    try:
+    with writing(path):
         write_whole(Path(path), buffer.getvalue())
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def load_checkpoint(path: Path | str, params: Path | str | None = None) -> Checkpoint:

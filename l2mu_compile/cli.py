@@ -32,7 +32,7 @@ from l2mu_compile.display import (
     show_report,
     show_rows,
 )
-from l2mu_compile.errors import UsageError, reason
+from l2mu_compile.errors import UsageError
 from l2mu_compile.exits import EXIT_CODES, exit_code
 from l2mu_compile.options import (
     AsJson,
@@ -427,12 +427,11 @@ def _say(line: str) -> None:
 
 
 def _save(network: Any, path: Path) -> None:
+    from l2mu_compile.output import writing
     from l2mu_compile.text import save_network
 
-    try:
+    with writing(path):
         save_network(network, path)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {reason(error)}") from None
 
 
 def _print_json(value: Any) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from l2mu_compile.display import bars, show_note
-from l2mu_compile.errors import UsageError, reason
+from l2mu_compile.errors import UsageError
 from l2mu_compile.options import (
     AsJson,
     Inputs,
@@ -85,6 +85,7 @@ def export(
 ) -> None:
     """Write a model as a NIR or ONNX graph, with which other tools go on."""
     from l2mu_compile.frontend import load_model
+    from l2mu_compile.output import writing
 
     if output is None:
         raise UsageError("say where to: --output FILE")
@@ -92,10 +93,8 @@ def export(
     with bars(as_json) as progress:
         progress.say("loading")
         model = load_model(ckpt, params, module, inputs, readout, name, nir)
-        try:
+        with writing(output):
             write(model.network)
-        except OSError as error:
-            raise UsageError(f"{output}: cannot be written: {reason(error)}") from None
     if as_json:
         print(json.dumps({"file": printable(str(output)), "notes": model.notes}, indent=2))
         return

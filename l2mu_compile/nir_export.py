@@ -25,7 +25,7 @@ from l2mu_compile.network import Network, Population, Projection, identifier
 from l2mu_compile.neurons import LI, CuBaLIF
 from l2mu_compile.nir_extras import KEY, extras_of
 from l2mu_compile.nir_file import require
-from l2mu_compile.output import write_together
+from l2mu_compile.output import write_whole
 from l2mu_compile.verify import MAX_MATRIX
 
 DT = 1e-4
@@ -37,7 +37,7 @@ def write_nir(network: Network, path: Path, dt: float = DT) -> None:
     nir = require("nir")
     file = io.BytesIO()
     nir.write(file, to_nir(network, dt))
-    write_together({path: file.getvalue()})
+    write_whole(path, file.getvalue())
 
 
 def to_nir(network: Network, dt: float = DT) -> Any:

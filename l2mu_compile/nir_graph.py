@@ -7,7 +7,7 @@ published file gets wrong is set right where only one reading is left, and then 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -33,17 +33,18 @@ class FlatGraph:
     @cached_property
     def into(self) -> Mapping[str, list[str]]:
         """Nodes with an edge to each node, in the file's order."""
-        found: dict[str, list[str]] = {name: [] for name in self.nodes}
-        for source, target in self.edges:
-            found[target].append(source)
-        return found
+        return self._neighbours((target, source) for source, target in self.edges)
 
     @cached_property
     def out_of(self) -> Mapping[str, list[str]]:
         """Nodes with an edge from each node, in the file's order."""
+        return self._neighbours(self.edges)
+
+    def _neighbours(self, pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+        """The second of ``pairs`` by the first."""
         found: dict[str, list[str]] = {name: [] for name in self.nodes}
-        for source, target in self.edges:
-            found[source].append(target)
+        for name, other in pairs:
+            found[name].append(other)
         return found
 
 

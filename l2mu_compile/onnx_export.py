@@ -22,7 +22,7 @@ from l2mu_compile.network import Network, spiking
 from l2mu_compile.onnx_nodes import Nodes, State, onnx_package
 from l2mu_compile.onnx_readout import NEEDED
 from l2mu_compile.onnx_step import BATCH, Step, make_step
-from l2mu_compile.output import write_together
+from l2mu_compile.output import write_whole
 from l2mu_compile.text import network_digest
 from l2mu_compile.verify import verify
 
@@ -35,7 +35,7 @@ MAX_BYTES = 2**31 - 2**24  # a protobuf message is below 2^31
 def write_onnx(network: Network, path: Path, graph: str = "step") -> None:
     """Write ``network`` as an ``.onnx`` file. Raises `ModelError` if it is too large for one."""
     content = to_onnx(network, graph).SerializeToString(deterministic=True)
-    write_together({path: content})
+    write_whole(path, content)
 
 
 def to_onnx(network: Network, graph: str = "step") -> Any:

@@ -74,16 +74,13 @@ def whole_directory(path: StrPath, marker: str = MARKER) -> Iterator[Path]:
     """
     path = Path(path)
     check_output(path, marker)
-    try:
-        with _parents_of(path):
-            _remove_left_over(path)
-            with _work_directory(path) as work:
-                fresh = work / "new"
-                fresh.mkdir()
-                yield fresh
-                _swap(fresh, path, work / "old")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {reason(error)}") from None
+    with writing(path), _parents_of(path):
+        _remove_left_over(path)
+        with _work_directory(path) as work:
+            fresh = work / "new"
+            fresh.mkdir()
+            yield fresh
+            _swap(fresh, path, work / "old")
 
 
 @contextmanager
@@ -97,13 +94,11 @@ def lasting_directory(path: StrPath, suffix: str) -> Iterator[Path]:
     path = Path(path)
     folder = path.absolute().with_name(f".{path.name}.{_LASTING}")
     with ExitStack() as stack:
-        try:
+        with writing(folder):
             stack.enter_context(_parents_of(folder))
             _make_lasting(folder, suffix)
             handle = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, handle)
-        except OSError as error:
-            raise UsageError(f"{folder}: cannot be written: {reason(error)}") from None
         if taken(handle):
             raise UsageError(f"{folder}: another run is working there")
         try:
@@ -221,6 +216,15 @@ def _swap(fresh: Path, path: Path, old: Path) -> None:
         if old.exists() and not path.exists():
             old.replace(path)
         raise
+
+
+@contextmanager
+def writing(path: StrPath) -> Iterator[None]:
+    """What the system refuses meanwhile is a `UsageError` that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {reason(error)}") from None
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

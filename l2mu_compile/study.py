@@ -27,7 +27,7 @@ from pydantic import ValidationError
 
 from l2mu_compile.errors import ModelError, UsageError, reason
 from l2mu_compile.measures import Budget, Measures
-from l2mu_compile.output import taken
+from l2mu_compile.output import taken, writing
 from l2mu_compile.paths import file_bytes
 from l2mu_compile.template import Dimension, Range, Suggest, Template, Value, least
 from l2mu_compile.trial import Outcome, Problem
@@ -116,13 +116,11 @@ def journal(path: Path) -> Iterator[BaseStorage]:
     Raises `UsageError` if it is another's or cannot be written, `ModelError` if it is no journal.
     """
     with ExitStack() as stack:
-        try:
+        with writing(path):
             if path.exists():
                 _require_journal(path)
             path.absolute().parent.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context(path.open("ab+"))
-        except OSError as error:
-            raise UsageError(f"{path}: cannot be written: {reason(error)}") from None
         if taken(file.fileno()):
             raise UsageError(f"{path}: another search is working on it")
         _cut_unfinished_line(path)

@@ -8,8 +8,7 @@ sources that have not had their turn, a population itself among them, the float 
 
 The distance of two spike trains is van Rossum's (`l2mu_compile.drift`): the sum of squares of their
 difference, filtered by an exponential kernel, so that a spike some steps late costs little and one
-too many or too few is heard. Where neurons do not spike, it is that of
-membranes.
+too many or too few is heard. Where neurons do not spike, it is that of membranes.
 """
 
 from __future__ import annotations

@@ -55,8 +55,8 @@ def view(
     as_json: AsJson = False,
 ) -> None:
     """Draw a network, its passes and what it does on a window: one page, to open from disk."""
-    from l2mu_compile.errors import UsageError, reason
-    from l2mu_compile.output import write_whole
+    from l2mu_compile.errors import UsageError
+    from l2mu_compile.output import write_whole, writing
     from l2mu_compile.subject import ModelArguments, load_subject
     from l2mu_compile.view import view as page_on
     from l2mu_compile.windows import load_windows
@@ -71,10 +71,8 @@ def view(
         arguments = ModelArguments(params, module, inputs, readout)
         subject = load_subject(network, against, arguments, windows)
         page = page_on(subject, windows, window or 0, progress.phase("running the window"))
-    try:
+    with writing(output):
         write_whole(output, page)
-    except OSError as error:
-        raise UsageError(f"{output}: cannot be written: {reason(error)}") from None
     if as_json:
         found = {"page": printable(str(output)), "bytes": len(page.encode())}
         print(json.dumps({**found, "notes": subject.notes}, indent=2))
