@@ -16,7 +16,7 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from l2mu_compile import plugins
-from l2mu_compile.errors import L2MUError, ModelError, UsageError
+from l2mu_compile.errors import L2MUError, ModelError, PassError, UsageError
 from l2mu_compile.network import STAGES, Network
 from l2mu_compile.passbase import Context, Pass
 from l2mu_compile.passes import PASSES
@@ -151,10 +151,11 @@ def run_passes(
 
 
 def applied(item: Pass, network: Network, context: Context) -> Network:
-    """What a pass makes of ``network``; `ModelError` unless it does as a pass must.
+    """What a pass makes of ``network``; `PassError` unless it does as a pass must.
 
-    It returns a network with the channels and classes of the one it was given, of no earlier stage,
-    leaves that one as it was, and raises nothing but this package's errors.
+    It returns a network that breaks no rule, with the channels and classes of the one it was given
+    and of no earlier stage, leaves that one as it was, and raises nothing but this package's errors
+    (`ModelError` or `UsageError` for a network that it cannot transform).
     """
     before = network_digest(network)
     try:
@@ -162,20 +163,23 @@ def applied(item: Pass, network: Network, context: Context) -> Network:
     except L2MUError:
         raise
     except (Exception, SystemExit) as error:
-        raise ModelError(f"{type(error).__name__}: {error}") from error
+        raise PassError(f"{type(error).__name__}: {error}") from error
     if not isinstance(after, Network):
-        raise ModelError(f"returned a {type(after).__name__}, not a Network")
+        raise PassError(f"returned a {type(after).__name__}, not a Network")
     if network_digest(network) != before:
-        raise ModelError("changed the network that it was given; a pass returns a new one")
-    verify(after)
+        raise PassError("changed the network that it was given; a pass returns a new one")
+    try:
+        verify(after)
+    except ModelError as error:
+        raise PassError(str(error)) from error
     for what, old, new in (
         ("channels", network.input.size, after.input.size),
         ("classes", network.classes, after.classes),
     ):
         if old != new:
-            raise ModelError(f"made {new} {what} of {old}; a pass keeps them")
+            raise PassError(f"made {new} {what} of {old}; a pass keeps them")
     if STAGES.index(after.stage) < STAGES.index(network.stage):
-        raise ModelError(f"made a {after.stage} network of a {network.stage} one")
+        raise PassError(f"made a {after.stage} network of a {network.stage} one")
     return after
 
 
