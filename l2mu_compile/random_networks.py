@@ -73,7 +73,7 @@ class _Maker:
             for j, target in enumerate(populations):
                 if leaky and source is populations[-1]:
                     continue
-                if i < j and (i == j - 1 or self.chance()):
+                if i < j and (i + 2 == j + 1 == len(names) or self.chance()):
                     projections.append(self.projection(source.name, source.size, target, 0))
                 if self.chance(3):
                     projections.append(self.projection(source.name, source.size, target, 1))
