@@ -231,10 +231,15 @@ def _pass_problem(kind: type[Pass]) -> str | None:
 
 def _target_problem(target: Target) -> str | None:
     from l2mu_compile.targets.kernel_sets import NEEDED_MACROS
+    from l2mu_compile.targets.toolchain import runtime_file
 
     for name in (*target.kernel_sets, *target.optional_sets):
         if name not in NEEDED_MACROS:
             return f"unknown kernel set {name!r}; known: {', '.join(NEEDED_MACROS)}"
+    scripts = () if target.linker_script is None else (target.linker_script,)
+    for name in (*target.startup, *target.program, *scripts):
+        if not runtime_file(name).is_file():
+            return f"no file {runtime_file(name)}"
     return None
 
 
