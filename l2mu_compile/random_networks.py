@@ -86,23 +86,23 @@ class _Maker:
         if self.chance():
             return Input("x", size)
         scale, offset = self.rng.uniform(0.5, 2, size), self.rng.normal(size=size)
-        return Input("x", size, scale=np.float32(scale), offset=np.float32(offset))
+        return Input("x", size, scale=_float32(scale), offset=_float32(offset))
 
     def population(self, name: str, leaky: bool) -> Population:
         size = int(self.pick(*_SIZES))
         shape = (size // 2, 2) if size % 2 == 0 and self.chance(3) else (size,)
-        bias = np.float32(self.rng.normal(size=size) / 4) if self.chance(3) else None
+        bias = _float32(self.rng.normal(size=size) / 4) if self.chance(3) else None
         return Population(name, shape, self.neuron(size, leaky), bias)
 
     def neuron(self, size: int, leaky: bool) -> Neuron:
         count = None if self.chance() else size
-        decays = [np.float32(self.rng.choice(_DECAYS, count)) for _ in range(2)]
-        threshold = np.float32(self.rng.choice(_THRESHOLDS, count))
+        alpha, beta = (_float32(self.rng.choice(_DECAYS, count)) for _ in range(2))
+        threshold = _float32(self.rng.choice(_THRESHOLDS, count))
         if leaky:
-            return LI(decays[0])
+            return LI(beta)
         if self.chance():
-            return LIF(decays[0], threshold, str(self.pick(*LIF.resets)))
-        return CuBaLIF(*decays, threshold, str(self.pick(*CuBaLIF.resets)))
+            return LIF(beta, threshold, str(self.pick(*LIF.resets)))
+        return CuBaLIF(alpha, beta, threshold, str(self.pick(*CuBaLIF.resets)))
 
     def projection(self, source: str, size: int, target: Population, delay: int) -> Projection:
         common = [n for n in range(2, size + 1) if size % n == target.size % n == 0]
@@ -114,10 +114,14 @@ class _Maker:
         return Projection(source, target.name, weight, delay, blocks=count)
 
     def weights(self, *shape: int) -> NDArray:
-        return np.float32(self.rng.normal(size=shape) * self.rng.integers(0, 4, shape).clip(max=1))
+        return _float32(self.rng.normal(size=shape) * self.rng.integers(0, 4, shape).clip(max=1))
 
     def chance(self, one_in: int = 2) -> bool:
         return bool(self.rng.integers(one_in) == 0)
 
     def pick(self, *values: Any) -> Any:
         return values[self.rng.integers(len(values))]
+
+
+def _float32(values: Any) -> NDArray:
+    return np.asarray(values, dtype=np.float32)
