@@ -16,21 +16,19 @@ from rich.markup import escape
 from l2mu_compile import (
     __version__,
     export_command,
+    list_commands,
     search_command,
     tune_command,
     view_command,
 )
 from l2mu_compile.display import (
-    amount,
     bars,
     err,
     network_json,
     out,
-    show_entries,
     show_network,
     show_note,
     show_report,
-    show_rows,
 )
 from l2mu_compile.errors import UsageError
 from l2mu_compile.exits import EXIT_CODES, exit_code
@@ -56,6 +54,7 @@ from l2mu_compile.options import (
     Packages,
     Params,
     PassList,
+    Plugins,
     PrintAfter,
     Processor,
     Quantize,
@@ -112,6 +111,7 @@ def inspect(
     inputs: Inputs = None,
     readout: ReadoutRule = None,
     nir: Nir = None,
+    plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a model's populations, projections, parameters and bytes."""
@@ -158,6 +158,7 @@ def compile(
     window: WindowSteps = None,
     hop: HopSteps = None,
     classes: Classes = None,
+    plugin: Plugins = None,
     print_after: PrintAfter = None,
     no_verify_passes: NoVerifyPasses = False,
     verbose: Verbose = False,
@@ -242,6 +243,7 @@ def verify(
             metavar="unicorn|qemu", help="What runs the code; unicorn, if it can, if not given."
         ),
     ] = None,
+    plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Run compiled code on windows, against the interpreter bit for bit and the float model."""
@@ -295,6 +297,7 @@ def opt(
         Optional[Path],
         typer.Option(metavar="FILE", help="Windows for passes that measure."),
     ] = None,
+    plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Apply passes to a network's text form: text in, text out."""
@@ -333,81 +336,9 @@ def opt(
         print(to_text(result), end="")
 
 
-@app.command(epilog="Example: l2mu-compile passes --json")
-def passes(as_json: AsJson = False) -> None:
-    """List the passes, with their options and contracts."""
-    from l2mu_compile.pipeline import FLOAT_PIPELINE, INT8_PIPELINE, TUNE_PIPELINE, known_passes
-
-    known = known_passes()
-    if as_json:
-        _print_json(
-            {
-                "passes": [
-                    {"name": n, "spelling": str(p()), "contract": p.contract()}
-                    for n, p in known.items()
-                ],
-                "pipelines": {
-                    "float32": FLOAT_PIPELINE,
-                    "int8": INT8_PIPELINE,
-                    "tune": TUNE_PIPELINE,
-                },
-            }
-        )
-        return
-    show_entries([(str(p()), p.contract()) for p in known.values()])
-    out.print("\nDefault pipelines:")
-    pipelines = {"float32": FLOAT_PIPELINE, "int8": INT8_PIPELINE, "tune": TUNE_PIPELINE}
-    show_entries([(name, ", ".join(names)) for name, names in pipelines.items()])
-
-
-@app.command(epilog="Example: l2mu-compile targets --json")
-def targets(as_json: AsJson = False) -> None:
-    """List the targets and what is built for each."""
-    from l2mu_compile.targets.registry import TARGETS
-
-    rows: list[dict[str, Any]] = [
-        {
-            "name": t.name,
-            "description": t.description,
-            "artifacts": list(t.artifacts),
-            "kernel_sets": list(t.kernel_sets),
-            "runs_on": t.runs_on,
-        }
-        for t in TARGETS.values()
-    ]
-    if as_json:
-        _print_json(rows)
-        return
-    show_rows(
-        ("target", "description", "artifacts", "verified on"),
-        [(r["name"], r["description"], ", ".join(r["artifacts"]), r["runs_on"]) for r in rows],
-    )
-
-
-@app.command(epilog="Example: l2mu-compile boards --json")
-def boards(as_json: AsJson = False) -> None:
-    """List the boards, with their target, memory and clock."""
-    from l2mu_compile.targets.boards import BOARDS
-
-    rows: list[dict[str, Any]] = [
-        {
-            "name": b.name,
-            "description": b.description,
-            "target": b.target,
-            "flash_bytes": None if b.memory is None else b.memory.flash.size,
-            "ram_bytes": b.ram_bytes,
-            "clock_hz": b.clock_hz,
-        }
-        for b in BOARDS.values()
-    ]
-    if as_json:
-        _print_json(rows)
-        return
-    shown = [(*list(r.values())[:3], *map(amount, list(r.values())[3:5])) for r in rows]
-    show_rows(
-        ("board", "description", "target", "flash", "RAM", "clock"),
-        [(*s, f"{r['clock_hz'] // 10**6} MHz") for s, r in zip(shown, rows, strict=True)],
-    )
+app.command(epilog="Example: l2mu-compile passes --json")(list_commands.passes)
+app.command(epilog="Example: l2mu-compile targets --json")(list_commands.targets)
+app.command(epilog="Example: l2mu-compile boards --json")(list_commands.boards)
 
 
 def main() -> None:

@@ -21,6 +21,10 @@ class ModelError(L2MUError):
     exit_code = 3
 
 
+class PassError(ModelError):
+    """A pass broke a rule that passes must keep, or did not do as it claims."""
+
+
 class MismatchError(L2MUError):
     """Emitted code, or a reference model, disagrees with the interpreter."""
 

@@ -19,6 +19,7 @@ from l2mu_compile.options import (
     ModuleSpec,
     Nir,
     Params,
+    Plugins,
     ReadoutRule,
     Source,
 )
@@ -81,6 +82,7 @@ def export(
     readout: ReadoutRule = None,
     nir: Nir = None,
     name: ModelName = None,
+    plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a model as a NIR or ONNX graph, with which other tools go on."""

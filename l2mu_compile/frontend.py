@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.errors import L2MUError, ModelError, UsageError
+from l2mu_compile.importers import import_network
 from l2mu_compile.network import READOUT_RULES, Input, Network, identifier
 from l2mu_compile.paths import StrPath, printable
+from l2mu_compile.plugins import importer_for
 from l2mu_compile.report import Source
 from l2mu_compile.text import load_network
 from l2mu_compile.verify import verify
@@ -118,9 +120,9 @@ def load_model(
     """Load a model from a checkpoint, a network text, or ``module`` ("package.module:factory").
 
     ``path`` is a checkpoint (``.pt``, ``.pth``, ``.ckpt``, ``.safetensors``; ``params`` is its file
-    of hyper-parameters, if it needs one), a network text (``.txt``) or a NIR graph (``.nir``;
-    ``nir`` says what such a file leaves open, "producer=norse,dt=0.001", see
-    `l2mu_compile.nir_reading`). With ``module`` it may name a ``state_dict`` to load into what the
+    of hyper-parameters, if it needs one), a network text (``.txt``), a NIR graph (``.nir``; ``nir``
+    says what such a file leaves open, "producer=norse,dt=0.001", see `l2mu_compile.nir_reading`) or
+    a file that a plug-in reads. With ``module`` it may name a ``state_dict`` to load into what the
     factory makes. ``inputs`` is the number of channels of a ``module`` (found by trial if None),
     ``readout`` the rule to decide by, one of `READOUT_RULES`, which a module that returns membranes
     needs. ``name`` is the prefix of everything generated.
@@ -141,14 +143,15 @@ def load_model(
     if path.suffix == ".txt":
         _refuse("--params", params, "a checkpoint; a network text holds its own parameters")
         _refuse("--readout", readout, "a checkpoint or --module; a network text has its own rule")
-        network = read_network(path)
-        if name is not None:
-            network = network.replace(name=identifier(name, fallback="l2mu"))
-        source = Source(kind="network", name=printable(path.name), sha256=_sha256(path))
-        return Model(network, source)
+        return _named(read_network(path), "network", path, name)
     if _is_nir(path):
         _refuse("--params", params, "a checkpoint; a NIR graph holds its own parameters")
         return _from_nir(path, readout, name, nir)
+    importer = importer_for(path)
+    if importer is not None:
+        _refuse("--params", params, "a checkpoint, which this file is not")
+        _refuse("--readout", readout, "a checkpoint or --module; an imported network has its rule")
+        return _named(import_network(importer, path), importer.name, path, name)
     from l2mu_compile.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(path, params)
@@ -180,6 +183,13 @@ def load_model_for(
         return load_model(path, params, module, channels, readout, name, nir)
     except ModelError as error:
         raise ModelError(f"{error} (with {channels} channels, as {windows.source} has)") from error
+
+
+def _named(network: Network, kind: str, path: Path, name: str | None) -> Model:
+    if name is not None:
+        network = network.replace(name=identifier(name, fallback="l2mu"))
+    source = Source(kind=kind, name=printable(path.name), sha256=_sha256(path))
+    return Model(network, source)
 
 
 def _refuse(option: str, value: object, place: str) -> None:

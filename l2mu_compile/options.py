@@ -81,6 +81,24 @@ Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", metavar="", help="Show every command that is run.")
 ]
 
+
+def _load_plugins(files: list[Path] | None) -> list[Path] | None:
+    from l2mu_compile.plugins import load_plugin
+
+    for file in files or ():
+        load_plugin(file)
+    return files
+
+
+Plugins = Annotated[
+    Optional[list[Path]],
+    typer.Option(
+        "--plugin",
+        metavar="FILE",
+        callback=_load_plugins,
+        help="Python file with passes, targets or importers; may be given several times.",
+    ),
+]
 TargetName = Annotated[
     Optional[str],
     typer.Option(

@@ -17,6 +17,7 @@ On the command line that is ``prune-population{sparsity=0.5}``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import ClassVar
@@ -59,13 +60,23 @@ class Context:
 
 @dataclass(frozen=True)
 class Pass:
-    """Base of all passes. ``apply`` returns a new network, or the same one if nothing changed."""
+    """Base of all passes. ``apply`` returns a new network, or the same one if nothing changed.
+
+    What a pass claims is checked by `check_pass`: an ``idempotent`` one changes nothing that it
+    made, an ``exact`` one keeps spikes and scores.
+    """
 
     name: ClassVar[str] = ""
+    idempotent: ClassVar[bool] = False
+    exact: ClassVar[bool] = False
 
     def apply(self, network: Network, context: Context) -> Network:
         """Transform ``network``, or raise `ModelError` or `UsageError`."""
         raise NotImplementedError
+
+    def bound(self, network: Network) -> float:
+        """The most by which a lossy pass may move a score of ``network``, in the score's unit."""
+        return math.inf
 
     def require(self, option: str, low: float, high: float) -> None:
         """Raise `UsageError` unless an option is from ``low`` to ``high``."""

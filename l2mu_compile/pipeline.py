@@ -6,18 +6,22 @@ A list is written ``a,b{option=1,other=x}``: pass names with their options.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
-from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from l2mu_compile.errors import ModelError, UsageError
-from l2mu_compile.network import Network
+from l2mu_compile import plugins
+from l2mu_compile.errors import L2MUError, ModelError, PassError, UsageError
+from l2mu_compile.network import STAGES, Network
 from l2mu_compile.passbase import Context, Pass
 from l2mu_compile.passes import PASSES
+from l2mu_compile.paths import printable
+from l2mu_compile.text import network_digest
 from l2mu_compile.verify import verify
 
 # float32: no number changes but dead neurons leave; equal to the traced network spike for spike.
@@ -53,22 +57,8 @@ Observer = Callable[[Pass, Network, Network], None]
 
 
 def known_passes() -> dict[str, type[Pass]]:
-    """All passes by name: the package's own and those of the entry point ``l2mu_compile.passes``.
-
-    Raises `UsageError` naming an entry point that fails to load, is no pass or takes a known name.
-    """
-    known = dict(PASSES)
-    for point in entry_points(group="l2mu_compile.passes"):
-        try:
-            found = point.load()
-        except Exception as error:
-            raise UsageError(f"pass plug-in {point.value}: cannot be loaded: {error}") from error
-        if not (isinstance(found, type) and issubclass(found, Pass) and found.name):
-            raise UsageError(f"pass plug-in {point.value}: is not a Pass with a name")
-        if found.name in known:
-            raise UsageError(f"pass plug-in {point.value}: the name {found.name!r} is taken")
-        known[found.name] = found
-    return known
+    """All passes by name; `UsageError` naming a plug-in that is not sound."""
+    return plugins.known(plugins.PASSES)
 
 
 def default_pipeline(quantized: bool, calibrated: bool) -> tuple[Pass, ...]:
@@ -137,21 +127,62 @@ def run_passes(
     """Apply ``passes`` in order, verifying before the first and after each.
 
     ``observer(pass, before, after)`` is called after each pass. A broken rule is reported with the
-    pass that broke it and those that ran before.
+    pass that broke it and those that ran before. Passes that are not this package's own are checked
+    in any case, for all that `applied` says.
     """
     if check:
         verify(network)
     done: list[str] = []
     for item in passes:
+        own = type(item) in PASSES.values()
         try:
-            after = item.apply(network, context)
-            if check:
+            after = item.apply(network, context) if own else applied(item, network, context)
+            if check and own:
                 verify(after)
         except ModelError as error:
             before = f" (after {', '.join(done)})" if done else ""
-            raise ModelError(f"pass {item.name}{before}: {error}") from error
+            place = "" if own else f" of {_file_of(item)}"
+            raise ModelError(f"pass {item.name}{place}{before}: {error}") from error
         if observer:
             observer(item, network, after)
         network = after
         done.append(item.name)
     return network
+
+
+def applied(item: Pass, network: Network, context: Context) -> Network:
+    """What a pass makes of ``network``; `PassError` unless it does as a pass must.
+
+    It returns a network that breaks no rule, with the channels and classes of the one it was given
+    and of no earlier stage, leaves that one as it was, and raises nothing but this package's errors
+    (`ModelError` or `UsageError` for a network that it cannot transform).
+    """
+    before = network_digest(network)
+    try:
+        after = item.apply(network, context)
+    except L2MUError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise PassError(f"{type(error).__name__}: {error}") from error
+    if not isinstance(after, Network):
+        raise PassError(f"returned a {type(after).__name__}, not a Network")
+    if network_digest(network) != before:
+        raise PassError("changed the network that it was given; a pass returns a new one")
+    try:
+        verify(after)
+    except ModelError as error:
+        raise PassError(str(error)) from error
+    for what, old, new in (
+        ("channels", network.input.size, after.input.size),
+        ("classes", network.classes, after.classes),
+    ):
+        if old != new:
+            raise PassError(f"made {new} {what} of {old}; a pass keeps them")
+    if STAGES.index(after.stage) < STAGES.index(network.stage):
+        raise PassError(f"made a {after.stage} network of a {network.stage} one")
+    return after
+
+
+def _file_of(item: Pass) -> str:
+    module = sys.modules.get(type(item).__module__)
+    return printable(Path(getattr(module, "__file__", None) or type(item).__module__).name)

@@ -21,6 +21,7 @@ from l2mu_compile.output import check_output, files_below, whole_directory
 from l2mu_compile.passbase import Pass
 from l2mu_compile.paths import StrPath, printable
 from l2mu_compile.plot import plot_pareto
+from l2mu_compile.plugins import fingerprint
 from l2mu_compile.processes import signals_held
 from l2mu_compile.report import Artifact, Report, Strict
 from l2mu_compile.study import Study, Trial, journal, open_study, shared_storage
@@ -288,6 +289,7 @@ def _measured(network: Network, report: Report, data: LabelledWindows, trial: Tr
 
 def _identity(model: Model, job: SearchJob, data: LabelledWindows) -> dict[str, str]:
     """What a study belongs to; keys are words of messages."""
+    plugins = fingerprint()
     return {
         "version of this program": __version__,
         "seed": str(job.seed),
@@ -295,6 +297,7 @@ def _identity(model: Model, job: SearchJob, data: LabelledWindows) -> dict[str, 
         "data": data.digest(),
         "template": job.template.text,
         "target": f"{job.target.name} on {job.board}" if job.board else job.target.name,
+        **({"plug-ins": plugins} if plugins else {}),
     }
 
 

@@ -24,6 +24,7 @@ from l2mu_compile.options import (
     Nir,
     OutputDirectory,
     Params,
+    Plugins,
     ReadoutRule,
     Source,
     TargetName,
@@ -102,6 +103,7 @@ def search(
     input_scale: InputScale = None,
     input_offset: InputOffset = None,
     classes: Classes = None,
+    plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Try passes and options, on labelled windows; compile the best; killed, it goes on."""

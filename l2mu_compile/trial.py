@@ -22,7 +22,7 @@ from l2mu_compile.stream import stream_of
 from l2mu_compile.targets.build import flash_and_ram
 from l2mu_compile.targets.kernel_costs import costs_for, in_all, predicted
 from l2mu_compile.targets.record import Target
-from l2mu_compile.targets.registry import TARGETS
+from l2mu_compile.targets.registry import known_targets
 from l2mu_compile.targets.room import require_room
 from l2mu_compile.windows import Windows
 
@@ -115,7 +115,7 @@ def _parts(network: Network, windows: Windows) -> Iterator[tuple[NDArray, NDArra
 def require_costs(target: Target) -> None:
     """Raise `UsageError` if nothing is known of what kernels take on ``target``."""
     if not costs_for(target):
-        known = ", ".join(t.name for t in TARGETS.values() if costs_for(t))
+        known = ", ".join(t.name for t in known_targets().values() if costs_for(t))
         raise UsageError(
             f"what kernels take on {target.name} was not measured, so instructions cannot be "
             f"predicted; give --target, one of {known}"

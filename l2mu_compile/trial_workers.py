@@ -6,12 +6,15 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import TracebackType
 
 from l2mu_compile.errors import L2MUError
+from l2mu_compile.plugins import load_plugin, loaded_files
 from l2mu_compile.processes import signals_held
 from l2mu_compile.trial import Evaluator, Outcome
 
@@ -84,7 +87,9 @@ class Workers:
     def _new(self) -> Connection:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self._evaluator), daemon=True)
+        process = context.Process(
+            target=_serve, args=(theirs, loaded_files(), self._evaluator), daemon=True
+        )
         with signals_held():
             process.start()
             self._processes.append(process)
@@ -92,7 +97,7 @@ class Workers:
         return ours
 
 
-def _serve(pipe: Connection, evaluator: Evaluator) -> None:
+def _serve(pipe: Connection, files: Sequence[Path], evaluator: Evaluator) -> None:
     """What a process does: trials, one after the other, until nobody asks for more."""
     import torch
 
@@ -100,6 +105,8 @@ def _serve(pipe: Connection, evaluator: Evaluator) -> None:
         signal.signal(number, signal.SIG_IGN)  # the search hears it too, and ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
+    for file in files:
+        load_plugin(file)
     with suppress(EOFError, OSError):
         while True:
             pipeline = pipe.recv()

@@ -20,6 +20,7 @@ from l2mu_compile.options import (
     OutputDirectory,
     Params,
     PassList,
+    Plugins,
     ReadoutRule,
     Source,
     TrainingData,
@@ -60,6 +61,7 @@ def tune(
     input_scale: InputScale = None,
     input_offset: InputOffset = None,
     classes: Classes = None,
+    plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Apply passes that may train, on labelled windows; killed, the same command goes on."""

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from l2mu_compile.display import bars, out, show_note
-from l2mu_compile.options import AsJson, Inputs, ModuleSpec, Params, ReadoutRule
+from l2mu_compile.options import AsJson, Inputs, ModuleSpec, Params, Plugins, ReadoutRule
 from l2mu_compile.paths import printable
 
 # ruff: noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
@@ -52,6 +52,7 @@ def view(
     module: ModuleSpec = None,
     inputs: Inputs = None,
     readout: ReadoutRule = None,
+    plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw a network, its passes and what it does on a window: one page, to open from disk."""

@@ -26,6 +26,8 @@ class Calibrate(Pass):
     """
 
     name: ClassVar[str] = "calibrate"
+    idempotent: ClassVar[bool] = True
+    exact: ClassVar[bool] = True
     windows: int = 256
 
     def __post_init__(self) -> None:

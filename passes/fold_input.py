@@ -21,6 +21,7 @@ class FoldInput(Pass):
     """
 
     name: ClassVar[str] = "fold-input"
+    idempotent: ClassVar[bool] = True
 
     def apply(self, network: Network, context: Context) -> Network:
         if network.stage != "traced":

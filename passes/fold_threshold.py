@@ -23,6 +23,7 @@ class FoldThreshold(Pass):
     """
 
     name: ClassVar[str] = "fold-threshold"
+    idempotent: ClassVar[bool] = True
 
     def apply(self, network: Network, context: Context) -> Network:
         thresholds = {

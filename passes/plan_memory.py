@@ -19,6 +19,8 @@ class PlanMemory(Pass):
     """
 
     name: ClassVar[str] = "plan-memory"
+    idempotent: ClassVar[bool] = True
+    exact: ClassVar[bool] = True
 
     def apply(self, network: Network, context: Context) -> Network:
         if network.stage == "planned":

@@ -29,6 +29,8 @@ class RemoveDead(Pass):
     """
 
     name: ClassVar[str] = "remove-dead"
+    idempotent: ClassVar[bool] = True
+    exact: ClassVar[bool] = True
 
     def apply(self, network: Network, context: Context) -> Network:
         if network.stage == "planned":

@@ -50,6 +50,8 @@ class SelectKernels(Pass):
     """
 
     name: ClassVar[str] = "select-kernels"
+    idempotent: ClassVar[bool] = True
+    exact: ClassVar[bool] = True
     prefer: Literal["speed", "size"] = "speed"
 
     def apply(self, network: Network, context: Context) -> Network:

@@ -141,9 +141,11 @@ def functions(path: Path) -> list[tuple[int, int, str]]:
 @_of_elf_files
 def code(path: Path) -> list[Code]:
     """The code of an Arm or AArch64 ELF image in order of address, as its mapping symbols tell what
-    is what; ToolchainError."""
+    is what, and nothing of another's, whose marks mean other things; ToolchainError."""
     found = []
     for elf in _elf_files(path):
+        if elf["e_machine"] not in ("EM_ARM", "EM_AARCH64"):
+            continue
         marks: dict[int, dict[int, str]] = {}
         for symbol in _static_symbols(elf):
             if symbol.name[:1] == "$":

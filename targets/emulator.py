@@ -35,8 +35,6 @@ FAULT_SYMBOL = "firmware_fault"
 DEFAULT_LIMIT = 2_000_000_000
 
 _PAGE = 0x1000
-_BREAKPOINT = 7  # unicorn's number for the exception of Arm's bkpt instruction
-_BREAKPOINT_BYTES = 2  # in Thumb code
 # Arm's default memory map must allow execution here, or the last return faults instead of ending.
 _RETURN_TRAP = Region(SCRATCH.end, _PAGE)
 # Where a shared library's functions find a stack; it asks for none itself.
@@ -78,6 +76,7 @@ class Emulator:
         self._has_handlers = False
         self._exit_status: int | None = None
         self._exception: int | None = None
+        self._behind: int | None = None  # the breakpoint that was answered last
         self._set_exits()
 
     def reset(self, max_instructions: int = DEFAULT_LIMIT) -> int:
@@ -92,9 +91,11 @@ class Emulator:
         return self._result(signed=True) if self._exit_status is None else self._exit_status
 
     def on_breakpoint(self, handler: Callable[[], None]) -> None:
-        """Call ``handler`` at every Thumb ``bkpt`` instead of faulting, and go on behind it."""
+        """Call ``handler`` at every breakpoint instead of faulting, and go on behind it."""
         if self._handler is None:
             self._engine.hook_add(unicorn_const.UC_HOOK_INTR, self._interrupted)
+            # RISC-V's breakpoint counts as invalid.
+            self._engine.hook_add(unicorn_const.UC_HOOK_INSN_INVALID, lambda *_: self._answered())
         self._handler = handler
         self._has_handlers = True
 
@@ -203,6 +204,11 @@ class Emulator:
         self._next_free = SCRATCH.origin
 
     @property
+    def arguments(self) -> tuple[str, ...]:
+        """Registers that carry arguments."""
+        return self._model.arguments
+
+    @property
     def stack(self) -> Region:
         """The memory that is kept for the stack."""
         if self._memory is None:
@@ -279,7 +285,7 @@ class Emulator:
     def _make_counter(self, elf_path: Path) -> InstructionCounter:
         code = [part for part in extents(elf_path) if part.is_code]
         start, end = code[0].address, code[-1].address + code[-1].size
-        thumb = self._model.instruction_bytes == 0
+        thumb = self._model.code_bit == 1
         step = self._model.instruction_bytes or 2
         content = self.read(start, end - start)
         return InstructionCounter(self._engine, start, content, step, thumb=thumb)
@@ -307,7 +313,7 @@ class Emulator:
         try:
             # An exception that a signal raises while a handler runs would be lost within unicorn.
             with signals_held() if self._has_handlers else nullcontext():
-                self._engine.emu_start(start | self._model.code_bit, end, 0, limit)
+                self._start_at(start, end, limit)
         except unicorn.UcError as error:
             raise EmulationError(f"{what}: {error} {self._where()}") from error
         finally:
@@ -315,14 +321,36 @@ class Emulator:
         if self._exit_status is None and self._program_counter() != end:
             raise EmulationError(f"{what} {self._why_not_ended(limit)} {self._where()}")
 
+    def _start_at(self, start: int, end: int, limit: int) -> None:
+        """Run, and go on where unicorn stops at an answered breakpoint, as it does for RISC-V."""
+        at: int | None = start
+        while at is not None:
+            self._behind = None
+            try:
+                self._engine.emu_start(at | self._model.code_bit, end, 0, limit)
+                return
+            except unicorn.UcError:
+                if self._behind != self._program_counter():
+                    raise
+            at = self._behind if self._exit_status is None else None
+
     def _interrupted(self, engine: Any, number: int, _data: object) -> None:
-        if number != _BREAKPOINT or self._handler is None:
+        if not self._answered():
             self._exception = number
             engine.emu_stop()
-            return
-        behind = self._program_counter() + _BREAKPOINT_BYTES
+
+    def _answered(self) -> bool:
+        """Call the handler if it is a breakpoint that the code stopped at, and go on behind it."""
+        at, size = self._program_counter(), len(self._model.breakpoint)
+        try:
+            if self._handler is None or self.read(at, size) != self._model.breakpoint:
+                return False
+        except EmulationError:  # where there is no code
+            return False
         self._handler()
-        self.set_register(self._model.program_counter, behind | self._model.code_bit)
+        self._behind = at + size
+        self.set_register(self._model.program_counter, self._behind | self._model.code_bit)
+        return True
 
     def _why_not_ended(self, limit: int) -> str:
         if self._exception is not None:

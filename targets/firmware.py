@@ -12,10 +12,7 @@ from l2mu_compile.targets.devices import CHECKED_FUNCTIONS
 from l2mu_compile.targets.emit_c import render
 from l2mu_compile.targets.flash_image import write_flash_images
 from l2mu_compile.targets.product import Product, model_names
-from l2mu_compile.targets.toolchain import RUNTIME_DIR, compile_objects, link_firmware
-
-PROGRAM = ("firmware_main.c", "semihosting.c")
-HEADERS = ("semihosting.h", "systick.h")
+from l2mu_compile.targets.toolchain import compile_objects, link_firmware, runtime_file
 
 
 def make_firmware(product: Product, objects: Sequence[Path]) -> list[Path]:
@@ -29,7 +26,7 @@ def make_firmware(product: Product, objects: Sequence[Path]) -> list[Path]:
     _write_sources(product, folder)
     around = compile_objects(
         target,
-        [folder / name for name in PROGRAM],
+        [folder / Path(name).name for name in target.program if name.endswith(".c")],
         [product.sources],
         product.scratch / "firmware",
         product.log,
@@ -66,8 +63,9 @@ def _view(product: Product) -> dict[str, Any]:
 
 def _write_sources(product: Product, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (*PROGRAM, *HEADERS, *product.target.startup):
-        shutil.copyfile(RUNTIME_DIR / name, folder / name)
+    for name in (*product.target.program, *product.target.startup):
+        path = runtime_file(name)
+        shutil.copyfile(path, folder / path.name)
     view = _view(product)
     for template, name in (
         ("l2mu_model.h.jinja", "l2mu_model.h"),

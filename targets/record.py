@@ -51,10 +51,12 @@ class EmulatorModel:
     ``constants`` is the module that holds the processor and register names
     (``arm_const``); a register's constant is ``register_prefix`` and its name. ``code_bit`` is set
     in the address of code (1 for Thumb). ``instruction_bytes`` is the length of every instruction,
-    or 0 for Thumb-2, where two lengths mix. ``entry`` says where reset finds its program counter;
-    a ``library`` has no reset, and lies where its own headers say. ``setup`` are registers an
-    operating system or start-up code would have set. ``devices`` are registers that start-up code
-    may write; they are emulated as plain memory.
+    or 0 where two and four bytes mix. ``breakpoint`` is the instruction by which code asks a host
+    for semihosting, with the operation in the first argument's register and its parameter in the
+    second's. ``entry`` says where reset finds its program counter; a ``library`` has no reset, and
+    lies where its own headers say. ``setup`` are registers an operating system or start-up code
+    would have set. ``devices`` are registers that start-up code may write; they are emulated as
+    plain memory.
     """
 
     arch: str
@@ -69,6 +71,7 @@ class EmulatorModel:
     program_counter: str
     code_bit: int = 0
     instruction_bytes: int = 0
+    breakpoint: bytes = b"\xab\xbe"  # Thumb's bkpt 0xab
     entry: str = "vector_table"
     setup: tuple[tuple[str, int], ...] = ()
     devices: tuple[Region, ...] = ()
@@ -97,10 +100,11 @@ class Target:
     processor that can run them (``--mcpu``, ``--mattr``). ``artifacts`` are the kinds of output
     there can be. ``shared`` targets load shared libraries, whose names end in ``shared_suffix``.
 
-    ``memory``, ``startup`` (C files) and ``linker_script`` (a template), the last two in
-    ``runtime/``, belong to targets that build firmware. ``emulator`` runs single functions of what
-    was built and counts their instructions, ``qemu`` runs whole images; code for the host itself
-    needs neither.
+    ``memory``, ``startup`` (C files) and ``linker_script`` (a template) belong to targets that
+    build firmware, as does ``program``: a main that classifies windows, C files and their headers.
+    The files are in ``runtime/``, or anywhere else if their whole path is given. ``emulator`` runs
+    single functions of what was built and counts their instructions, ``qemu`` runs whole images;
+    code for the host itself needs neither.
 
     ``measured_as`` is the processor that kernels are measured for where ``cpu`` is this machine's
     own, which has whatever it has. ``byte_cost`` is what it takes to read a byte of weights, beside
@@ -129,6 +133,12 @@ class Target:
     byte_cost: float = 0.0
     memory: Memory | None = None
     startup: tuple[str, ...] = ()
+    program: tuple[str, ...] = (
+        "firmware_main.c",
+        "semihosting.c",
+        "semihosting.h",
+        "systick.h",
+    )
     linker_script: str | None = None
 
     @property

@@ -1,9 +1,10 @@
-"""Every target by name. To add one: write its record in a file here, and list it below."""
+"""Every target by name: those listed here, and those that plug-ins bring."""
 
 from __future__ import annotations
 
 from difflib import get_close_matches
 
+from l2mu_compile import plugins
 from l2mu_compile.errors import UsageError
 from l2mu_compile.targets.android import ANDROID_ARM, ANDROID_ARM64, ANDROID_X86_64
 from l2mu_compile.targets.cortex_a import (
@@ -50,10 +51,18 @@ TARGETS: dict[str, Target] = {
 }
 
 
+def known_targets() -> dict[str, Target]:
+    """All targets by name; `UsageError` naming a plug-in that is not sound."""
+    return plugins.known(plugins.TARGETS)
+
+
 def get_target(name: str) -> Target:
     """The target called ``name``; raises UsageError with the known names if there is none."""
-    if name in TARGETS:
+    if name in TARGETS:  # plug-ins, while they are being loaded, make theirs from these
         return TARGETS[name]
-    close = get_close_matches(name.lower().replace("_", "-"), TARGETS, n=1)
+    known = known_targets()
+    if name in known:
+        return known[name]
+    close = get_close_matches(name.lower().replace("_", "-"), known, n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ""
-    raise UsageError(f"unknown target '{name}' (known: {', '.join(TARGETS)}){hint}")
+    raise UsageError(f"unknown target '{name}' (known: {', '.join(known)}){hint}")

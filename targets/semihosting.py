@@ -45,11 +45,12 @@ class SemihostingHost:
         emulator.on_breakpoint(self._answer)
 
     def _answer(self) -> None:
-        number, parameter = self._emulator.register("R0"), self._emulator.register("R1")
+        first, second = self._emulator.arguments[:2]
+        number, parameter = self._emulator.register(first), self._emulator.register(second)
         operation = self._operations.get(number)
         if operation is None:
             raise EmulationError(f"the firmware made the unknown semihosting request {number:#x}")
-        self._emulator.set_register("R0", operation(parameter))
+        self._emulator.set_register(first, operation(parameter))
 
     def _block(self, address: int, count: int) -> list[int]:
         raw = self._emulator.read(address, _WORD * count)

@@ -83,6 +83,11 @@ class CommandLog:
             self.verbose(text)
 
 
+def runtime_file(name: str) -> Path:
+    """A file that a target's record names: in ``runtime/``, or where its whole path says."""
+    return RUNTIME_DIR / name
+
+
 def compile_objects(
     target: Target,
     sources: Sequence[Path],
@@ -204,15 +209,15 @@ def link_firmware(
     _make_directory(output.parent)
     if linker_script is None:
         linker_script = write_linker_script(target, output.with_suffix(".ld"))
-    runtime = [str(RUNTIME_DIR / name) for name in (*target.startup, "memory.c")]
+    runtime = [runtime_file(name) for name in (*target.startup, "memory.c")]
     command = [
         *_cc(target),
-        *compile_flags(target, [RUNTIME_DIR]),
+        *compile_flags(target, [path.parent for path in runtime]),
         *("-Wl,--gc-sections", "-Wl,-z,max-page-size=4096"),
         *("-Wl,-e,Reset_Handler", "-T", str(linker_script)),
         *(f"-Wl,-u,{name}" for name in keep),
         *map(str, objects),
-        *runtime,
+        *map(str, runtime),
         *("-o", str(output)),
     ]
     try:
@@ -237,9 +242,10 @@ def write_linker_script(target: Target, path: Path) -> Path:
     """Fill in the target's linker script template with its memory; raises ToolchainError."""
     if target.linker_script is None or target.memory is None:
         raise ToolchainError(f"target '{target.name}' has no linker script")
-    loader = FileSystemLoader(RUNTIME_DIR)
+    template = runtime_file(target.linker_script)
+    loader = FileSystemLoader(template.parent)
     environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True)
-    text = environment.get_template(target.linker_script).render(
+    text = environment.get_template(template.name).render(
         description=target.description,
         flash=target.memory.flash,
         ram=target.memory.ram,

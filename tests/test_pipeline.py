@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from networks import f32, feed_forward, l2mu, samples
 
-from l2mu_compile import pipeline
+from l2mu_compile import plugins
 from l2mu_compile.errors import ModelError, UsageError
-from l2mu_compile.network import Network
+from l2mu_compile.network import Network, Readout
 from l2mu_compile.passbase import Context, Pass
 from l2mu_compile.passes import PASSES
 from l2mu_compile.passes.calibrate import Calibrate
@@ -50,6 +52,27 @@ class Break(Pass):
 
     def apply(self, network: Network, context: Context) -> Network:
         return network.map_populations(lambda p: replace(p, bias=f32([1])))
+
+
+def elsewhere(change: Callable[[Network], Any]) -> Pass:
+    """A pass that does ``change``."""
+
+    @dataclass(frozen=True)
+    class Change(Pass):
+        """Does what it is told."""
+
+        name: ClassVar[str] = "change"
+
+        def apply(self, network: Network, context: Context) -> Network:
+            return change(network)  # type: ignore[no-any-return]
+
+    return Change()
+
+
+def spoil(network: Network) -> Network:
+    network.population("h").neuron.beta.setflags(write=True)
+    network.population("h").neuron.beta[...] = 0.125
+    return network
 
 
 @dataclass(frozen=True)
@@ -129,7 +152,9 @@ def test_default_pipelines_calibrate_when_they_can() -> None:
 
 def install(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     point = EntryPoint(name="plug", value=value, group="l2mu_compile.passes")
-    monkeypatch.setattr(pipeline, "entry_points", lambda group: [point])
+    monkeypatch.setattr(
+        plugins, "entry_points", lambda group: [point] if group == point.group else []
+    )
 
 
 def test_a_plug_in_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,9 +166,9 @@ def test_a_plug_in_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("no_such_module:Thing", "pass plug-in no_such_module:Thing: cannot be loaded"),
-        (f"{__name__}:install", "install: is not a Pass with a name"),
-        ("l2mu_compile.passbase:Pass", "Pass: is not a Pass with a name"),
+        ("no_such_module:Thing", "plug-in no_such_module:Thing: cannot be loaded"),
+        (f"{__name__}:install", "install: is no pass"),
+        ("l2mu_compile.passbase:Pass", "Pass: is no pass"),
         ("l2mu_compile.passes.fold_input:FoldInput", "the name 'fold-input' is taken"),
     ],
 )
@@ -180,7 +205,8 @@ def test_the_pass_that_broke_a_rule_is_named_with_those_before_it() -> None:
     with pytest.raises(ModelError) as error:
         run_passes(feed_forward(), (Scale(), FoldInput(), Break()), Context())
     assert str(error.value) == (
-        "pass break (after scale-weights, fold-input): network toy (folded): h: bias has shape [1]"
+        "pass break of test_pipeline.py (after scale-weights, fold-input): "
+        "network toy (folded): h: bias has shape [1]"
     )
 
 
@@ -195,8 +221,35 @@ def test_a_broken_network_is_refused_before_any_pass() -> None:
 
 
 def test_checks_can_be_turned_off() -> None:
-    network = run_passes(feed_forward(), (Break(),), Context(), check=False)
-    assert network.population("h").bias.shape == (1,)  # type: ignore[union-attr]
+    broken = Break().apply(feed_forward(), Context())
+    assert run_passes(broken, (FoldInput(),), Context(), check=False).stage == "folded"
+
+
+def test_passes_from_elsewhere_are_checked_in_any_case() -> None:
+    with pytest.raises(ModelError, match=r"^pass break of test_pipeline.py: network toy"):
+        run_passes(feed_forward(), (Break(),), Context(), check=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        (lambda network: None, "returned a NoneType, not a Network"),
+        (lambda network: 1 / 0, "ZeroDivisionError: division by zero"),
+        (lambda network: sys.exit("enough"), "SystemExit: enough"),
+        (spoil, "changed the network that it was given; a pass returns a new one"),
+        (
+            lambda network: network.replace(readout=Readout("h")),
+            "made 3 classes of 2; a pass keeps them",
+        ),
+        (lambda network: network.replace(stage="traced"), "made a traced network of a folded one"),
+    ],
+)
+def test_what_a_pass_from_elsewhere_must_not_do_is_named(
+    change: Callable[[Network], Any], rule: str
+) -> None:
+    with pytest.raises(ModelError) as error:
+        run_passes(feed_forward(), (FoldInput(), elsewhere(change)), Context())
+    assert str(error.value) == f"pass change of test_pipeline.py (after fold-input): {rule}"
 
 
 def test_a_wrong_use_of_a_pass_stays_a_usage_error() -> None:
