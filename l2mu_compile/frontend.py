@@ -118,8 +118,8 @@ def load_model(
     """Load a model from a checkpoint, a network text, or ``module`` ("package.module:factory").
 
     ``path`` is a checkpoint (``.pt``, ``.pth``, ``.ckpt``, ``.safetensors``; ``params`` is its file
-    of hyper-parameters, if it needs one), a network text (``.txt``) or a NIR graph (``.nir``;
-    ``nir`` says what such a file leaves open, "producer=norse,dt=0.001", see
+    of hyper-parameters, if it needs one), a network text (``.txt``), an ONNX model (``.onnx``) or a
+    NIR graph (``.nir``; ``nir`` says what such a file leaves open, "producer=norse,dt=0.001", see
     `l2mu_compile.nir_reading`). With ``module`` it may name a ``state_dict`` to load into what the
     factory makes. ``inputs`` is the number of channels of a ``module`` (found by trial if None),
     ``readout`` the rule to decide by, one of `READOUT_RULES`, which a module that returns membranes
@@ -149,6 +149,9 @@ def load_model(
     if _is_nir(path):
         _refuse("--params", params, "a checkpoint; a NIR graph holds its own parameters")
         return _from_nir(path, readout, name, nir)
+    if path.suffix.lower() == ".onnx":
+        _refuse("--params", params, "a checkpoint; an ONNX model holds its own parameters")
+        return _from_onnx(path, readout, name)
     from l2mu_compile.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(path, params)
@@ -200,6 +203,17 @@ def _from_nir(path: Path, readout: str | None, name: str | None, nir: str | None
     imported = import_nir(path, parse_options(nir), readout, name)
     source = Source(kind="nir", name=printable(path.name), sha256=_sha256(path))
     return Model(imported.network, source, notes=imported.notes)
+
+
+def _from_onnx(path: Path, readout: str | None, name: str | None) -> Model:
+    from l2mu_compile.onnx_import import import_onnx
+
+    _refuse("--readout", readout, "a checkpoint or --module; this ONNX model has its own rule")
+    network = import_onnx(path)
+    if name is not None:
+        network = network.replace(name=identifier(name, fallback="l2mu"))
+    source = Source(kind="onnx", name=printable(path.name), sha256=_sha256(path))
+    return Model(network, source)
 
 
 def read_network(path: StrPath) -> Network:

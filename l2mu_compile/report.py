@@ -45,7 +45,7 @@ class Strict(BaseModel):
 class Source(Strict):
     """Where the model came from; ``sha256`` is that of the checkpoint file, if it was one."""
 
-    kind: str = Field(description="checkpoint layout, 'module', 'network' or 'nir'")
+    kind: str = Field(description="checkpoint layout, 'module', 'network', 'nir' or 'onnx'")
     name: str
     sha256: str | None = None
 
