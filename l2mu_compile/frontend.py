@@ -208,12 +208,18 @@ def _from_nir(path: Path, readout: str | None, name: str | None, nir: str | None
 def _from_onnx(path: Path, readout: str | None, name: str | None) -> Model:
     from l2mu_compile.onnx_import import import_onnx
 
-    _refuse("--readout", readout, "a checkpoint or --module; this ONNX model has its own rule")
-    network = import_onnx(path)
-    if name is not None:
-        network = network.replace(name=identifier(name, fallback="l2mu"))
+    found = import_onnx(path)
     source = Source(kind="onnx", name=printable(path.name), sha256=_sha256(path))
-    return Model(network, source)
+    if isinstance(found, Network):
+        place = f"a checkpoint or --module; {path} has its own rule"
+        _refuse("--readout", readout, place)
+        named = found if name is None else found.replace(name=identifier(name, fallback="l2mu"))
+        return Model(named, source)
+    layout = found.time_first, found.window
+    try:
+        return _trace(found, found.inputs, readout, name or path.stem, source, *layout)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
 
 
 def read_network(path: StrPath) -> Network:
@@ -301,6 +307,7 @@ def _trace(
     name: str,
     source: Source,
     time_first: bool | None = None,
+    window: int | None = None,
 ) -> Model:
     from l2mu_compile.lift import lift, lift_with_places
     from l2mu_compile.original import Original
@@ -308,12 +315,12 @@ def _trace(
     from l2mu_compile.validation import validate_on_noise
 
     name = identifier(name, fallback="l2mu")
-    traced = trace(module, inputs=inputs, time_first=time_first)
+    traced = trace(module, inputs=inputs, time_first=time_first, window=window)
     _require_float32(traced)
     lifted = lift_with_places(traced, name=name, readout=readout)
     verify(lifted.network)
     again = trace(
-        module, traced.inputs, traced.time_first, steps=LONG_STEPS, least_batch=OTHER_BATCH
+        module, traced.inputs, traced.time_first, window, LONG_STEPS, least_batch=OTHER_BATCH
     )
     if lift(again, name=name, readout=readout) != lifted.network:
         raise ModelError(

@@ -1,7 +1,8 @@
 """ONNX models as Networks.
 
 A model that this tool wrote comes back as the network it was written from, integers and all; what
-its metadata say is taken only if writing that network again gives the same graph.
+its metadata say is taken only if writing that network again gives the same graph. Any other becomes
+a torch module of the neurons that are found in it (`l2mu_compile.onnx_module`).
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from l2mu_compile.errors import ModelError
 from l2mu_compile.network import Network
 from l2mu_compile.onnx_export import GRAPHS, KEY, to_onnx
 from l2mu_compile.onnx_file import read_onnx
+from l2mu_compile.onnx_graph import read_graph
+from l2mu_compile.onnx_module import OnnxModel, check_same
 from l2mu_compile.onnx_own import TEXT, own_network
+from l2mu_compile.source_lines import first_line
 
 
-def import_onnx(path: Path) -> Network:
-    """The network that an ``.onnx`` file was written from.
+def import_onnx(path: Path) -> Network | OnnxModel:
+    """The network that an ``.onnx`` file was written from, or a module that computes the same.
 
     Raises `ModelError` naming the file for whatever is damaged, changed or not supported.
     """
@@ -25,11 +29,21 @@ def import_onnx(path: Path) -> Network:
         model = read_onnx(path)
         network = own_network(model)
         if network is None:
-            raise ModelError(f"was not written by l2mu-compile: it has no metadata {TEXT}")
+            return _module(model)
         _require_same_graph(network, model)
         return network
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
+
+
+def _module(model: Any) -> OnnxModel:
+    """The module of a graph; what shapes torch cannot put together is the graph's own fault."""
+    graph = read_graph(model)
+    try:
+        check_same(OnnxModel(graph))
+        return OnnxModel(graph)
+    except (RuntimeError, ValueError, TypeError, LookupError) as failure:
+        raise ModelError(f"has no neurons that are understood: {first_line(failure)}") from None
 
 
 def _require_same_graph(network: Network, model: Any) -> None:
