@@ -120,12 +120,12 @@ def load_model(
     """Load a model from a checkpoint, a network text, or ``module`` ("package.module:factory").
 
     ``path`` is a checkpoint (``.pt``, ``.pth``, ``.ckpt``, ``.safetensors``; ``params`` is its file
-    of hyper-parameters, if it needs one), a network text (``.txt``), a NIR graph (``.nir``; ``nir``
-    says what such a file leaves open, "producer=norse,dt=0.001", see `l2mu_compile.nir_reading`) or
-    a file that a plug-in reads. With ``module`` it may name a ``state_dict`` to load into what the
-    factory makes. ``inputs`` is the number of channels of a ``module`` (found by trial if None),
-    ``readout`` the rule to decide by, one of `READOUT_RULES`, which a module that returns membranes
-    needs. ``name`` is the prefix of everything generated.
+    of hyper-parameters, if it needs one), a network text (``.txt``), an ONNX model (``.onnx``), a
+    NIR graph (``.nir``; ``nir`` says what such a file leaves open, "producer=norse,dt=0.001", see
+    `l2mu_compile.nir_reading`) or a file that a plug-in reads. With ``module`` it may name a
+    ``state_dict`` to load into what the factory makes. ``inputs`` is the number of channels of a
+    ``module`` (found by trial if None), ``readout`` the rule to decide by, one of `READOUT_RULES`,
+    which a module that returns membranes needs. ``name`` is the prefix of everything generated.
 
     Raises `UsageError` for arguments that do not go together, `ModelError` for a file or module
     that is missing, damaged or not supported: one line that names it.
@@ -147,6 +147,9 @@ def load_model(
     if _is_nir(path):
         _refuse("--params", params, "a checkpoint; a NIR graph holds its own parameters")
         return _from_nir(path, readout, name, nir)
+    if path.suffix.lower() == ".onnx":
+        _refuse("--params", params, "a checkpoint; an ONNX model holds its own parameters")
+        return _from_onnx(path, readout, name)
     importer = importer_for(path)
     if importer is not None:
         _refuse("--params", params, "a checkpoint, which this file is not")
@@ -210,6 +213,21 @@ def _from_nir(path: Path, readout: str | None, name: str | None, nir: str | None
     imported = import_nir(path, parse_options(nir), readout, name)
     source = Source(kind="nir", name=printable(path.name), sha256=_sha256(path))
     return Model(imported.network, source, notes=imported.notes)
+
+
+def _from_onnx(path: Path, readout: str | None, name: str | None) -> Model:
+    from l2mu_compile.onnx_import import import_onnx
+
+    found = import_onnx(path)
+    if isinstance(found, Network):
+        _refuse("--readout", readout, f"a checkpoint or --module; {path} has its own rule")
+        return _named(found, "onnx", path, name)
+    source = Source(kind="onnx", name=printable(path.name), sha256=_sha256(path))
+    layout = found.time_first, found.window
+    try:
+        return _trace(found, found.inputs, readout, name or path.stem, source, *layout)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
 
 
 def read_network(path: StrPath) -> Network:
@@ -297,6 +315,7 @@ def _trace(
     name: str,
     source: Source,
     time_first: bool | None = None,
+    window: int | None = None,
 ) -> Model:
     from l2mu_compile.lift import lift, lift_with_places
     from l2mu_compile.original import Original
@@ -304,12 +323,12 @@ def _trace(
     from l2mu_compile.validation import validate_on_noise
 
     name = identifier(name, fallback="l2mu")
-    traced = trace(module, inputs=inputs, time_first=time_first)
+    traced = trace(module, inputs=inputs, time_first=time_first, window=window)
     _require_float32(traced)
     lifted = lift_with_places(traced, name=name, readout=readout)
     verify(lifted.network)
     again = trace(
-        module, traced.inputs, traced.time_first, steps=LONG_STEPS, least_batch=OTHER_BATCH
+        module, traced.inputs, traced.time_first, window, LONG_STEPS, least_batch=OTHER_BATCH
     )
     if lift(again, name=name, readout=readout) != lifted.network:
         raise ModelError(

@@ -11,7 +11,7 @@ from l2mu_compile.network import Network
 from l2mu_compile.verify import verify
 
 # What `l2mu_compile.frontend.load_model` reads by itself.
-OWN_SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".txt", ".nir")
+OWN_SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".txt", ".nir", ".onnx")
 
 
 @dataclass(frozen=True)

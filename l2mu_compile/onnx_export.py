@@ -20,6 +20,7 @@ from l2mu_compile import __version__
 from l2mu_compile.errors import ModelError
 from l2mu_compile.network import Network, spiking
 from l2mu_compile.onnx_nodes import Nodes, State, onnx_package
+from l2mu_compile.onnx_own import said_of
 from l2mu_compile.onnx_readout import NEEDED
 from l2mu_compile.onnx_step import BATCH, Step, make_step
 from l2mu_compile.output import write_whole
@@ -56,7 +57,8 @@ def to_onnx(network: Network, graph: str = "step") -> Any:
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
     )
-    onnx.helper.set_model_props(model, _metadata(network, graph, states))
+    said = _metadata(network, graph, states) | said_of(network, made)
+    onnx.helper.set_model_props(model, said)
     onnx.checker.check_model(model, full_check=True)
     return model
 

@@ -35,7 +35,7 @@ Source = Annotated[
     Optional[Path],
     typer.Argument(
         metavar="CKPT",
-        help="Checkpoint (.pt .ckpt .safetensors), NIR graph (.nir) or network (.txt).",
+        help="Checkpoint (.pt .ckpt .safetensors), .nir or .onnx graph, or network (.txt).",
     ),
 ]
 Params = Annotated[

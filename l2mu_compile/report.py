@@ -45,7 +45,9 @@ class Strict(BaseModel):
 class Source(Strict):
     """Where the model came from; ``sha256`` is that of the checkpoint file, if it was one."""
 
-    kind: str = Field(description="checkpoint layout, 'module', 'network', 'nir', or an importer")
+    kind: str = Field(
+        description="checkpoint layout, 'module', 'network', 'nir', 'onnx', or an importer's name"
+    )
     name: str
     sha256: str | None = None
 

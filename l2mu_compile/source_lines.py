@@ -13,13 +13,19 @@ import snntorch
 import torch
 
 _PACKAGE = Path(__file__).parent
-_TRACERS = ("instrument", "original", "probing", "recording", "source_lines", "trace")
+_TRACERS = (
+    *("instrument", "original", "probing", "recording", "source_lines", "trace"),
+    *("onnx_module", "onnx_ops"),
+)
+_NODES = str(_PACKAGE / "onnx_graph.py")  # whose lines of code are the nodes of a file
 
 
 def calling_line(outermost: CodeType) -> str:
     """The innermost line of user code that runs below ``outermost``: ``model.py:12: x = f(x)``."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code is not outermost:
+        if frame.f_code.co_filename == _NODES:
+            return str(frame.f_locals.get("self", ""))
         if not _is_library(frame.f_code.co_filename):
             return _shown(frame.f_code.co_filename, frame.f_lineno)
         frame = frame.f_back

@@ -25,7 +25,7 @@ from l2mu_compile.frontend import load_model
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import READOUT_RULES, Network, Readout
 from l2mu_compile.onnx_export import to_onnx, write_onnx
-from l2mu_compile.text import network_digest, save_network
+from l2mu_compile.text import network_digest, save_network, to_text
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples/har_smartwatch"
@@ -99,6 +99,7 @@ def test_what_a_model_says_of_itself() -> None:
     assert [(o.domain, o.version) for o in model.opset_import] == [("", 13)]
     props = {p.key: p.value for p in model.metadata_props}
     assert props == {
+        "l2mu.text": to_text(network),
         "l2mu.network": "itoy",
         "l2mu.graph": "step",
         "l2mu.sha256": network_digest(network),
@@ -167,7 +168,7 @@ def test_the_page_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     save_network(network, tmp_path / "har.txt")
     save_network(planned(network, quantized=True), tmp_path / "out/har/network.txt")
     commands = re.findall(r"^\$ (l2mu-compile .*)$", page, re.MULTILINE)
-    assert len(commands) == 3
+    assert len(commands) == 4
     for command in commands:
         ok(*shlex.split(command.replace("har.ckpt", "har.txt"))[1:])
     x = networks.samples(network)
