@@ -187,7 +187,9 @@ def _bytes(p: Projection) -> int:
 
 
 def _structure(p: Projection) -> str:
-    return "dense" if not p.blocks else "shared" if p.shared else "distinct"
+    if p.convolution is not None:
+        return "conv"
+    return "dense" if p.is_dense else "shared" if p.shared else "distinct"
 
 
 def _with_kernel(node: Node, kernel: str) -> Node:

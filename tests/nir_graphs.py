@@ -11,6 +11,8 @@ from typing import Any
 import h5py
 import nir
 import numpy as np
+import torch
+import torch.nn.functional as F
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -117,7 +119,8 @@ class Simulation:
             last, now = now, {}
             for name in self.order:
                 if name == self.order[0]:
-                    now[name] = sample.astype(np.float64)
+                    shape = self.nodes[name].input_type["input"]
+                    now[name] = sample.astype(np.float64).reshape(shape)
                     kept[name].append(now[name])
                     continue
                 heard = [s for s, t in self.edges if t == name]
@@ -139,6 +142,10 @@ class Simulation:
             return node.weight.astype(np.float64) @ (np.zeros(node.weight.shape[1]) + x)
         if isinstance(node, nir.Scale):
             return node.scale * x
+        if isinstance(node, nir.Flatten):
+            return x.ravel()
+        if isinstance(node, (nir.Conv1d, nir.Conv2d, nir.SumPool2d, nir.AvgPool2d)):
+            return slid(node, torch.from_numpy(x)).numpy()
         if isinstance(node, nir.Delay):
             before = state.get("before", np.zeros(node.delay.shape))
             state["before"] = x
@@ -166,6 +173,22 @@ class Simulation:
         after = node.v_reset if self.reset == "zero" else v - node.v_threshold
         state["v"] = np.where(spikes, after, v)
         return spikes.astype(np.float64)
+
+
+def slid(node: Any, x: torch.Tensor) -> torch.Tensor:
+    """What torch's function of the same name makes of a map, ``[channels, ...]``."""
+
+    def pair(value: Any) -> Any:
+        return value if isinstance(value, (int, str)) else tuple(int(v) for v in value)
+
+    if isinstance(node, (nir.Conv1d, nir.Conv2d)):
+        convolve = F.conv1d if isinstance(node, nir.Conv1d) else F.conv2d
+        weight, bias = (torch.from_numpy(np.float64(v)) for v in (node.weight, node.bias))
+        sliding = (pair(v) for v in (node.stride, node.padding, node.dilation))
+        return convolve(x, weight, bias, *sliding, node.groups)
+    window, stride, padding = (pair(v) for v in (node.kernel_size, node.stride, node.padding))
+    divisor = 1 if isinstance(node, nir.SumPool2d) else None
+    return F.avg_pool2d(x[None], window, stride, padding, divisor_override=divisor)[0]
 
 
 @st.composite
