@@ -79,6 +79,9 @@ class Convolution:
             )
         if any(pool > size for pool, size in zip(self.pool, self.source[1:], strict=True)):
             return f"pools {list(self.pool)} of a map of {list(self.source[1:])}"
+        reads = (k * p * n for k, p, n in zip(kernel[2:], self.pool, self.target[1:], strict=True))
+        if max(reads) >= 2**16:
+            return f"kernel {list(kernel[2:])} reads more than {2**16 - 1} rows or columns in all"
         for size, target, source in zip(kernel[2:], self.target[1:], self.source[1:], strict=True):
             if size * target * source > MAX_READS:
                 return f"{size} rows read {source} for {target}; at most {MAX_READS} triples"
@@ -112,6 +115,20 @@ class Convolution:
             targets = np.arange(found.shape[1])[tap.target]
             found[tap.kernel, targets, np.arange(found.shape[2])[tap.source]] = 1
         return found
+
+    def tables(self, axis: int, size: int, of_targets: bool) -> tuple[NDArray, NDArray, NDArray]:
+        """What a kernel of ``size`` rows reads along an axis, for every source in turn, or target:
+        uint16 ``[sources + 1]`` where each one's reads start, and for each read the kernel's row
+        and the row at the other end, ascending."""
+        found = np.argwhere(self.reads(axis, size))
+        kernel, target, source = found.T
+        own, other = (target, source) if of_targets else (source, target)
+        order = np.lexsort((other, own))
+        count = self.target[axis + 1] if of_targets else self.source[axis + 1]
+        start = np.searchsorted(own[order], np.arange(count + 1))
+        arrays = (start, kernel[order], other[order])
+        start, kernel, other = (values.astype(np.uint16) for values in arrays)
+        return start, kernel, other
 
     def dense(self, kernel: NDArray) -> NDArray:
         """The full matrix ``[target size, source size]``."""

@@ -84,7 +84,9 @@ class _Selection:
 
     def of_projection(self, p: Projection) -> str:
         """The kernel that follows spikes, or multiplies samples."""
-        operation = "input" if self.network.multiplies(p) else f"accumulate_{_structure(p)}"
+        operation = f"accumulate_{_structure(p)}"
+        if self.network.multiplies(p):
+            operation = "input" if p.convolution is None else "input_conv"
         sizes = projection_sizes(self.network, p)
         kernel = self._required(operation, self._weights(p), sizes)
         if operation != "accumulate_dense" or not self.network.quantized:

@@ -120,7 +120,9 @@ class Simulation:
             for name in self.order:
                 if name == self.order[0]:
                     shape = self.nodes[name].input_type["input"]
-                    now[name] = sample.astype(np.float64).reshape(shape)
+                    whole = np.prod(shape) == sample.size  # not only the last axis
+                    now[name] = sample.astype(np.float64)
+                    now[name] = now[name].reshape(shape) if whole else now[name]
                     kept[name].append(now[name])
                     continue
                 heard = [s for s, t in self.edges if t == name]
