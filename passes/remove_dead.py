@@ -33,16 +33,24 @@ class RemoveDead(Pass):
     def apply(self, network: Network, context: Context) -> Network:
         if network.stage == "planned":
             return network
-        spike = _can_spike(network)
-        reach = _reaches_readout(network, spike)
-        keep = {name: reach[name] & spike[name] for name in reach}
-        keep[network.readout.population][:] = True
-        keep_blocks_whole(network, keep)
-        dropped = sum(int((~mask).sum()) for mask in keep.values())
-        if not dropped:
-            return network
-        context.note(f"remove-dead: {dropped} neurons removed")
-        return keep_neurons(network, keep)
+        dropped, keep = 0, _living(network)
+        # The last of several groups of channels is none: its channels can leave one by one.
+        while more := sum(int((~mask).sum()) for mask in keep.values()):
+            dropped, network = dropped + more, keep_neurons(network, keep)
+            keep = _living(network)
+        if dropped:
+            context.note(f"remove-dead: {dropped} neurons removed")
+        return network
+
+
+def _living(network: Network) -> Masks:
+    """Neurons to keep."""
+    spike = _can_spike(network)
+    reach = _reaches_readout(network, spike)
+    keep = {name: reach[name] & spike[name] for name in reach}
+    keep[network.readout.population][:] = True
+    keep_blocks_whole(network, keep)
+    return keep
 
 
 def _reaches_readout(network: Network, spike: Masks) -> Masks:

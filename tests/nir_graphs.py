@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 DT = 1e-4
+SLIDES = (nir.Conv1d, nir.Conv2d, nir.SumPool2d, nir.AvgPool2d)
 
 
 def f32(values: Any) -> NDArray:
@@ -119,10 +120,7 @@ class Simulation:
             last, now = now, {}
             for name in self.order:
                 if name == self.order[0]:
-                    shape = self.nodes[name].input_type["input"]
-                    whole = np.prod(shape) == sample.size  # not only the last axis
-                    now[name] = sample.astype(np.float64)
-                    now[name] = now[name].reshape(shape) if whole else now[name]
+                    now[name] = sample.astype(np.float64).reshape(self.shape(sample))
                     kept[name].append(now[name])
                     continue
                 heard = [s for s, t in self.edges if t == name]
@@ -135,6 +133,11 @@ class Simulation:
                 kept[name].append(now[name])
         return {name: np.stack(rows) for name, rows in kept.items()}
 
+    def shape(self, sample: NDArray) -> tuple[int, ...]:
+        """A map, where there are any."""
+        slides = any(isinstance(node, SLIDES) for node in self.nodes.values())
+        return self.nodes[self.order[0]].input_type["input"] if slides else sample.shape
+
     def step(self, node: Any, x: Any, state: dict[str, Any]) -> Any:
         if isinstance(node, nir.Output):
             return x
@@ -146,7 +149,7 @@ class Simulation:
             return node.scale * x
         if isinstance(node, nir.Flatten):
             return x.ravel()
-        if isinstance(node, (nir.Conv1d, nir.Conv2d, nir.SumPool2d, nir.AvgPool2d)):
+        if isinstance(node, SLIDES):
             return slid(node, torch.from_numpy(x)).numpy()
         if isinstance(node, nir.Delay):
             before = state.get("before", np.zeros(node.delay.shape))
