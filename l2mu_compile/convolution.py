@@ -126,9 +126,8 @@ class Convolution:
         order = np.lexsort((other, own))
         count = self.target[axis + 1] if of_targets else self.source[axis + 1]
         start = np.searchsorted(own[order], np.arange(count + 1))
-        arrays = (start, kernel[order], other[order])
-        start, kernel, other = (values.astype(np.uint16) for values in arrays)
-        return start, kernel, other
+        stored = np.uint16
+        return start.astype(stored), kernel[order].astype(stored), other[order].astype(stored)
 
     def dense(self, kernel: NDArray) -> NDArray:
         """The full matrix ``[target size, source size]``."""

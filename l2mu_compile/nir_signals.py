@@ -93,8 +93,11 @@ def delayed(signal: Signal, steps: int) -> Signal:
 def summed(a: Matrix, b: Matrix) -> Matrix:
     """The sum of two matrices, either of which may be a diagonal."""
     if isinstance(a, Slide) or isinstance(b, Slide):
-        alike = isinstance(a, Slide) and isinstance(b, Slide)
-        if alike and (a.convolution, a.kernel.shape) == (b.convolution, b.kernel.shape):
+        if (
+            isinstance(a, Slide)
+            and isinstance(b, Slide)
+            and (a.convolution, a.kernel.shape) == (b.convolution, b.kernel.shape)
+        ):
             return replace(a, kernel=a.kernel + b.kernel)
         a, b = dense(a), dense(b)
     if a.ndim == b.ndim:

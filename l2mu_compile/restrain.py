@@ -46,7 +46,7 @@ def _tied(network: Network, population: Population, neurons: NDArray) -> NDArray
     """Also those neurons that share weights with any of ``neurons``."""
     for p in network.into(population.name):
         if p.repeats:
-            neurons = p.ungrouped(p.grouped(neurons).any(axis=0))
+            neurons = p.ungrouped(np.asarray(p.grouped(neurons).any(axis=0)))
     return neurons
 
 

@@ -47,7 +47,7 @@ class FoldInput(Pass):
             if not np.any(current):
                 return population
             bias = 0.0 if population.bias is None else population.bias.astype(np.float64)
-            return replace(population, bias=(bias + current).astype(np.float32))
+            return replace(population, bias=np.asarray(bias + current, np.float32))
 
         return (
             network.map_populations(biased)
