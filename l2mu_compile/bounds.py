@@ -117,8 +117,9 @@ def _current_range(network: Network, projections: Sequence[Projection]) -> tuple
     low: NDArray = np.zeros(1, dtype=np.int64)
     high = low
     for p in projections:
-        weight = p.dense().astype(np.int64)
-        positive, negative = np.maximum(weight, 0).sum(axis=1), np.minimum(weight, 0).sum(axis=1)
+        weight = p.weight.astype(np.int64)
+        positive = p.row_sums(np.maximum(weight, 0))
+        negative = p.row_sums(np.minimum(weight, 0))
         if network.multiplies(p):
             least = positive * SAMPLE_LOW + negative * SAMPLE_HIGH
             greatest = positive * SAMPLE_HIGH + negative * SAMPLE_LOW
@@ -135,7 +136,7 @@ def _shifted(total: NDArray, p: Projection) -> NDArray:
 def _magnitudes(network: Network, projections: Sequence[Projection]) -> NDArray:
     total = np.zeros(1, dtype=np.int64)
     for p in projections:
-        rows = np.abs(p.dense().astype(np.int64)).sum(axis=1)
+        rows = p.row_sums(np.abs(p.weight.astype(np.int64)))
         if network.multiplies(p):
             shift = np.int64(0) if p.shift is None else p.shift.astype(np.int64)
             rows = rows * max(-SAMPLE_LOW, SAMPLE_HIGH) + (np.int64(1) << shift)

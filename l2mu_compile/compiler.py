@@ -24,7 +24,7 @@ from l2mu_compile.frontend import Model
 from l2mu_compile.interpreter import check_samples, run
 from l2mu_compile.labelled import LabelledWindows
 from l2mu_compile.lowering import lower
-from l2mu_compile.network import Network
+from l2mu_compile.network import Network, Projection
 from l2mu_compile.output import files_below, whole_directory
 from l2mu_compile.passbase import Context, Pass
 from l2mu_compile.paths import StrPath, printable
@@ -334,7 +334,7 @@ def _describe(
         projections=[
             ProjectionReport(
                 name=p.name,
-                structure="dense" if not p.blocks else f"{p.blocks} blocks",
+                structure=_structure(p),
                 synapses=p.synapses,
                 bits=p.bits,
                 bytes=p.stored_bytes,
@@ -350,3 +350,9 @@ def _describe(
 
 def _artifacts(folder: Path) -> list[Artifact]:
     return [Artifact(path=n, bytes=b, sha256=d) for n, b, d in files_below(folder)]
+
+
+def _structure(p: Projection) -> str:
+    if p.convolution is not None:
+        return "convolution"
+    return f"{p.blocks} blocks" if p.blocks else "dense"

@@ -366,6 +366,8 @@ def _table(*columns: str) -> Table:
 
 
 def _structure(p: Projection) -> str:
+    if p.convolution is not None:
+        return f"convolution {' x '.join(map(str, p.weight.shape))}"
     rows, columns = p.weight.shape[-2:]
     if not p.blocks:
         return f"dense {rows} x {columns}"

@@ -237,6 +237,8 @@ def membranes(network: Network, p: Population) -> str:
 
 def structure(p: Projection) -> str:
     """``490 × 70``, targets times sources, or how often which blocks."""
+    if p.convolution is not None:
+        return f"convolution {' × '.join(f'{size:,}' for size in p.weight.shape)}"
     rows, columns = p.weight.shape[-2:]
     if not p.blocks:
         return f"{rows:,} × {columns:,}"

@@ -95,7 +95,7 @@ def _incoming(network: Network, name: str) -> NDArray:
     population = network.population(name)
     total = np.zeros(population.size)
     for p in network.into(name):
-        total += np.abs(p.dense().astype(np.float64)).sum(axis=1)
+        total += p.row_sums(np.abs(p.weight.astype(np.float64)))
     return total / _unit(network, name)
 
 
@@ -103,8 +103,8 @@ def _outgoing(network: Network, name: str, worth: Scores) -> NDArray:
     """Sums of absolute weights, in targets' thresholds, each times the worth of its target."""
     total = np.zeros(network.population(name).size)
     for p in network.out_of(name):
-        weight = np.abs(p.dense().astype(np.float64))
-        total += (worth[p.target] / _unit(network, p.target)) @ weight
+        weight = np.abs(p.weight.astype(np.float64))
+        total += p.transposed(weight, worth[p.target] / _unit(network, p.target))
     return total
 
 

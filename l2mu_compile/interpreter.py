@@ -26,7 +26,8 @@ reset = clamp: v is 0 where r.)
 **Float networks** compute in float32, every operation rounded to nearest: ``decay(b, v) = b · v``,
 no saturation. A spike of source neuron i adds column i of the weights; sources are added one after
 the other in index order. A sample channel adds ``weight · sample`` (product rounded, then the sum),
-channel after channel. Nothing is added for a source that did not spike, nor outside a block.
+channel after channel. Nothing is added for a source that did not spike, nor outside a block or
+a convolution's kernel.
 Infinite samples follow IEEE arithmetic; which NaN comes out of them is left open.
 
 **Spiking inputs** add weights where a sample is above 1/2, as populations do.
@@ -292,7 +293,9 @@ class _Machine:
         from_input = projection.source == self.network.input.name
         spikes = sample if from_input else self.spikes[projection.source]
         self.operations += int(spikes.sum(axis=0) @ self.fan_outs[projection.name])
-        if projection.blocks:
+        if projection.convolution is not None:
+            projection.convolution.add_spikes(total, projection.weight, spikes)
+        elif projection.blocks:
             _add_block_spikes(total, projection, spikes)
         else:
             _add_listed_spikes(total, projection.weight, spikes)
@@ -301,7 +304,12 @@ class _Machine:
         if self.network.quantized:
             shift = np.int64(0) if projection.shift is None else projection.shift.astype(np.int64)
             half = np.where(shift > 0, np.int64(1) << np.maximum(shift - 1, 0), 0)
-            total += (sample @ projection.dense().T.astype(np.int64) + half) >> shift
+            total += (
+                projection.applied(projection.weight.astype(np.int64), sample) + half
+            ) >> shift
+            return
+        if projection.convolution is not None:
+            projection.convolution.add_samples(total, projection.weight, sample)
             return
         for rows, weight, values in _diagonal(projection, sample):
             for channel in range(weight.shape[1]):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from l2mu_compile.bounds import membrane_limit, narrow, unsaturated_range
 from l2mu_compile.buffers import filled_up, sample_form
+from l2mu_compile.convolution import Convolution
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import LOWEST_F32
 from l2mu_compile.network import (
@@ -49,6 +50,7 @@ from l2mu_compile.targets.layouts import (
     input_weights_for,
     multiply_weights_for,
     packed_weights_for,
+    slide_weights,
     sparse_weights_for,
     weights_for,
 )
@@ -304,6 +306,46 @@ class _Lowering:
         arguments = (accumulator, rows, columns, weights, self._spikes(projection))
         self._call(str(projection.kernel), projection.name, *arguments)
 
+    def _accumulate_conv(self, projection: Projection, accumulator: Place) -> None:
+        convolution = _convolution(projection)
+        kernel = slide_weights(projection.weight, convolution.groups)
+        slide = self._slide(projection, convolution, of_targets=False)
+        weights = self._constant(_weights(projection), kernel)
+        arguments = (slide, weights, accumulator, self._spikes(projection))
+        self._call(str(projection.kernel), projection.name, *arguments)
+
+    def _input_conv(self, projection: Projection, accumulator: Place) -> None:
+        slide = self._slide(projection, _convolution(projection), of_targets=True)
+        name = _weights(projection)
+        arguments: list[Argument] = [slide, self._constant(name, projection.weight)]
+        if self.network.quantized:
+            shift = np.asarray(0, np.int32) if projection.shift is None else projection.shift
+            arguments += [self._constant(f"{name}_shift", shift), shift.ndim]
+        arguments += [accumulator, Place("sample")]
+        self._call(str(projection.kernel), projection.name, *arguments)
+
+    def _slide(self, projection: Projection, slide: Convolution, of_targets: bool) -> Constant:
+        """The record of how a kernel slides."""
+        name, height, width = _weights(projection), *projection.weight.shape[-2:]
+        fields: list[Field] = []
+        for axis, word, size in ((0, "row", height), (1, "column", width)):
+            tables = slide.tables(axis, size, of_targets)
+            for part, table in zip(("start", "kernel", "other"), tables, strict=True):
+                stored = self._constant(f"{name}_{word}_{part}", table)
+                fields.append((f"{word}_{part}", stored.name))
+        fields += [
+            ("height", slide.source[1]),
+            ("width", slide.source[2]),
+            ("channels", slide.source[0] // slide.groups),
+            ("out", slide.target[0] // slide.groups),
+            ("target_channels", slide.target[0]),
+            ("positions", slide.positions),
+            ("target_width", slide.target[2]),
+            ("kernel_height", height),
+            ("kernel_width", width),
+        ]
+        return self._record(f"{name}_slide", "l2mu_slide_t", fields)
+
     def _input(self, projection: Projection, accumulator: Place) -> None:
         rows, columns = projection.weight.shape[-2:]
         name = _weights(projection)
@@ -364,6 +406,8 @@ PROJECTION_KERNELS: dict[str, Callable[[_Lowering, Projection, Place], None]] = 
     "accumulate_shared": _Lowering._accumulate_blocks,
     "accumulate_distinct": _Lowering._accumulate_blocks,
     "multiply_dense": _Lowering._multiply_dense,
+    "accumulate_conv": _Lowering._accumulate_conv,
+    "input_conv": _Lowering._input_conv,
     "input": _Lowering._input,
 }
 
@@ -420,6 +464,12 @@ def count_scale(fraction: int) -> tuple[int, int]:
     A count times 2^16 is zero or clipped, and over 2^17 it rounds to zero: so are those beyond.
     """
     return 1 << min(max(fraction, 0), 16), min(max(-fraction, 0), 17)
+
+
+def _convolution(projection: Projection) -> Convolution:
+    if projection.convolution is None:
+        raise ModelError(f"{projection.name}: {projection.kernel} is for convolutions")
+    return projection.convolution
 
 
 def _weights(projection: Projection) -> str:

@@ -25,6 +25,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
+from l2mu_compile.convolution import Convolution
 from l2mu_compile.errors import ModelError
 from l2mu_compile.grids import GRIDS, INT4, Grid
 from l2mu_compile.neurons import LI, Neuron, parameter_array, parameter_names
@@ -139,7 +140,9 @@ class Projection(Value):
 
     - dense: ``[target size, source size]``, with ``blocks == 0``;
     - shared blocks: ``[rows, columns]``, the same block ``blocks`` times along the diagonal;
-    - distinct blocks: ``[blocks, rows, columns]`` along the diagonal.
+    - distinct blocks: ``[blocks, rows, columns]`` along the diagonal;
+    - kernels of a ``convolution``: ``[out, in of a group, height, width]``
+      (`l2mu_compile.convolution`).
 
     ``shift`` (int32, scalar or one per target neuron; quantized input projections only) is the
     right shift that brings ``weight · sample`` to the target's scale. ``quantum`` (int32, scalar or
@@ -158,6 +161,7 @@ class Projection(Value):
     quantum: NDArray | None = None
     grid: str | None = None
     kernel: str | None = None
+    convolution: Convolution | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weight", frozen_array(self.weight))
@@ -179,6 +183,8 @@ class Projection(Value):
     @property
     def shape(self) -> tuple[int, int]:
         """(target size, source size)."""
+        if self.convolution is not None:
+            return self.convolution.shape
         rows, columns = self.weight.shape[-2:]
         count = max(self.blocks, 1)
         return rows * count, columns * count
@@ -186,8 +192,25 @@ class Projection(Value):
     @property
     def fan_outs(self) -> NDArray:
         """Target neurons that each source neuron reaches, int64: a weight of zero is no synapse."""
+        if self.convolution is not None:
+            return self.convolution.sources_of((self.weight != 0).astype(np.int64))
         counts = np.count_nonzero(self.weight, axis=-2).astype(np.int64)
         return np.tile(counts, self.blocks) if self.shared else counts.ravel()
+
+    @property
+    def repeats(self) -> bool:
+        """True when targets share weights."""
+        return self.shared or self.convolution is not None
+
+    @property
+    def inward(self) -> tuple[int, ...]:
+        """Axes of the weights that a target's are along."""
+        return (-1,) if self.convolution is None else (-3, -2, -1)
+
+    @property
+    def is_dense(self) -> bool:
+        """True when every source has a weight of its own to every target."""
+        return not self.blocks and self.convolution is None
 
     @property
     def fan_out(self) -> float:
@@ -196,7 +219,7 @@ class Projection(Value):
 
     @property
     def synapses(self) -> int:
-        """Weights that are not zero; shared blocks count once for each repetition."""
+        """Weights that are not zero; shared ones count once for each repetition."""
         return int(self.fan_outs.sum())
 
     @property
@@ -213,7 +236,7 @@ class Projection(Value):
     @property
     def tile(self) -> int | None:
         """Neighbouring targets that are stored together or not at all; None where all are."""
-        return None if self.blocks else tile_of(self.kernel)
+        return tile_of(self.kernel) if self.is_dense else None
 
     @property
     def stored_bytes(self) -> int:
@@ -227,6 +250,8 @@ class Projection(Value):
 
     def dense(self) -> NDArray:
         """The full matrix ``[target size, source size]``."""
+        if self.convolution is not None:
+            return self.convolution.dense(self.weight)
         if not self.blocks:
             return self.weight
         full = np.zeros(self.shape, dtype=self.weight.dtype)
@@ -235,6 +260,47 @@ class Projection(Value):
             block = self.weight if self.shared else self.weight[k]
             full[k * rows : (k + 1) * rows, k * columns : (k + 1) * columns] = block
         return full
+
+    def row_sums(self, values: NDArray) -> NDArray:
+        """Sums of ``values``, as many as weights, over what arrives at each target, ``[targets]``:
+        of ``weight`` itself, the rows of the full matrix."""
+        if self.convolution is not None:
+            return self.convolution.targets_of(values)
+        sums = values.sum(axis=-1)
+        return np.tile(sums, self.blocks) if self.shared else sums.ravel()
+
+    def applied(self, weight: NDArray, values: NDArray) -> NDArray:
+        """The full matrix of ``weight``, which is like this one's, times ``values``
+        ``[..., sources]``."""
+        if self.convolution is not None:
+            return self.convolution.applied(weight, values)
+        return np.asarray(values @ replace(self, weight=weight).dense().T)
+
+    def transposed(self, weight: NDArray, values: NDArray) -> NDArray:
+        """The same matrix, transposed, times ``values`` ``[targets]``."""
+        if self.convolution is not None:
+            return self.convolution.transposed(weight, values)
+        return np.asarray(values @ replace(self, weight=weight).dense())
+
+    def grouped(self, values: NDArray) -> NDArray:
+        """Numbers ``[..., targets]`` as ``[..., repeats, rows]``: targets with the same row of
+        weights below one another."""
+        if self.convolution is not None:
+            maps = values.reshape(*values.shape[:-1], -1, self.convolution.positions)
+            return np.swapaxes(maps, -1, -2)
+        return values.reshape(*values.shape[:-1], self.blocks if self.shared else 1, -1)
+
+    def ungrouped(self, values: NDArray) -> NDArray:
+        """Numbers ``[..., rows]`` for all targets, ``[..., targets]``."""
+        if self.convolution is not None:
+            return np.repeat(values, self.convolution.positions, axis=-1)
+        return np.concatenate([values] * self.blocks, axis=-1) if self.shared else values
+
+    def columns(self, rows: NDArray) -> NDArray:
+        """Numbers ``[rows]``, as `grouped` has them, of a shape that broadcasts to the weights."""
+        if self.convolution is not None:
+            return rows.reshape(-1, 1, 1, 1)
+        return rows.reshape(*self.weight.shape[:-1], 1)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ What a Network lets be told otherwise than a module of torch:
   hold what no step reads. A quantized network's footprint is that of its integers, as stored;
 - matrices that are no ``nn.Linear``, such as an L2MU's A and B, are not seen there; here they are
   weights like all others. Blocks that cells share are stored once, and work for every cell;
+  so do a convolution's kernels for every place where they read a source
 - a leaky integrator does not spike, so it is left out of ``activation_sparsity``;
 - with a delay the last step's spikes reach no one in the window, though code adds their weights,
   which every other count of synaptic operations has. Biases are no synapses;
@@ -69,8 +70,8 @@ def _operations(network: Network, samples: NDArray, run: Run) -> SynapticOperati
 
 
 def _weights(p: Projection) -> int:
-    """Zeros included; shared ones count for every cell."""
-    return p.weight.size * (p.blocks if p.shared else 1)
+    """Zeros included; shared ones count for every target."""
+    return int(p.row_sums(np.ones_like(p.weight, np.int64)).sum())
 
 
 def _updates(membranes: NDArray) -> int:

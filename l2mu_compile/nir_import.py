@@ -1,15 +1,15 @@
 """NIR graphs as Networks: everything between two populations becomes one projection.
 
-Nodes without a state (`Linear`, `Affine`, `Scale`, `Flatten`, `Delay`, ports of subgraphs) are
-composed in float64. Edges that close a cycle read the spikes of the step before, as in all tools
-that step through time; a `Delay` node of one step says so itself. Where it is not the spikes or
-membranes of one population that lead to the output, leaky integrators that forget at once take
-their place: their membranes are what the graph puts out.
+Nodes without a state (`Linear`, `Affine`, `Scale`, `Flatten`, `Delay`, convolutions, pools, ports
+of subgraphs) are composed in float64. Edges that close a cycle read the spikes of the step before,
+as in all tools that step through time; a `Delay` node of one step says so itself. Where it is not
+the spikes or membranes of one population that lead to the output, leaky integrators that forget at
+once take their place: their membranes are what the graph puts out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,9 +32,11 @@ from l2mu_compile.neurons import LI, Neuron
 from l2mu_compile.nir_extras import Extras, read_extras
 from l2mu_compile.nir_file import NirNode, read_nir
 from l2mu_compile.nir_graph import PORT, FlatGraph, flatten, shown
+from l2mu_compile.nir_maps import CONVOLUTIONS, POOLS, Slide, slides
 from l2mu_compile.nir_neurons import FIELDS, cell
 from l2mu_compile.nir_reading import NirOptions, Reading, reading, said_in_metadata
 from l2mu_compile.nir_signals import (
+    Matrix,
     Signal,
     Terms,
     delayed,
@@ -43,19 +45,13 @@ from l2mu_compile.nir_signals import (
     linear,
     raised,
     scaled,
+    slid,
     summed,
     total,
 )
 from l2mu_compile.nir_sizes import Sizes, sizes, weight_of
 from l2mu_compile.structure import structured
 from l2mu_compile.verify import verify
-
-REFUSED = {
-    "Conv1d": "convolutions are not supported yet",
-    "Conv2d": "convolutions are not supported yet",
-    "SumPool2d": "pooling is not supported yet",
-    "AvgPool2d": "pooling is not supported yet",
-}
 
 
 @dataclass(frozen=True)
@@ -87,8 +83,9 @@ def import_nir(
         extras = read_extras(file.metadata)
         graph = flatten(file)
         _check_kinds(graph)
-        found = sizes(graph)
-        layers, last = _layers(graph, found, read)
+        sliding = slides(graph)
+        found = sizes(graph, sliding)
+        layers, last = _layers(graph, found, sliding, read)
         late = _put_in_time(graph, layers)
         network = _network(graph, layers, last, found.out[graph.input], extras)
         network = network.replace(name=_named(name or extras.name or path.stem, (), "l2mu"))
@@ -114,14 +111,18 @@ class _Layer:
 
 
 def _check_kinds(graph: FlatGraph) -> None:
-    known = {*FIELDS, *_STATELESS, "Input", "Output"}
+    known = {*FIELDS, *_STATELESS, *CONVOLUTIONS, *POOLS, "Input", "Output"}
     for name, node in graph.nodes.items():
         if node.kind not in known:
-            why = REFUSED.get(node.kind, "there is no such kind of node, or it is too new")
-            raise ModelError(f"{shown(name)} is a {shown(node.kind)}: {why}")
+            raise ModelError(
+                f"{shown(name)} is a {shown(node.kind)}: there is no such kind of node, or it is "
+                "too new"
+            )
 
 
-def _layers(graph: FlatGraph, found: Sizes, read: Reading) -> tuple[dict[str, _Layer], str]:
+def _layers(
+    graph: FlatGraph, found: Sizes, sliding: Mapping[str, Slide], read: Reading
+) -> tuple[dict[str, _Layer], str]:
     """Every population by the node it is, and the node to read out, which may be the output."""
     cells = {
         name: cell(node, name, found.out[name], read)
@@ -136,7 +137,10 @@ def _layers(graph: FlatGraph, found: Sizes, read: Reading) -> tuple[dict[str, _L
     for name in _stateless(graph, put_out):
         node = graph.nodes[name]
         try:
-            put_out[name] = _STATELESS[node.kind](node, name, arriving(name), read)
+            if name in sliding:
+                put_out[name] = _slid(node, arriving(name), sliding[name])
+            else:
+                put_out[name] = _STATELESS[node.kind](node, name, arriving(name), read)
         except ModelError as error:
             raise ModelError(f"{shown(name)} ({node.kind}): {error}") from None
     layers = {}
@@ -259,8 +263,11 @@ def _population(node: str, name: str, layer: _Layer) -> Population:
 
 
 def _projection(
-    extras: Extras, node: str, source: str, target: str, delay: int, matrix: NDArray
+    extras: Extras, node: str, source: str, target: str, delay: int, matrix: Matrix
 ) -> Projection:
+    if isinstance(matrix, Slide):
+        kernel = _float32(matrix.kernel, node, "weights")
+        return Projection(source, target, kernel, delay, convolution=matrix.convolution)
     full = Projection(source, target, _float32(dense(matrix), node, "weights"), delay)
     known = extras.in_blocks(full)
     if known is not None:
@@ -307,6 +314,15 @@ def _linear(node: NirNode, name: str, signal: Signal, read: Reading) -> Signal:
 def _affine(node: NirNode, name: str, signal: Signal, read: Reading) -> Signal:
     result = linear(signal, weight_of(name, node))
     return raised(result, _sized(_array(node, "bias"), result.size, "bias"))
+
+
+def _slid(node: NirNode, signal: Signal, slide: Slide) -> Signal:
+    result = slid(signal, slide)
+    if "bias" not in node.fields:
+        return result
+    channels, *positions = slide.convolution.target
+    bias = _sized(_array(node, "bias"), channels, "bias")
+    return raised(result, np.repeat(bias, int(np.prod(positions))))
 
 
 def _scale(node: NirNode, name: str, signal: Signal, read: Reading) -> Signal:

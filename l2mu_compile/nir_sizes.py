@@ -7,7 +7,7 @@ Files leave this open in places: parameters may be scalars for a whole layer, an
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from l2mu_compile.errors import ModelError
 from l2mu_compile.nir_file import NirNode
 from l2mu_compile.nir_graph import FlatGraph, shown
+from l2mu_compile.nir_maps import Slide
 from l2mu_compile.nir_neurons import FIELDS
 
 _ARRAYS = {**FIELDS, "Scale": ("scale",), "Delay": ("delay",)}
@@ -29,11 +30,15 @@ class Sizes:
     out: dict[str, int]
 
 
-def sizes(graph: FlatGraph) -> Sizes:
+def sizes(graph: FlatGraph, slides: Mapping[str, Slide]) -> Sizes:
     """The sizes of all nodes; `ModelError` naming nodes that do not fit each other."""
     found = Sizes({}, {})
     for name, node in graph.nodes.items():
-        _set(found, name, _own(name, node))
+        if name in slides:
+            out, arriving = slides[name].convolution.shape
+            _set(found, name, (arriving, out))
+        else:
+            _set(found, name, _own(name, node))
     _spread(graph, found, list(found.out))
     declared = _declared(graph.nodes[graph.input])
     if graph.input not in found.out and declared:
@@ -97,7 +102,7 @@ def _check(graph: FlatGraph, found: Sizes) -> None:
             )
     for name in (graph.input, graph.output):
         shape = _declared(graph.nodes[name])
-        if shape and found.out[name] not in (int(np.prod(shape)), shape[-1]):
+        if shape and found.out[name] not in np.cumprod(shape[::-1]):
             raise ModelError(
                 f"{shown(name)} ({graph.nodes[name].kind}): has shape {list(shape)}, but its "
                 f"neighbours take it for {found.out[name]} values"

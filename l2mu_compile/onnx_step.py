@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from l2mu_compile.bounds import SAMPLE_HIGH, SAMPLE_LOW
+from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import Q15, SPIKE_LEVEL
 from l2mu_compile.network import Network, Population, Projection, spiking
 from l2mu_compile.neurons import CuBaLIF
@@ -190,6 +191,8 @@ class _Maker:
     def _product(self, kind: str, p: Projection, weight: NDArray, source: str) -> str:
         """Weights times a source's values; blocks are products of their own."""
         name = p.name
+        if p.convolution is not None:
+            raise ModelError(f"{name}: convolutions are not exported as ONNX yet")
         columns = self.nodes.constant(f"{name}/weight", np.swapaxes(weight, -1, -2))
         if not p.blocks:
             return self.nodes.add(kind, [source, columns], f"{name}/current")

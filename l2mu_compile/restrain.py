@@ -45,8 +45,8 @@ def _beyond(network: Network, original: Network, name: str) -> NDArray:
 def _tied(network: Network, population: Population, neurons: NDArray) -> NDArray:
     """Also those neurons that share weights with any of ``neurons``."""
     for p in network.into(population.name):
-        if p.shared:
-            neurons = np.tile(neurons.reshape(p.blocks, -1).any(axis=0), p.blocks)
+        if p.repeats:
+            neurons = p.ungrouped(np.asarray(p.grouped(neurons).any(axis=0)))
     return neurons
 
 
@@ -60,8 +60,7 @@ def _moved_back(
     def synapses(p: Projection) -> Projection:
         if p.target != name:
             return p
-        rows = neurons.reshape(max(p.blocks, 1), -1, 1)
-        rows = rows if p.weight.ndim == 3 else rows[0]
+        rows = p.columns(p.grouped(neurons)[0])
         start = before[p.name]
         if p.packing is None or p.quantum is None:
             return replace(p, weight=_between(start, p.weight, rows, share))

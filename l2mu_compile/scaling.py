@@ -155,8 +155,11 @@ def tied(network: Network, population: Population, scale: NDArray) -> NDArray:
     """Scales made equal where weights are shared or membranes are compared."""
     if compared(network, population):
         return np.full_like(scale, scale.min())
-    for blocks in _shared(network, population):
-        scale = np.tile(scale.reshape(blocks, -1).min(axis=0), blocks)
+    before = None
+    while before is None or (before != scale).any():
+        before = scale
+        for p in _shared(network, population):
+            scale = p.ungrouped(p.grouped(scale).min(axis=0))
     return scale
 
 
@@ -164,10 +167,8 @@ def summed_where_tied(network: Network, population: Population, costs: NDArray) 
     """Costs ``[..., n]`` of neurons, those added up that share a scale."""
     if compared(network, population):
         return np.broadcast_to(costs.sum(axis=-1, keepdims=True), costs.shape)
-    for blocks in _shared(network, population):
-        cells = costs.reshape(*costs.shape[:-1], blocks, -1)
-        costs = np.broadcast_to(cells.sum(axis=-2, keepdims=True), cells.shape)
-        costs = costs.reshape(*costs.shape[:-2], -1)
+    for p in _shared(network, population):
+        costs = p.ungrouped(p.grouped(costs).sum(axis=-2))
     return costs
 
 
@@ -176,8 +177,8 @@ def compared(network: Network, population: Population) -> bool:
     return population.name == network.readout.population and network.readout.rule != "spike_count"
 
 
-def _shared(network: Network, population: Population) -> list[int]:
-    return [p.blocks for p in network.into(population.name) if p.shared]
+def _shared(network: Network, population: Population) -> list[Projection]:
+    return [p for p in network.into(population.name) if p.repeats]
 
 
 def _q15(decay: NDArray) -> NDArray:
@@ -195,13 +196,13 @@ def _power_decay(decay: NDArray) -> NDArray:
 
 
 def _row_maximum(p: Projection) -> NDArray:
-    return np.abs(p.dense().astype(np.float64)).max(axis=1)
+    return p.ungrouped(np.abs(p.weight.astype(np.float64)).max(axis=p.inward).ravel())
 
 
 def _input_limit(p: Projection) -> NDArray:
     """Largest weight scale per neuron that keeps int8 and the int32 sum over samples."""
-    rows = np.abs(p.dense().astype(np.float64))
-    return np.minimum(_divide(WEIGHT_LIMIT, rows.max(axis=1)), _divide(ROW_LIMIT, rows.sum(axis=1)))
+    sums = p.row_sums(np.abs(p.weight.astype(np.float64)))
+    return np.minimum(_divide(WEIGHT_LIMIT, _row_maximum(p)), _divide(ROW_LIMIT, sums))
 
 
 def _input_synapses(p: Projection, scale: NDArray, fraction: int) -> Projection:
@@ -209,16 +210,14 @@ def _input_synapses(p: Projection, scale: NDArray, fraction: int) -> Projection:
     room = _input_limit(p) / (scale * 2.0**-fraction)
     exponent = np.floor(np.log2(room, where=np.isfinite(room), out=np.zeros_like(room)) + 1e-9)
     shift = np.clip(exponent, 0, MAX_SHIFT)
-    if p.shared:
-        shift = np.tile(shift.reshape(p.blocks, -1).min(axis=0), p.blocks)
+    shift = p.ungrouped(p.grouped(shift).min(axis=0))
     weight = _integers(p.weight * rows_of(p, scale * 2.0 ** (shift - fraction)))
     return replace(p, weight=weight, shift=_scalar_if_equal(shift.astype(np.int32)))
 
 
 def rows_of(p: Projection, scale: NDArray) -> NDArray:
     """Per-neuron scale shaped to multiply ``p.weight``."""
-    rows = scale.reshape(max(p.blocks, 1), -1, 1)
-    return rows if p.weight.ndim == 3 else rows[0]
+    return p.columns(p.grouped(scale)[0])
 
 
 def _integers(values: NDArray) -> NDArray:

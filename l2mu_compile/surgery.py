@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from l2mu_compile.convolution import Convolution
 from l2mu_compile.network import Network, Population, Projection
 from l2mu_compile.neurons import parameter_names
 
@@ -21,9 +22,9 @@ def everyone(network: Network, value: bool) -> Masks:
 def keep_neurons(network: Network, keep: Masks) -> Network:
     """``network`` with only the neurons to ``keep`` and the synapses between them.
 
-    Blocks must be kept or left out as a whole (`keep_blocks_whole`), but those of samples may lose
-    rows: as many of each, the same ones where one block serves all. A population without neurons
-    leaves; what calibration measured of one that lost some is forgotten.
+    Blocks and channels must be kept or left out as a whole (`keep_blocks_whole`), but blocks of
+    samples may lose rows: as many of each, the same ones where one block serves all. A population
+    without neurons leaves; what calibration measured of one that lost some is forgotten.
     """
     return network.replace(
         populations=tuple(
@@ -57,7 +58,8 @@ def unmeasured(population: Population) -> Population:
 
 
 def keep_blocks_whole(network: Network, keep: Masks) -> None:
-    """Widen ``keep`` until every block, and every memory cell, is kept or removed as one."""
+    """Widen ``keep`` until every block, memory cell and convolved channel is kept or removed as
+    one."""
     changed = True
     while changed:
         before = sum(int(mask.sum()) for mask in keep.values())
@@ -65,7 +67,9 @@ def keep_blocks_whole(network: Network, keep: Masks) -> None:
             if len(population.shape) == 2:
                 _widen(keep[population.name], population.shape[0])
         for p in network.projections:
-            if p.blocks:
+            if p.convolution is not None:
+                _keep_channels(p, p.convolution, keep)
+            elif p.blocks:
                 target = _widen(keep[p.target], p.blocks)
                 source = _widen(keep[p.source], p.blocks) if p.source in keep else True
                 block = np.broadcast_to(target | source, p.blocks)
@@ -78,8 +82,9 @@ def keep_blocks_whole(network: Network, keep: Masks) -> None:
 def units(network: Network) -> dict[str, NDArray]:
     """A number for every neuron of every population; those with the same must leave together.
 
-    That are a memory cell's neurons, the sources and targets of a block, and the neurons of all
-    blocks that share a row of weights for samples.
+    That are a memory cell's neurons, the sources and targets of a block, the neurons of all blocks
+    that share a row of weights for samples, and those of a channel that is convolved, or of a group
+    of such channels.
     """
     sizes = [p.size for p in network.populations]
     parts = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
@@ -91,7 +96,12 @@ def units(network: Network) -> dict[str, NDArray]:
             if len(population.shape) == 2:
                 cells = labels[population.name].reshape(population.shape)
                 cells[:] = cells.min(axis=1, keepdims=True)
-        for p in filter(lambda p: p.blocks, network.projections):
+        for p in network.projections:
+            if p.convolution is not None:
+                _tie_channels(p, p.convolution, labels)
+                continue
+            if not p.blocks:
+                continue
             targets = labels[p.target].reshape(p.blocks, -1)
             if p.source in labels:
                 sources = labels[p.source].reshape(p.blocks, -1)
@@ -135,6 +145,8 @@ def _select_synapses(p: Projection, source: NDArray | None, target: NDArray) -> 
         values if values is None or not values.ndim else values[target]
         for values in (p.shift, p.quantum)
     )
+    if p.convolution is not None:
+        return replace(_select_channels(p, p.convolution, source, target), shift=shift)
     if not p.blocks:
         weight = p.weight[target]
         weight = weight if source is None else weight[:, source]
@@ -145,6 +157,60 @@ def _select_synapses(p: Projection, source: NDArray | None, target: NDArray) -> 
     kept = rows[:, 0]
     weight = p.weight if p.shared else p.weight[kept]
     return replace(p, weight=weight, blocks=int(kept.sum()), shift=shift)
+
+
+def _parts(p: Convolution) -> tuple[int, int]:
+    """Parts of the source and target map that stay or leave as one: channels, or groups of them."""
+    return (p.source[0], p.target[0]) if p.groups == 1 else (p.groups, p.groups)
+
+
+def _keep_channels(p: Projection, convolution: Convolution, keep: Masks) -> None:
+    sources, targets = _parts(convolution)
+    kept = _widen(keep[p.target], targets)
+    if p.source not in keep:
+        if convolution.groups > 1:
+            _widen(keep[p.target], 1)
+        return
+    heard = _widen(keep[p.source], sources)
+    if convolution.groups > 1:
+        for name in (p.source, p.target):
+            keep[name][:] = np.repeat(kept | heard, keep[name].size // convolution.groups)
+
+
+def _tie_channels(p: Projection, convolution: Convolution, labels: dict[str, NDArray]) -> None:
+    sources, targets = _parts(convolution)
+    to = labels[p.target].reshape(targets, -1)
+    to[:] = to.min(axis=1, keepdims=True)
+    if p.source not in labels:
+        if convolution.groups > 1:
+            to[:] = to.min()
+        return
+    come = labels[p.source].reshape(sources, -1)
+    come[:] = come.min(axis=1, keepdims=True)
+    if convolution.groups > 1:
+        least = np.minimum(to.min(axis=1), come.min(axis=1))[:, None]
+        to[:], come[:] = least, least
+
+
+def _select_channels(
+    p: Projection, convolution: Convolution, source: NDArray | None, target: NDArray
+) -> Projection:
+    """Kernels of the channels, or groups, to keep."""
+    to = target.reshape(convolution.target[0], -1)[:, 0]
+    come = np.ones(convolution.source[0], bool)
+    if source is not None:
+        come = source.reshape(convolution.source[0], -1)[:, 0]
+    groups = int(target.reshape(convolution.groups, -1)[:, 0].sum())
+    weight = p.weight[to]
+    if convolution.groups == 1:
+        groups, weight = 1, weight[:, come]
+    made = replace(
+        convolution,
+        source=(int(come.sum()), *convolution.source[1:]),
+        target=(int(to.sum()), *convolution.target[1:]),
+        groups=groups,
+    )
+    return replace(p, weight=weight, convolution=made)
 
 
 def _select_rows(p: Projection, rows: NDArray) -> NDArray:

@@ -27,7 +27,7 @@ def prunable(network: Network) -> list[Projection]:
     return [
         p
         for p in network.projections
-        if not p.blocks and len(network.population(p.target).shape) == 1
+        if p.is_dense and len(network.population(p.target).shape) == 1
     ]
 
 
@@ -124,8 +124,8 @@ def _protect(network: Network, tiles: list[_Tiles], worth: Worth, tile: int) -> 
 def _reached_by_blocks(network: Network, name: str) -> NDArray:
     reached = np.zeros(network.population(name).size, dtype=bool)
     for p in network.into(name):
-        if p.blocks:
-            reached |= (p.dense() != 0).any(axis=1)
+        if not p.is_dense:
+            reached |= p.row_sums((p.weight != 0).astype(np.int64)) > 0
     return reached
 
 

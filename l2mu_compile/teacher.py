@@ -66,19 +66,19 @@ class Teacher:
 
     def _current(self, part: Network, p: Projection) -> NDArray:
         """What a projection adds, int64 ``[B, T, targets]``, in the steps in which it counts."""
-        weight = p.dense().T
         windows, steps, _ = self.samples.shape
         total: NDArray
         if part.multiplies(p):
             counts = prepared(part, self.samples).astype(np.float64)
-            total = counts.reshape(windows * steps, -1) @ weight.astype(np.float64)
+            counts = counts.reshape(windows * steps, -1)
+            total = p.applied(p.weight.astype(np.float64), counts)
             shift = 0 if p.shift is None else p.shift.astype(np.float64)
             # Half is added before the shift; without a shift nothing is left to round.
             total = np.floor(total * 2.0**-shift + 0.5)
         else:
             # int8 weights of 2^16 sources at most: float32 holds every sum.
             heard = self.heard[p.source].astype(np.float32).reshape(windows * steps, -1)
-            total = heard @ weight.astype(np.float32)
+            total = p.applied(p.weight.astype(np.float32), heard)
         current = total.astype(np.int64).reshape(windows, steps, -1)
         if p.delay:
             current[:, 1:] = current[:, :-1].copy()

@@ -9,6 +9,8 @@
       projection SOURCE -> TARGET : dense[R,C] @W [delay=1] [shift=V] [quantum=V] [kernel=NAME]
       projection SOURCE -> TARGET : blocks[R,C]xCOUNT @W ...          one block, repeated
       projection SOURCE -> TARGET : blocks[COUNT,R,C] @W ...          each block its own
+      projection SOURCE -> TARGET : conv[OUT,IN,H,W] @W from=C,H,W to=C,H,W [stride=H,W]
+                 [padding=H,W] [dilation=H,W] [groups=N] [pool=H,W] ...
       readout    POPULATION : RULE [margins=[N, ...]] [labels=["NAME", ...]]
       buffer     NAME : CTYPE[COUNT] @OFFSET state|scratch
 
@@ -32,6 +34,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from l2mu_compile.convolution import Convolution
 from l2mu_compile.errors import ModelError, reason
 from l2mu_compile.grids import GRIDS, INT4
 from l2mu_compile.network import (
@@ -52,13 +55,16 @@ NUMPY_KINDS = "biuf"  # of types; packages such as ml_dtypes bring more
 LINE_KINDS = ("network", "input", "population", "projection", "readout", "buffer")
 _HEAD = re.compile(r"(?P<name>\S+) : (?P<type>[A-Za-z_0-9]+)\[(?P<dims>[0-9,]+)\](?P<rest>.*)")
 _ARROW = re.compile(
-    r"(?P<source>\S+) -> (?P<target>\S+) : (?P<type>dense|blocks)\[(?P<dims>[0-9,]+)\]"
+    r"(?P<source>\S+) -> (?P<target>\S+) : (?P<type>dense|blocks|conv)\[(?P<dims>[0-9,]+)\]"
     r"(?:x(?P<count>[0-9]+))? @(?P<weight>\S+?)#(?P<digest>[0-9a-f]+)(?P<rest>.*)"
 )
 _READOUT = re.compile(
     r"(?P<name>\S+) : (?P<rule>\S+)(?: margins=\[(?P<margins>[0-9, ]+)\])?"
     r"(?: labels=(?P<labels>.*))?"
 )
+
+_MAPS = {"source": "from", "target": "to"}
+_CONVOLUTION = {_MAPS.get(f.name, f.name): f.name for f in fields(Convolution)}
 
 Node = TypeVar("Node", Population, Projection)
 
@@ -166,15 +172,28 @@ def _population_line(population: Population) -> str:
 
 def _projection_line(p: Projection) -> str:
     dims = ",".join(map(str, p.weight.shape))
-    structure = f"dense[{dims}]" if not p.blocks else f"blocks[{dims}]"
+    kind = "conv" if p.convolution else "blocks" if p.blocks else "dense"
+    structure = f"{kind}[{dims}]"
     repeat = f"x{p.blocks}" if p.shared else ""
-    options: dict[str, Any] = {"delay": p.delay or None, "shift": p.shift}
+    options: dict[str, Any] = _convolution_options(p.convolution) if p.convolution else {}
+    options |= {"delay": p.delay or None, "shift": p.shift}
     grid = None if p.grid == INT4.name else p.grid
     options |= {"quantum": p.quantum, "grid": grid, "kernel": p.kernel}
     return (
         f"projection {p.source} -> {p.target} : {structure}{repeat} @{p.name}#{digest(p.weight)}"
         + _options(p.name, options)
     )
+
+
+def _convolution_options(convolution: Convolution) -> dict[str, str]:
+    """What is not as it is by default."""
+    found = {}
+    for field in fields(Convolution):
+        value = getattr(convolution, field.name)
+        if value != field.default:
+            name = _MAPS.get(field.name, field.name)
+            found[name] = ",".join(map(str, np.atleast_1d(value)))
+    return found
 
 
 def _readout_line(readout: Readout) -> str:
@@ -304,7 +323,8 @@ class _Parser:
     def _read_projection(self, rest: str) -> Projection:
         names = ("delay", "shift", "quantum", "grid", "kernel")
         head = self._match(_ARROW, rest, "projection SOURCE -> TARGET : dense[R,C] @weights#digest")
-        options = self._read_options(head["rest"], names)
+        conv = head["type"] == "conv"
+        options = self._read_options(head["rest"], (*names, *_CONVOLUTION) if conv else names)
         if "grid" in options and ("quantum" not in options or options["grid"] not in GRIDS):
             self._fail(f"grid is one of {', '.join(GRIDS)}, beside a quantum")
         weight = self._tensor(head["weight"], head["digest"])
@@ -315,6 +335,9 @@ class _Parser:
             blocks = int(head["count"]) if head["count"] else dims[0]
             if len(dims) != (2 if head["count"] else 3):
                 self._fail("blocks are [R,C]xCOUNT or [COUNT,R,C]")
+        elif conv:
+            if len(dims) != 4 or head["count"]:
+                self._fail("kernels of a convolution are [OUT,IN,H,W]")
         elif len(dims) != 2 or head["count"]:
             self._fail("dense weights are [R,C]")
         return Projection(
@@ -327,7 +350,23 @@ class _Parser:
             quantum=self._array(options.get("quantum")),
             grid=options.get("grid"),
             kernel=options.get("kernel"),
+            convolution=self._convolution(options) if conv else None,
         )
+
+    def _convolution(self, options: Mapping[str, str]) -> Convolution:
+        values: dict[str, Any] = {}
+        for name, field in _CONVOLUTION.items():
+            wanted = 3 if name in _MAPS.values() else 1 if name == "groups" else 2
+            if name not in options:
+                if wanted == 3:
+                    self._fail(f"a convolution has from=C,H,W and to=C,H,W: no {name}")
+                continue
+            parts = options[name].split(",")
+            if len(parts) != wanted or not all(re.fullmatch("[0-9]{1,9}", p) for p in parts):
+                self._fail(f"{name}={options[name]}: expected {wanted} whole numbers")
+            numbers = tuple(map(int, parts))
+            values[field] = numbers[0] if wanted == 1 else numbers
+        return Convolution(**values)
 
     def _read_readout(self, rest: str) -> Readout:
         match = self._match(_READOUT, rest, "readout POPULATION : RULE")

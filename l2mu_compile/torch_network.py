@@ -32,6 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from l2mu_compile.bounds import membrane_limit
+from l2mu_compile.convolution import Convolution
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import Q15, SPIKE_LEVEL, check_samples, quantize_samples
 from l2mu_compile.network import (
@@ -353,12 +354,41 @@ class _Spike(torch.autograd.Function):
 
 def _current(p: Projection, weight: Tensor, source: Tensor) -> Tensor:
     """What ``source`` ``[..., sources]`` sends through a projection, ``[..., targets]``."""
+    if p.convolution is not None:
+        return _convolved(p.convolution, weight, source)
     if not p.blocks:
         return F.linear(source, weight)
     cells = source.unflatten(-1, (p.blocks, -1))
     if p.shared:
         return F.linear(cells, weight).flatten(-2)
     return torch.einsum("...kc,krc->...kr", cells, weight).flatten(-2)
+
+
+def _convolved(convolution: Convolution, weight: Tensor, source: Tensor) -> Tensor:
+    maps = source.reshape(-1, *convolution.source)
+    if convolution.pool != (1, 1):
+        maps = F.avg_pool2d(maps, convolution.pool, divisor_override=1)
+    behind = [
+        (size - 1) * stride + (kernel - 1) * dilation + 1 - padding - length
+        for size, stride, kernel, dilation, padding, length in zip(
+            convolution.target[1:],
+            convolution.stride,
+            weight.shape[2:],
+            convolution.dilation,
+            convolution.padding,
+            maps.shape[2:],
+            strict=True,
+        )
+    ]
+    (top, left), (bottom, right) = convolution.padding, behind
+    found = F.conv2d(
+        F.pad(maps, (left, right, top, bottom)),
+        weight,
+        stride=convolution.stride,
+        dilation=convolution.dilation,
+        groups=convolution.groups,
+    )
+    return found.reshape(*source.shape[:-1], -1)
 
 
 def _weight(network: Network, p: Projection, trained: bool) -> Trainable:

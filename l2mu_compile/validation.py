@@ -101,7 +101,7 @@ def magnitudes(network: Network, population: Population, samples: NDArray, found
             source = found.spikes[projection.source].astype(np.float32)
             source = np.roll(source, projection.delay, axis=1)
             source[:, : projection.delay] = 0
-        arriving += source @ np.abs(projection.dense()).T
+        arriving += projection.applied(np.abs(projection.weight), source)
     gross = np.maximum(np.maximum(gross, arriving), neuron.threshold)
     return np.maximum.accumulate(gross, axis=1)
 

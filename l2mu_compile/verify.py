@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from l2mu_compile.bounds import largest_sum
 from l2mu_compile.buffers import needs
+from l2mu_compile.convolution import Convolution
 from l2mu_compile.errors import ModelError
 from l2mu_compile.grids import GRIDS
 from l2mu_compile.network import (
@@ -125,9 +126,11 @@ def _projections(network: Network) -> Problems:
             yield p.name, "delay must be 0 or 1, and 0 from the input"
         elif not from_input and isinstance(network.population(p.source).neuron, LI):
             yield p.name, f"source {p.source!r} is a leaky integrator, which has no spikes"
-        elif p.weight.ndim != 2 and not (p.blocks and p.weight.ndim == 3):
+        elif p.convolution is not None and (problem := _convolution(p, p.convolution)):
+            yield p.name, problem
+        elif (p.is_dense and p.weight.ndim != 2) or (p.blocks and p.weight.ndim not in (2, 3)):
             yield p.name, f"weights have shape {list(p.weight.shape)}"
-        elif p.weight.ndim == 3 and p.weight.shape[0] != p.blocks:
+        elif p.blocks and p.weight.ndim == 3 and p.weight.shape[0] != p.blocks:
             yield p.name, f"{p.blocks} blocks, but weights for {p.weight.shape[0]}"
         elif p.shape != (sizes[p.target], network.input.size if from_input else sizes[p.source]):
             yield p.name, f"weights map {p.shape[1]} to {p.shape[0]} neurons, not as its ends"
@@ -136,6 +139,12 @@ def _projections(network: Network) -> Problems:
         if p.name in seen:
             yield p.name, "two projections with the same source, target and delay"
         seen.add(p.name)
+
+
+def _convolution(p: Projection, convolution: Convolution) -> str | None:
+    if p.blocks or p.weight.ndim != 4:
+        return f"weights have shape {list(p.weight.shape)}, not [out, in, height, width]"
+    return convolution.problem(p.weight.shape)
 
 
 def _readout(network: Network) -> Problems:
@@ -243,7 +252,7 @@ def _number_types(network: Network) -> Problems:
 
 def _quantum(network: Network, p: Projection, quantum: NDArray) -> Problems:
     """Every weight is on the projection's grid."""
-    if not network.quantized or p.blocks or network.multiplies(p):
+    if not network.quantized or not p.is_dense or network.multiplies(p):
         yield p.name, "only dense projections of spikes in a quantized network have a quantum"
     elif quantum.dtype != np.int32 or quantum.shape not in ((), (p.shape[0],)):
         yield (

@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from l2mu_compile.convolution import Convolution
+from l2mu_compile.errors import ModelError
 from l2mu_compile.network import Input, Network, Population, Projection
 from l2mu_compile.passbase import Context, Pass
 
@@ -39,14 +41,14 @@ class FoldInput(Pass):
 
         def biased(population: Population) -> Population:
             current = sum(
-                p.dense().astype(np.float64) @ offset
+                p.applied(p.weight.astype(np.float64), offset)
                 for p in network.into(population.name)
                 if p.source == entry.name
             )
             if not np.any(current):
                 return population
             bias = 0.0 if population.bias is None else population.bias.astype(np.float64)
-            return replace(population, bias=(bias + current).astype(np.float32))
+            return replace(population, bias=np.asarray(bias + current, np.float32))
 
         return (
             network.map_populations(biased)
@@ -74,10 +76,24 @@ def _scalar_if_equal(values: np.ndarray) -> np.ndarray:
 
 
 def _scale_columns(p: Projection, scale: np.ndarray) -> Projection:
-    if not p.blocks:
+    if p.convolution is not None:
+        return _scale_channels(p, p.convolution, scale)
+    if p.is_dense:
         return replace(p, weight=(p.weight * scale).astype(np.float32))
     by_block = scale.reshape(p.blocks, 1, -1)
     if p.shared and np.ptp(by_block, axis=0).max() == 0:
         by_block = by_block[0]
     # Otherwise a shared block is scaled differently from place to place, and each becomes its own.
     return replace(p, weight=(p.weight * by_block).astype(np.float32))
+
+
+def _scale_channels(p: Projection, convolution: Convolution, scale: np.ndarray) -> Projection:
+    maps = scale.reshape(convolution.source[0], -1)
+    if np.ptp(maps, axis=1).any():
+        raise ModelError(
+            f"{p.name}: a convolution of samples whose scale differs within a channel; give one "
+            "scale for each channel"
+        )
+    by_group = maps[:, 0].reshape(convolution.groups, -1)
+    rows = np.repeat(by_group, len(p.weight) // convolution.groups, axis=0)
+    return replace(p, weight=(p.weight * rows[:, :, None, None]).astype(np.float32))

@@ -52,8 +52,8 @@ def _foldable(network: Network, population: Population) -> bool:
     if population.name == network.readout.population and network.readout.rule != "spike_count":
         return False
     threshold = np.broadcast_to(population.neuron.threshold, population.size)
-    shared = (p for p in network.into(population.name) if p.shared)
-    return all(np.ptp(threshold.reshape(p.blocks, -1), axis=0).max() == 0 for p in shared)
+    shared = (p for p in network.into(population.name) if p.repeats)
+    return all(np.ptp(p.grouped(threshold), axis=0).max() == 0 for p in shared)
 
 
 def _divide(values: NDArray, divisor: NDArray) -> NDArray:
@@ -61,5 +61,4 @@ def _divide(values: NDArray, divisor: NDArray) -> NDArray:
 
 
 def _divide_rows(p: Projection, divisor: NDArray) -> NDArray:
-    rows = divisor.reshape(max(p.blocks, 1), -1, 1)
-    return _divide(p.weight, rows if p.weight.ndim == 3 else rows[0])
+    return _divide(p.weight, p.columns(p.grouped(divisor)[0]))

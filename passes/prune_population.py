@@ -199,7 +199,7 @@ def _handed_over(
     more = {p.name: np.zeros(p.size) for p in network.populations}
 
     def without(p: Projection) -> Projection:
-        if p.blocks or not heirs.get(p.source):
+        if not p.is_dense or not heirs.get(p.source):
             return p
         weight = p.weight.astype(np.float64)
         train = trains[p.source]

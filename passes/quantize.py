@@ -213,7 +213,7 @@ class Quantize(Pass):
     ) -> dict[str, Grid]:
         """Of projections whose weights are to be packed, by name."""
         network, named = integers.network, self._named()
-        dense = {p.name: p for p in network.projections if not (p.blocks or network.multiplies(p))}
+        dense = {p.name: p for p in network.projections if p.is_dense and not network.multiplies(p)}
         for name in named.keys() - dense.keys():
             raise UsageError(
                 f"quantize: projections={self.projections}: {name} is no dense projection of "

@@ -24,8 +24,8 @@ class RemoveDead(Pass):
     the readout, or if its membrane can never exceed its threshold: with only the neurons that can
     spike as sources, the largest current C gives ``v <= max(C, 0) / (1 - beta)`` (and
     ``syn <= max(C, 0) / (1 - alpha)`` before it). Neurons that read samples are assumed to spike.
-    Block structure stays: blocks leave whole, with their sources and targets, or not at all; the
-    readout's neurons stay.
+    Block structure stays: blocks leave whole, with their sources and targets, or not at all, and so
+    do channels that are convolved; the readout's neurons stay.
     """
 
     name: ClassVar[str] = "remove-dead"
@@ -35,23 +35,33 @@ class RemoveDead(Pass):
     def apply(self, network: Network, context: Context) -> Network:
         if network.stage == "planned":
             return network
-        spike = _can_spike(network)
-        reach = _reaches_readout(network, spike)
-        keep = {name: reach[name] & spike[name] for name in reach}
-        keep[network.readout.population][:] = True
-        keep_blocks_whole(network, keep)
-        dropped = sum(int((~mask).sum()) for mask in keep.values())
-        if not dropped:
-            return network
-        context.note(f"remove-dead: {dropped} neurons removed")
-        return keep_neurons(network, keep)
+        dropped, keep = 0, _living(network)
+        # The last of several groups of channels is none: its channels can leave one by one.
+        while more := sum(int((~mask).sum()) for mask in keep.values()):
+            dropped, network = dropped + more, keep_neurons(network, keep)
+            keep = _living(network)
+        if dropped:
+            context.note(f"remove-dead: {dropped} neurons removed")
+        return network
+
+
+def _living(network: Network) -> Masks:
+    """Neurons to keep."""
+    spike = _can_spike(network)
+    reach = _reaches_readout(network, spike)
+    keep = {name: reach[name] & spike[name] for name in reach}
+    keep[network.readout.population][:] = True
+    keep_blocks_whole(network, keep)
+    return keep
 
 
 def _reaches_readout(network: Network, spike: Masks) -> Masks:
     """Neurons with a chain of nonzero synapses, through neurons that can spike, to the readout."""
     reach = everyone(network, False)
     reach[network.readout.population][:] = True
-    connected = [(p, p.dense() != 0) for p in network.projections if p.source in reach]
+    connected = [
+        (p, (p.weight != 0).astype(np.int64)) for p in network.projections if p.source in reach
+    ]
     changed = True
     while changed:
         changed = False
@@ -59,7 +69,7 @@ def _reaches_readout(network: Network, spike: Masks) -> Masks:
             live = reach[p.target]
             if p.target != network.readout.population:
                 live = live & spike[p.target]
-            grown = reach[p.source] | synapses[live].any(axis=0)
+            grown = reach[p.source] | (p.transposed(synapses, live.astype(np.int64)) > 0)
             changed |= bool((grown != reach[p.source]).any())
             reach[p.source] = grown
     return reach
@@ -69,7 +79,7 @@ def _can_spike(network: Network) -> Masks:
     """Least fixed point: start from silence, add neurons that those found so far could excite."""
     spike = everyone(network, False)
     incoming = {
-        population.name: [(p, p.dense().astype(np.float64)) for p in network.into(population.name)]
+        population.name: [(p, p.weight.astype(np.float64)) for p in network.into(population.name)]
         for population in network.populations
     }
     changed = True
@@ -95,11 +105,11 @@ def _excitable(
         current += population.bias
     for p, weight in incoming:
         if p.source == network.input.name:
-            sampled |= (weight != 0).any(axis=1)
+            sampled |= p.row_sums((weight != 0).astype(np.int64)) > 0
         else:
-            current += np.maximum(weight, 0) @ spike[p.source]
+            current += p.applied(np.maximum(weight, 0), spike[p.source])
     one = 2.0**15 if network.quantized else 1.0
-    summands = sum(weight.shape[1] for _, weight in incoming) + 3
+    summands = sum(p.shape[1] for p, _ in incoming) + 3
     growth = 1.0 if network.quantized else (1 + EPSILON) ** summands
     bound = np.maximum(current, 0) * growth
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -86,7 +86,9 @@ class _Selection:
 
     def of_projection(self, p: Projection) -> str:
         """The kernel that follows spikes, or multiplies samples."""
-        operation = "input" if self.network.multiplies(p) else f"accumulate_{_structure(p)}"
+        operation = f"accumulate_{_structure(p)}"
+        if self.network.multiplies(p):
+            operation = "input" if p.convolution is None else "input_conv"
         sizes = projection_sizes(self.network, p)
         kernel = self._required(operation, self._weights(p), sizes)
         if operation != "accumulate_dense" or not self.network.quantized:
@@ -189,7 +191,9 @@ def _bytes(p: Projection) -> int:
 
 
 def _structure(p: Projection) -> str:
-    return "dense" if not p.blocks else "shared" if p.shared else "distinct"
+    if p.convolution is not None:
+        return "conv"
+    return "dense" if p.is_dense else "shared" if p.shared else "distinct"
 
 
 def _with_kernel(node: Node, kernel: str) -> Node:

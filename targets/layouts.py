@@ -61,6 +61,13 @@ def block_weights_for(kernel: str, weights: NDArray) -> NDArray:
     return rows.ravel() if layout is None else layout(rows)
 
 
+def slide_weights(kernel: NDArray, groups: int) -> NDArray:
+    """A convolution's ``kernel`` as kernels for spikes read it, ``[source channel, row, column, out
+    channel of the group]``, flat."""
+    by_group = kernel.reshape(groups, -1, *kernel.shape[1:])
+    return by_group.transpose(0, 2, 3, 4, 1).ravel()
+
+
 def input_weights_for(kernel: str, weights: NDArray, shift: NDArray | None = None) -> NDArray:
     """``weights`` ``[rows, columns]`` or ``[blocks, rows, columns]`` of samples as ``kernel`` reads
     them, ``[blocks, stored]``; one block where all are the same.

@@ -11,10 +11,13 @@ from typing import Any
 import h5py
 import nir
 import numpy as np
+import torch
+import torch.nn.functional as F
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 DT = 1e-4
+SLIDES = (nir.Conv1d, nir.Conv2d, nir.SumPool2d, nir.AvgPool2d)
 
 
 def f32(values: Any) -> NDArray:
@@ -117,7 +120,7 @@ class Simulation:
             last, now = now, {}
             for name in self.order:
                 if name == self.order[0]:
-                    now[name] = sample.astype(np.float64)
+                    now[name] = sample.astype(np.float64).reshape(self.shape(sample))
                     kept[name].append(now[name])
                     continue
                 heard = [s for s, t in self.edges if t == name]
@@ -130,6 +133,11 @@ class Simulation:
                 kept[name].append(now[name])
         return {name: np.stack(rows) for name, rows in kept.items()}
 
+    def shape(self, sample: NDArray) -> tuple[int, ...]:
+        """A map, where there are any."""
+        slides = any(isinstance(node, SLIDES) for node in self.nodes.values())
+        return self.nodes[self.order[0]].input_type["input"] if slides else sample.shape
+
     def step(self, node: Any, x: Any, state: dict[str, Any]) -> Any:
         if isinstance(node, nir.Output):
             return x
@@ -139,6 +147,10 @@ class Simulation:
             return node.weight.astype(np.float64) @ (np.zeros(node.weight.shape[1]) + x)
         if isinstance(node, nir.Scale):
             return node.scale * x
+        if isinstance(node, nir.Flatten):
+            return x.ravel()
+        if isinstance(node, SLIDES):
+            return slid(node, torch.from_numpy(x)).numpy()
         if isinstance(node, nir.Delay):
             before = state.get("before", np.zeros(node.delay.shape))
             state["before"] = x
@@ -166,6 +178,22 @@ class Simulation:
         after = node.v_reset if self.reset == "zero" else v - node.v_threshold
         state["v"] = np.where(spikes, after, v)
         return spikes.astype(np.float64)
+
+
+def slid(node: Any, x: torch.Tensor) -> torch.Tensor:
+    """What torch's function of the same name makes of a map, ``[channels, ...]``."""
+
+    def pair(value: Any) -> Any:
+        return value if isinstance(value, (int, str)) else tuple(int(v) for v in value)
+
+    if isinstance(node, (nir.Conv1d, nir.Conv2d)):
+        convolve = F.conv1d if isinstance(node, nir.Conv1d) else F.conv2d
+        weight, bias = (torch.from_numpy(np.float64(v)) for v in (node.weight, node.bias))
+        sliding = (pair(v) for v in (node.stride, node.padding, node.dilation))
+        return convolve(x, weight, bias, *sliding, node.groups)
+    window, stride, padding = (pair(v) for v in (node.kernel_size, node.stride, node.padding))
+    divisor = 1 if isinstance(node, nir.SumPool2d) else None
+    return F.avg_pool2d(x[None], window, stride, padding, divisor_override=divisor)[0]
 
 
 @st.composite

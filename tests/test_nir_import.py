@@ -489,11 +489,7 @@ def between(name: str, source: str, target: str, node: Any) -> Any:
     return change
 
 
-CONV = nir.Conv2d((4, 4), f32(np.ones((1, 1, 3, 3))), 1, 0, 1, 1, f32([0]))
-POOL = nir.SumPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0]))
 REFUSED = {
-    "convolution": (between("c", "input", "fc1", CONV), "c is a Conv2d: convolutions are not"),
-    "pooling": (between("c", "input", "fc1", POOL), "c is a SumPool2d: pooling is not supported"),
     "zero tau": (replaced(lif2=lif(4, tau=[1, 1, 0, 1])), "lif2 (LIF): tau is 0; a time constant"),
     "negative tau": (
         replaced(lif2=cuba(4, tau_syn=[1, -1, 1, 1])),

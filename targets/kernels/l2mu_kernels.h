@@ -136,6 +136,29 @@ typedef struct {
     uint8_t shift_step;
 } l2mu_input_i8_t;
 
+/* Kernels that slide over a map of `height` rows and `width` columns for each source channel, to maps of
+ * `positions` targets in rows of `target_width`. Every group of `channels` source channels has `out` target
+ * channels. Which kernel row a source row reaches which target row with is told twice over: for spikes, the
+ * reads of source row i are row_start[i] to row_start[i + 1], and `other` is the target row; for samples they are
+ * those of target row i, and `other` is the source row. Likewise the columns. */
+typedef struct {
+    const uint16_t *row_start;
+    const uint16_t *row_kernel;
+    const uint16_t *row_other;
+    const uint16_t *column_start;
+    const uint16_t *column_kernel;
+    const uint16_t *column_other;
+    uint16_t height;
+    uint16_t width;
+    uint16_t channels;
+    uint16_t out;
+    uint16_t target_channels;
+    uint16_t positions;
+    uint16_t target_width;
+    uint16_t kernel_height;
+    uint16_t kernel_width;
+} l2mu_slide_t;
+
 /* Every population has an accumulator v, one element per neuron: between steps its membranes, decayed
  * and reset, with what the last step's spikes add; during a step it gathers the currents that arrive.
  * (The integer versions saturate it, and every membrane and synapse, to [low, high].) */
@@ -389,8 +412,15 @@ void l2mu_saturate_i32(const l2mu_neurons_i32_t *p, int32_t *v);
 
 /* Add, for each spike in the list and in its order, the weights of its synapses to the targets' v.
  *   shared:   one block, [columns][rows], serves every `columns` sources and `rows` targets in turn
- *   distinct: blocks along the diagonal, [source][rows] */
+ *   distinct: blocks along the diagonal, [source][rows]
+ *   conv:     kernels, [source channel][kernel row][kernel column][target channel of the group] */
 void l2mu_accumulate_dense_f32(const l2mu_dense_f32_t *p, float *v, const uint16_t *spikes);
+void l2mu_accumulate_conv_f32(const l2mu_slide_t *p, const float *weights, float *v,
+                              const uint16_t *spikes);
+void l2mu_accumulate_conv_i8_i32(const l2mu_slide_t *p, const int8_t *weights, int32_t *v,
+                                 const uint16_t *spikes);
+void l2mu_accumulate_conv_i8_i16(const l2mu_slide_t *p, const int8_t *weights, int16_t *v,
+                                 const uint16_t *spikes);
 void l2mu_accumulate_dense_f32_neon64(const l2mu_dense_f32_t *p, float *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_f32_avx512(const l2mu_dense_f32_t *p, float *v, const uint16_t *spikes);
 void l2mu_accumulate_dense_f32_avx2(const l2mu_dense_f32_t *p, float *v, const uint16_t *spikes);
@@ -547,6 +577,12 @@ void l2mu_flag_spikes_vnni(uint8_t *flags, uint16_t sources, const uint16_t *spi
 /* Add the currents of a sample. float: v += weight * sample, channel after channel.
  * int8: v += (sum of weight * sample + half) >> shift, half = 1 << (shift - 1), or 0 for shift 0. */
 void l2mu_input_f32(const l2mu_input_f32_t *p, float *v, const float *sample);
+/* Kernels are [target channel][source channel of the group][kernel row][kernel column]. */
+void l2mu_input_conv_f32(const l2mu_slide_t *p, const float *weights, float *v, const float *sample);
+void l2mu_input_conv_i8_i32(const l2mu_slide_t *p, const int8_t *weights, const int32_t *shift,
+                            uint8_t shift_step, int32_t *v, const int16_t *sample);
+void l2mu_input_conv_i8_i16(const l2mu_slide_t *p, const int8_t *weights, const int32_t *shift,
+                            uint8_t shift_step, int16_t *v, const int16_t *sample);
 void l2mu_input_f32_neon64(const l2mu_input_f32_t *p, float *v, const float *sample);
 void l2mu_input_f32_avx512(const l2mu_input_f32_t *p, float *v, const float *sample);
 void l2mu_input_f32_fpu(const l2mu_input_f32_t *p, float *v, const float *sample);
