@@ -155,9 +155,16 @@ class EmulatedModel(SteppedDevice):
     emulator = "unicorn"
 
     def __init__(
-        self, target: Target, image: Path, name: str, inputs: int, state_bytes: int
+        self,
+        target: Target,
+        image: Path,
+        name: str,
+        inputs: int,
+        state_bytes: int,
+        *,
+        complete: bool = True,
     ) -> None:
-        self._emulator = Emulator(target, image, count_instructions=True)
+        self._emulator = Emulator(target, image, count_instructions=True, complete=complete)
         self._is_firmware = "firmware" in target.artifacts
         self._name = name
         self._state_bytes = state_bytes

@@ -29,13 +29,15 @@ from l2mu_compile.targets.packaging.common import checked_report, documents, vie
 from l2mu_compile.targets.product import Product
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.toolchain import CommandLog, compile_objects, shared_library
+from l2mu_compile.targets.tvm_emulated import EmulatedTensors
 
 # The functions, and the pointers through which the runtime gives the library its own.
 EXPORTS = ("__tvm_ffi_*", "__TVM*")
 
-_FEATURES = re.compile(r"[+-][^+-]+")
+_FEATURES = re.compile(r"[+-](?!v\d)[^+-]+")  # versions of an architecture are in the triple
 # What LLVM calls the parts of zig's triples that it does not know by the same name, and what zig
 # passes to it beside a triple.
+_VECTOR_BITS = 128  # of NEON, and of SSE
 _TRIPLES = {
     "aarch64-linux-musl": "aarch64-unknown-linux-musl",
     "arm-linux-musleabihf": "armv7a-unknown-linux-musleabihf",
@@ -74,7 +76,8 @@ def llvm_target(target: Target) -> dict[str, Any]:
             f"--backend tvm makes shared libraries for Linux and Android, which {target.name} has "
             "none of; use --backend c"
         )
-    return {"kind": "llvm", "mtriple": triple, "mcpu": base, "mattr": features}
+    known = {"kind": "llvm", "mtriple": triple, "mcpu": base, "mattr": features}
+    return {**known, "vector-width": _VECTOR_BITS}
 
 
 def _processor(cpu: str) -> tuple[str, list[str]]:
@@ -144,11 +147,19 @@ def complete_tensors(product: Product) -> None:
 
 def open_tensors(
     program: Program, target: Target, image: Path, emulator: str | None = None
-) -> TensorModel:
-    """A library in TVM's runtime; `NoEmulatorError` if it is for another machine than this one,
-    `UsageError` for an emulator."""
-    if emulator is not None:
-        raise UsageError("code built by TVM runs in its runtime; leave out --emulator")
+) -> TensorModel | EmulatedTensors:
+    """A library in TVM's runtime, or on the target's emulator.
+
+    Raises `UsageError` for an emulator that it does not run on, `NoEmulatorError` if it is for
+    another machine than this one, which has no emulator here.
+    """
+    if emulator not in (None, "unicorn") or (emulator and target.emulator is None):
+        raise UsageError(
+            f"code that TVM built for {target.name} does not run on {emulator}; "
+            "leave out --emulator"
+        )
+    if target.emulator is not None:
+        return EmulatedTensors(target, image, program)
     if not is_native(target):
         raise NoEmulatorError(f"TVM's runtime here runs no code for {target.name}")
     return TensorModel(image, program)

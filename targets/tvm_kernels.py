@@ -207,7 +207,7 @@ def accumulate_blocks(
 def accumulate_sparse(tile: int, p: Fields, v: Buffer, spikes: Buffer) -> None:
     """Add the tiles of every source that spiked; of the last one some targets are not there."""
     with _listed(spikes) as source:
-        place = T.alloc_buffer((1,), "int32", scope="local")
+        place = T.alloc_buffer((1,), "int32")
         _store(place, 0, T.int32(0))
         first, end = (T.cast(p["start"][source + k], "int32") for k in (0, 1))
         with T.serial(0, end - first) as k:
@@ -226,7 +226,7 @@ def input_f32(p: Fields, v: Buffer, sample: Buffer) -> None:
 def input_i8(p: Fields, v: Buffer, sample: Buffer) -> None:
     """Add the products of a sample, all of a target's shifted to its scale at once."""
     with _encoded(p) as (target, weight, first):
-        total = T.alloc_buffer((1,), "int32", scope="local")
+        total = T.alloc_buffer((1,), "int32")
         shift = T.bind(p["shift"][target if p["shift_step"] else 0])
         _store(total, 0, T.shift_right(T.shift_left(T.int32(1), shift), T.int32(1)))
         with T.serial(0, p["columns"]) as channel:
@@ -296,7 +296,7 @@ def count_spikes(score: Buffer, spikes: Buffer) -> None:
 
 def decided(score: Buffer, classes: int, margin: Buffer, found: Buffer) -> None:
     """The class that is ahead of all others by its margin, or -1."""
-    best = T.alloc_buffer((1,), "int32", scope="local")
+    best = T.alloc_buffer((1,), "int32")
     argmax(score, classes, best)
     _store(found, 0, best[0] if classes > 1 else T.int32(-1))
     with T.serial(0, classes) as j:
@@ -307,7 +307,7 @@ def decided(score: Buffer, classes: int, margin: Buffer, found: Buffer) -> None:
 
 def count_undecided(score: Buffer, classes: int, margin: Buffer, spikes: Buffer) -> None:
     """Count the spikes of a step as long as no class is ahead by its margin."""
-    found = T.alloc_buffer((1,), "int32", scope="local")
+    found = T.alloc_buffer((1,), "int32")
     decided(score, classes, margin, found)
     with T.If(found[0] < 0), T.Then():
         count_spikes(score, spikes)
@@ -347,7 +347,7 @@ def rounded(product: Value) -> Value:
 
 def _list(spikes: Buffer, size: int, fired: Callable[[Value], Value]) -> None:
     """List whoever fired: their number, then who they are, ascending."""
-    count = T.alloc_buffer((1,), "int32", scope="local")
+    count = T.alloc_buffer((1,), "int32")
     _store(count, 0, T.int32(0))
     with T.serial(0, size) as j, T.If(fired(j)), T.Then():
         _store(count, 0, count[0] + 1)

@@ -184,13 +184,15 @@ def test_features_of_a_processor_are_llvms() -> None:
         "mtriple": "aarch64-unknown-linux-musl",
         "mcpu": "cortex-a76",
         "mattr": ["+dotprod", "-fullfp16"],
+        "vector-width": 128,
     }
 
 
 def test_other_machines_code_and_emulators_are_refused(tmp_path: Path) -> None:
     program = lower(planned(feed_forward()))
+    other = replace(get_target("cortex-a53"), emulator=None)
     with pytest.raises(NoEmulatorError, match="runs no code for cortex-a53"):
-        open_tensors(program, get_target("cortex-a53"), tmp_path / "lib.so")
+        open_tensors(program, other, tmp_path / "lib.so")
     with pytest.raises(UsageError, match="leave out --emulator"):
         open_tensors(program, HOST, tmp_path / "lib.so", "qemu")
     (tmp_path / "lib.so").write_bytes(b"no library")
