@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 EXAMPLE := examples/har_smartwatch
 
 .PHONY: demo test test-all lint types schema kernel-costs targets-table bench bench-instructions \
-        bench-host bench-crossover bench-scaling bench-compression clean
+        bench-host bench-backends bench-crossover bench-scaling bench-compression clean
 
 demo: $(VENV)/.ready
 	@echo '$$ l2mu-compile compile $(EXAMPLE)/har.ckpt --target cortex-m4 --quantize int8 \'
@@ -44,7 +44,7 @@ targets-table: $(VENV)/.ready
 	$(BIN)/python benchmarks/targets.py
 
 # The figures of docs/benchmarks.md: minutes each.
-bench: bench-instructions bench-host bench-crossover bench-scaling
+bench: bench-instructions bench-host bench-backends bench-crossover bench-scaling
 
 bench-instructions: $(VENV)/.ready
 	$(BIN)/python benchmarks/instructions.py
@@ -52,6 +52,9 @@ bench-instructions: $(VENV)/.ready
 
 bench-host: $(VENV)/.ready
 	$(BIN)/python benchmarks/host.py
+
+bench-backends: $(VENV)/.ready
+	$(BIN)/python benchmarks/backends.py
 
 bench-crossover: $(VENV)/.ready
 	$(BIN)/python benchmarks/crossover.py

@@ -210,7 +210,7 @@ def measure(shape: Shape, folder: Path, quick: bool) -> tuple[list[Timing], dict
         for name, classify in sides.items():
             evicted += 1
             cold[name].append(_seconds(classify, windows[name]))
-            hot[name].append(_hot(classify, windows[name]))
+            hot[name].append(hot_seconds(classify, windows[name]))
     timings = [
         Timing(shape.name, name, median(hot[name]), median(cold[name]), alike[name])
         for name in sides
@@ -225,7 +225,7 @@ def load_network_of(shape: Shape, folder: Path) -> Network:
     return load_network(path)
 
 
-def _hot(classify: Classify, window: NDArray) -> float:
+def hot_seconds(classify: Classify, window: NDArray) -> float:
     """Median of as many runs as fit into HOT_SECONDS, at least one, after one more."""
     classify(window)
     found = [_seconds(classify, window)]

@@ -34,6 +34,8 @@ from l2mu_compile.errors import UsageError
 from l2mu_compile.exits import EXIT_CODES, exit_code
 from l2mu_compile.options import (
     AsJson,
+    Backend,
+    BackendName,
     BoardName,
     Calibration,
     Classes,
@@ -132,12 +134,14 @@ def inspect(
     epilog="Example: l2mu-compile compile har.ckpt --target cortex-m4 --quantize int8 "
     "--calibrate calibration.npz -o out/har\n\n"
     "Example: l2mu-compile compile --module my_package.models:make_network -o out/mine\n\n"
-    "Example: l2mu-compile compile braille.nir --nir producer=snntorch,reset=zero -o out/braille"
+    "Example: l2mu-compile compile braille.nir --nir producer=snntorch,reset=zero -o out/nir\n\n"
+    "Example: l2mu-compile compile har.ckpt --backend tvm --target cortex-a53 -o out/tvm"
 )
 def compile(
     ckpt: Source = None,
     target: TargetName = None,
     board: BoardName = None,
+    backend: BackendName = Backend.c,
     output: OutputDirectory = Path("out"),
     params: Params = None,
     module: ModuleSpec = None,
@@ -198,6 +202,7 @@ def compile(
             target=record,
             passes=pipeline,
             windows=windows,
+            backend=backend.value,
             board=board,
             window=window,
             hop=hop,

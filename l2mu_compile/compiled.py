@@ -20,12 +20,13 @@ from l2mu_compile.output import file_digest, write_whole
 from l2mu_compile.paths import StrPath
 from l2mu_compile.program import Program
 from l2mu_compile.report import Difference, Report, Verification, WindowsFrom, load_report
+from l2mu_compile.targets.backends import get_backend
 from l2mu_compile.targets.boards import get_board
-from l2mu_compile.targets.build import open_device
 from l2mu_compile.targets.devices import Device, HostModel
 from l2mu_compile.targets.product import executable_path, image_path
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import get_target
+from l2mu_compile.targets.tvm_build import TensorModel
 from l2mu_compile.windows import Windows
 
 NETWORK_FILE, FLOAT_FILE, REPORT_FILE = "network.txt", "float/network.txt", "report.json"
@@ -67,14 +68,14 @@ def verify_output(
     target = _target_of(report)
     whole = emulator == "qemu" and target.shared
     image = executable_path(program, folder) if whole else image_path(program, target, folder)
-    check = Check(network, program, target, image, original, decide, emulator)
+    check = Check(network, program, target, image, original, decide, emulator, report.backend)
     report = check.on(windows, "given", report, progress_of)
     report = _write_report(folder / REPORT_FILE, report)
     require_exact(report.verify)
     return report
 
 
-def load_host_model(folder: StrPath) -> HostModel:
+def load_host_model(folder: StrPath) -> HostModel | TensorModel:
     """The library of a directory compiled for this machine, callable on NumPy windows.
 
     Raises `UsageError` if ``folder`` was compiled for another machine, `ModelError` if it is not
@@ -83,8 +84,9 @@ def load_host_model(folder: StrPath) -> HostModel:
     folder = Path(folder)
     report = load_report(folder / REPORT_FILE)
     program, target = read_program(folder)[1], _target_of(report)
-    device = open_device(program, target, image_path(program, target, folder))
-    if not isinstance(device, HostModel):
+    backend = get_backend(report.backend)
+    device = backend.open(program, target, image_path(program, target, folder), None)
+    if not isinstance(device, HostModel | TensorModel):
         raise UsageError(f"{folder} was compiled for {report.target}, not for this machine")
     return device
 
@@ -103,6 +105,7 @@ class Check:
     original: Network
     decide: Decide | None
     emulator: str | None = None
+    backend: str = "c"
 
     def on(
         self, windows: Windows, origin: WindowsFrom, report: Report, progress_of: ProgressOf
@@ -162,7 +165,8 @@ class Check:
         }
 
     def _open(self) -> Device:
-        return open_device(self.program, self.target, self.image, self.emulator)
+        backend = get_backend(self.backend)
+        return backend.open(self.program, self.target, self.image, self.emulator)
 
     def _float_decisions(self, x: NDArray, progress: Progress | None) -> NDArray:
         parts = []

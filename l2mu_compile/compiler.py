@@ -40,8 +40,8 @@ from l2mu_compile.report import (
 )
 from l2mu_compile.steps import Steps
 from l2mu_compile.stream import Stream, stream_of
-from l2mu_compile.targets.artifacts import chosen_packages
-from l2mu_compile.targets.build import build, runs_here
+from l2mu_compile.targets.backends import get_backend
+from l2mu_compile.targets.build import runs_here
 from l2mu_compile.targets.costs import Costs
 from l2mu_compile.targets.emit_c import TOOL, state_bytes, stream_bytes
 from l2mu_compile.targets.kernel_costs import in_all, predicted
@@ -70,16 +70,18 @@ class Job:
 
     ``windows`` calibrate and are what the fresh code is checked on; random ones serve without.
     ``labelled`` ones are for passes that train.
-    ``board`` names the one that ``target`` was made for. ``window`` and ``hop`` are those of
-    streams, if not the default ones (`stream_of`). ``artifacts`` are packages to make besides what
-    is always built, ``java_package`` is where those for Java put their class. ``command`` goes into
-    the report. ``progress_of(what)`` gives a progress callback for a phase.
+    ``backend`` names one of BACKENDS, ``board`` the one that ``target`` was made for. ``window``
+    and ``hop`` are those of streams, if not the default ones (`stream_of`). ``artifacts`` are
+    packages to make besides what is always built, ``java_package`` is where those for Java put
+    their class. ``command`` goes into the report. ``progress_of(what)`` gives a progress callback
+    for a phase.
     """
 
     target: Target
     passes: tuple[Pass, ...]
     windows: Windows | None = None
     labelled: LabelledWindows | None = None
+    backend: str = "c"
     board: str | None = None
     window: int | None = None
     hop: int | None = None
@@ -100,10 +102,13 @@ def compile_model(model: Model, job: Job, output: StrPath) -> Report:
     bit-exact, `ToolchainError` if it cannot be built, `UsageError` if ``output`` cannot be written.
     Code that nothing on this machine runs is left unchecked, which a note in the report says.
     """
-    packages = chosen_packages(job.target, job.artifacts)
+    backend = get_backend(job.backend)
+    packages = backend.packages(job.target, job.artifacts)
+    job = replace(job, target=backend.prepared(job.target))
     compilation = _compilation(model, job)
     windows = (compilation.windows if job.windows is None else job.windows).first(STEP_WINDOWS)
-    steps = Steps(model.network, windows, STEP_WINDOWS, job.target)
+    measured = job.target if backend.is_measured else None
+    steps = Steps(model.network, windows, STEP_WINDOWS, measured)
 
     def observe(item: Pass, before: Network, after: Network) -> None:
         steps.observe(item, before, after)
@@ -119,7 +124,7 @@ def compile_model(model: Model, job: Job, output: StrPath) -> Report:
         product = compilation.product(network, program, job.target, folder, scratch)
         if progress := job.progress_of("building"):
             progress(0, 0)
-        costs = build(product)
+        costs = backend.build(product)
         report = _describe(model, job, network, program, folder, costs)
         measured_on = f"{len(steps.windows.x)} {compilation.origin} windows"
         account = {"steps": steps.taken, "steps_measured_on": measured_on}
@@ -222,7 +227,9 @@ class _Compilation:
 
     def check_of(self, network: Network, program: Program, target: Target, image: Path) -> Check:
         """What compares ``image``, built from ``program``, with ``network``."""
-        return Check(network, program, target, image, self.model.network, self.model.decide)
+        backend = self.job.backend
+        original, decide = self.model.network, self.model.decide
+        return Check(network, program, target, image, original, decide, backend=backend)
 
     def _packaged(self, check: Check, name: str) -> PackagedLibrary:
         content = check.image.read_bytes()
@@ -296,11 +303,14 @@ def _describe(
     for call, instructions in zip(program.step, costs.calls or (), strict=False):
         taken[call.owner] = taken.get(call.owner, 0.0) + instructions
     foreseen = predicted(network, program, job.target)
+    if not get_backend(job.backend).is_measured:
+        foreseen = dict.fromkeys(foreseen)
     return Report(
         tool=TOOL,
         command=list(job.command),
         source=model.source,
         target=job.target.name,
+        backend=job.backend,
         numbers="int8" if network.quantized else "float32",
         passes=[str(p) for p in job.passes],
         board=job.board,

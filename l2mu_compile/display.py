@@ -189,7 +189,8 @@ def _projection_table(network: Network) -> Table:
 def show_report(report: Report, where: str) -> None:
     """The few lines a compile or verify ends with."""
     table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_row("target", f"{report.target}, {report.numbers}")
+    by = "" if report.backend == "c" else f", built by {report.backend.upper()}"
+    table.add_row("target", f"{report.target}, {report.numbers}{by}")
     _add_memory(table, report)
     table.add_row("stream", _stream(report))
     if report.instructions_per_step_mean is not None:

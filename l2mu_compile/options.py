@@ -24,6 +24,13 @@ class Numbers(str, Enum):
     none = "none"
 
 
+class Backend(str, Enum):
+    """What makes binaries of the program."""
+
+    c = "c"
+    tvm = "tvm"
+
+
 class Emulator(str, Enum):
     """What runs code for another processor."""
 
@@ -109,6 +116,12 @@ TargetName = Annotated[
 BoardName = Annotated[
     Optional[str],
     typer.Option(metavar="NAME", help="One of those `l2mu-compile boards` lists."),
+]
+BackendName = Annotated[
+    Backend,
+    typer.Option(
+        metavar="c|tvm", help="What makes binaries: portable C, or TVM (shared libraries alone)."
+    ),
 ]
 OutputDirectory = Annotated[
     Path,

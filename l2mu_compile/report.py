@@ -234,6 +234,7 @@ class Report(ReportFile):
     """The whole report. Instructions are those executed or passed over by a condition."""
 
     target: str
+    backend: Literal["c", "tvm"] = Field("c", description="what made the binaries: C, or TVM")
     board: str | None = Field(None, description="the board whose memory was used, if one was named")
     cpu: str = Field("", description="processor and features, as zig spells them")
     numbers: str = Field(description="'float32' or 'int8'")

@@ -104,7 +104,7 @@ def instructions_if_all_spike(product: Product, objects: Sequence[Path]) -> int 
 
 def runs_here(target: Target) -> bool:
     """Whether something on this machine runs the target's code."""
-    return target.emulator is not None or _is_native(target)
+    return target.emulator is not None or is_native(target)
 
 
 def open_device(
@@ -120,7 +120,7 @@ def open_device(
         return EmulatedModel(target, image, program.name, program.inputs, size)
     if emulator == "unicorn":
         raise UsageError(f"unicorn does not run code for {target.name}; leave out --emulator")
-    if _is_native(target) and emulator is None:
+    if is_native(target) and emulator is None:
         return HostModel(image, program.name, program.inputs, size)
     if target.qemu is not None and "firmware" in target.artifacts:
         counts = target.emulator is None  # unicorn's counts are the ones to report
@@ -132,6 +132,7 @@ def open_device(
     raise NoEmulatorError(f"nothing here runs code for {target.name}")
 
 
-def _is_native(target: Target) -> bool:
+def is_native(target: Target) -> bool:
+    """Whether this machine itself runs the target's code."""
     same_files = target.shared and target.shared_suffix == HOST.shared_suffix
     return target.arch == HOST.arch and same_files

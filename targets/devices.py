@@ -93,7 +93,7 @@ class SteppedDevice(Device):
         """The decision so far."""
 
 
-def _suffix(samples: NDArray) -> str:
+def suffix(samples: NDArray) -> str:
     """How the names of the functions that take such samples end."""
     return "_raw" if samples.dtype == np.int16 else ""
 
@@ -129,14 +129,14 @@ class HostModel(SteppedDevice):
         windows = np.ascontiguousarray(as_samples(windows))
         if windows.ndim != 3 or windows.shape[2] != self.inputs:
             raise ValueError(f"windows {list(windows.shape)} are not [N, T, {self.inputs}]")
-        run, steps = self._functions["run" + _suffix(windows)], windows.shape[1]
+        run, steps = self._functions["run" + suffix(windows)], windows.shape[1]
         return np.array([run(self._pointer, w.ctypes.data, steps) for w in windows], np.int64)
 
     def reset(self) -> None:
         self._functions["reset"](self._pointer)
 
     def step(self, sample: NDArray) -> tuple[int, ...]:
-        step = self._functions["step" + _suffix(sample)]
+        step = self._functions["step" + suffix(sample)]
         step(self._pointer, ctypes.c_void_p(sample.ctypes.data))
         return ()
 
@@ -155,9 +155,16 @@ class EmulatedModel(SteppedDevice):
     emulator = "unicorn"
 
     def __init__(
-        self, target: Target, image: Path, name: str, inputs: int, state_bytes: int
+        self,
+        target: Target,
+        image: Path,
+        name: str,
+        inputs: int,
+        state_bytes: int,
+        *,
+        complete: bool = True,
     ) -> None:
-        self._emulator = Emulator(target, image, count_instructions=True)
+        self._emulator = Emulator(target, image, count_instructions=True, complete=complete)
         self._is_firmware = "firmware" in target.artifacts
         self._name = name
         self._state_bytes = state_bytes
@@ -181,7 +188,7 @@ class EmulatedModel(SteppedDevice):
     def step(self, sample: NDArray) -> tuple[int, ...]:
         little_endian = sample.astype(sample.dtype.newbyteorder("<"))
         self._emulator.write(self._sample, little_endian.tobytes())
-        self._emulator.call(f"{self._name}_step{_suffix(sample)}", self._state, self._sample)
+        self._emulator.call(f"{self._name}_step{suffix(sample)}", self._state, self._sample)
         return (self._emulator.instructions,)
 
     def state(self) -> bytes:

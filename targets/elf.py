@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import wraps
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from elftools.elf.constants import P_FLAGS, SH_FLAGS
 from elftools.elf.elffile import ELFFile
@@ -22,6 +22,7 @@ _ARCHIVE_MAGIC = b"!<arch>\n"
 _MEMBER_HEADER_BYTES = 60
 
 Found = TypeVar("Found")
+Options = ParamSpec("Options")
 
 
 class Symbol(NamedTuple):
@@ -69,13 +70,14 @@ class Footprint:
     sections: dict[str, int]
 
 
-def _of_elf_files(read: Callable[[Path], Found]) -> Callable[[Path], Found]:
+def _of_elf_files(read: Callable[Options, Found]) -> Callable[Options, Found]:
     """``read``, with whatever a damaged file makes of it as a ToolchainError."""
 
     @wraps(read)
-    def checked(path: Path) -> Found:
+    def checked(*options: Options.args, **named: Options.kwargs) -> Found:
+        path = options[0]
         try:
-            return read(path)
+            return read(*options, **named)
         except ToolchainError:
             raise
         except Exception as error:
@@ -190,22 +192,25 @@ def extents(path: Path) -> list[Extent]:
 
 
 @_of_elf_files
-def relocated(path: Path) -> list[tuple[int, int]]:
+def relocated(path: Path, *, complete: bool = True) -> list[tuple[int, int]]:
     """Words of a shared library to fill in when it lies at address 0: (address, value).
 
-    Raises ToolchainError as above, and for a library that needs symbols of others.
+    Raises ToolchainError as above, and for a library that needs symbols of others, unless it need
+    not be ``complete``: then those have no address.
     """
-    return [word for elf in _elf_files(path) for word in _relative_words(elf, path)]
+    return [word for elf in _elf_files(path) for word in _relative_words(elf, path, complete)]
 
 
-def _relative_words(elf: Any, path: Path) -> Iterator[tuple[int, int]]:
+def _relative_words(elf: Any, path: Path, complete: bool) -> Iterator[tuple[int, int]]:
     for section in elf.iter_sections():
         if not isinstance(section, RelocationSection) or not section["sh_flags"]:
             continue
         for relocation in section.iter_relocations():
             if relocation["r_info_sym"]:
-                raise ToolchainError(f"{path} needs symbols of other libraries")
-            if relocation.is_RELA():
+                if complete:
+                    raise ToolchainError(f"{path} needs symbols of other libraries")
+                yield int(relocation["r_offset"]), 0
+            elif relocation.is_RELA():
                 yield int(relocation["r_offset"]), int(relocation["r_addend"])
 
 

@@ -51,13 +51,21 @@ class Emulator:
     """An emulated processor with an ELF image in its memory.
 
     Initialized data is in place at once, so functions can be called without ``reset``. With
-    ``count_instructions`` every instruction is counted (at about half the speed).
+    ``count_instructions`` every instruction is counted (at about half the speed). A library that is
+    not ``complete`` may need functions of others, as long as it does not call them.
 
     Raises UsageError for a target that has no emulator or no memory, ToolchainError for a file that
     cannot be read, and EmulationError for an image that does not fit the target's memory.
     """
 
-    def __init__(self, target: Target, elf_path: Path, *, count_instructions: bool = False) -> None:
+    def __init__(
+        self,
+        target: Target,
+        elf_path: Path,
+        *,
+        count_instructions: bool = False,
+        complete: bool = True,
+    ) -> None:
         if target.emulator is None:
             raise UsageError(f"target '{target.name}' has no emulator")
         self._model: EmulatorModel = target.emulator
@@ -67,7 +75,7 @@ class Emulator:
         self._functions = _sorted_functions(self._symbols)
         self._constants = importlib.import_module(f"unicorn.{self._model.constants}")
         self._engine = self._make_engine(elf_path)
-        self._load(elf_path)
+        self._load(elf_path, complete)
         self._start, self._stack_top = self._reset_state(elf_path)
         self._counter = self._make_counter(elf_path) if count_instructions else None
         self._next_free = SCRATCH.origin
@@ -263,12 +271,12 @@ class Emulator:
             yield region, _READ_WRITE
         yield _RETURN_TRAP, _READ_EXECUTE
 
-    def _load(self, elf_path: Path) -> None:
+    def _load(self, elf_path: Path, complete: bool) -> None:
         for stored, running, data in segments(elf_path):
             self.write(stored, data)
             self.write(running, data)
         if self._model.entry == "library":
-            for address, value in relocated(elf_path):
+            for address, value in relocated(elf_path, complete=complete):
                 self.write(address, value.to_bytes(self._pointer_bytes, "little"))
 
     def _reset_state(self, elf_path: Path) -> tuple[int, int]:

@@ -132,10 +132,12 @@ def shared_library(
     *,
     exports: Sequence[str] = ("*",),
     strip: bool = True,
+    complete: bool = True,
 ) -> Path:
     """Link a shared library that needs no other, not even a C library; raises ToolchainError.
 
-    It shows the symbols in ``exports`` and no others; unless ``strip``, a debugger sees all.
+    It shows the symbols in ``exports`` and no others; unless ``strip``, a debugger sees all. One
+    that is not ``complete`` may lack symbols, which whatever loads it has.
     """
     if not target.shared:
         raise ToolchainError(f"target '{target.name}' has no shared libraries")
@@ -153,7 +155,8 @@ def shared_library(
             *("-shared", "-nostdlib", "-rtlib=compiler-rt"),
             *(["-Wl,--strip-all"] if strip else []),
             f"-Wl,-soname,{output.name}",
-            *("-Wl,--gc-sections", "-Wl,-z,defs", "-Wl,-Bsymbolic"),
+            *("-Wl,--gc-sections", "-Wl,-Bsymbolic"),
+            *(["-Wl,-z,defs"] if complete else ["-Wl,-z,undefs"]),
             f"-Wl,--version-script={versions}",
             *target.ldflags,
             *map(str, [*objects, *runtime]),

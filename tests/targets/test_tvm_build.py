@@ -1,0 +1,200 @@
+"""Code that TVM builds, in its runtime, against the interpreter: all state after every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from exactness import assert_same_memory, kernels_and_memory, random_cases, storing_tiles, thinned
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import (
+    chain,
+    cuba,
+    feed_forward,
+    integer_toy,
+    l2mu,
+    late_reader,
+    li,
+    lif,
+    narrow,
+    planned,
+    recurrent,
+    samples,
+    undecided,
+)
+from numpy.typing import NDArray
+
+from l2mu_compile.errors import ModelError, NoEmulatorError, ToolchainError, UsageError
+from l2mu_compile.interpreter import run
+from l2mu_compile.lowering import lower
+from l2mu_compile.network import Network, Readout
+from l2mu_compile.neurons import LIF, CuBaLIF
+from l2mu_compile.targets.host import HOST
+from l2mu_compile.targets.registry import TARGETS, get_target
+from l2mu_compile.targets.toolchain import CommandLog
+from l2mu_compile.targets.tvm_build import (
+    TensorModel,
+    link_tensors,
+    llvm_target,
+    open_tensors,
+    tensor_target,
+    write_tensors,
+)
+
+pytest.importorskip("tvm", reason="apache-tvm is not installed")
+
+PIPELINES = {"float32": False, "int8": True}
+PORTABLE = replace(HOST, kernel_sets=("ref",))
+data = st.data()
+
+
+def built(network: Network, folder: Path) -> TensorModel:
+    program, library = lower(network), folder / "lib.so"
+    target = tensor_target(HOST)
+    module = write_tensors(program, ["test"], folder)
+    link_tensors(program, target, module, folder, library, folder / "objects", CommandLog())
+    return TensorModel(library, program)
+
+
+def assert_as_interpreted(network: Network, x: NDArray, folder: Path) -> TensorModel:
+    """Every step, and whole windows."""
+    model = built(network, folder)
+    assert_same_memory(network, lower(network), model, x)
+    assert model.run(x).tolist() == run(network, x).decisions.tolist()
+    return model
+
+
+def every_neuron() -> Network:
+    """A chain of one population of each kind and reset, with a leaky one at its end."""
+    kinds = [lif(0.75, 0.5, reset) for reset in LIF.resets]
+    kinds += [cuba(0.5, 0.75, 0.5, reset) for reset in CuBaLIF.resets]
+    network = chain(len(kinds) + 1)
+    neurons = [*kinds, li()]
+    populations = [
+        replace(p, neuron=neuron, bias=np.float32([0.25, -0.125, 0.5]))
+        for p, neuron in zip(network.populations, neurons, strict=True)
+    ]
+    readout = Readout(populations[-1].name, "max_membrane")
+    return network.replace(populations=tuple(populations), readout=readout)
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+@pytest.mark.parametrize("make", [late_reader, every_neuron, l2mu], ids=lambda f: f.__name__)
+def test_networks_run_as_interpreted(
+    make: Callable[[], Network], pipeline: str, tmp_path: Path
+) -> None:
+    final = planned(make(), PIPELINES[pipeline])
+    assert_as_interpreted(final, samples(final, steps=30), tmp_path)
+
+
+@pytest.mark.parametrize("kind", [LIF, CuBaLIF], ids=lambda kind: kind.kind)
+def test_narrow_accumulators_run_as_interpreted(kind: type, tmp_path: Path) -> None:
+    network = kernels_and_memory(narrow(9, "subtract_first", scalar=False, kind=kind))
+    assert any(b.ctype == "int16_t" for b in network.buffers)
+    assert_as_interpreted(network, 8 * samples(network, steps=20), tmp_path)
+
+
+@pytest.mark.parametrize("rule", ["last_membrane", "mean_membrane"])
+def test_wide_accumulators_and_other_scores_run_as_interpreted(rule: str, tmp_path: Path) -> None:
+    toy = undecided(integer_toy())
+    network = kernels_and_memory(toy.replace(readout=replace(toy.readout, rule=rule)))
+    assert any(b.ctype == "int32_t" and b.name == "h_membrane" for b in network.buffers)
+    assert_as_interpreted(network, samples(network), tmp_path)
+
+
+@pytest.mark.parametrize("tile", [1, 4, 8])
+def test_tiles_run_as_interpreted(tile: int, tmp_path: Path) -> None:
+    network = narrow(17, "subtract", scalar=True)
+    final = storing_tiles(thinned(network, np.random.default_rng(tile)), PORTABLE, tile)
+    assert any(f"sparse{tile}" in str(p.kernel) for p in final.projections)
+    assert_as_interpreted(final, 8 * samples(final, steps=20), tmp_path)
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_raw_counts_run_as_interpreted(pipeline: str, tmp_path: Path) -> None:
+    final = planned(l2mu(), PIPELINES[pipeline])
+    counts = np.random.default_rng(3).integers(-(2**15), 2**15, (2, 15, 2)).astype(np.int16)
+    counts[0] //= 2**12
+    assert_as_interpreted(final, counts, tmp_path)
+
+
+def test_a_window_ends_when_it_is_decided(tmp_path: Path) -> None:
+    network = recurrent().replace(readout=Readout("out", margins=(2, 1)))
+    final = planned(network, quantized=True)
+    x = 4 * samples(final, windows=4, steps=25)
+    assert run(final, x).needed.min() < 25
+    assert_as_interpreted(final, x, tmp_path)
+
+
+def test_what_is_no_number_is_as_interpreted(tmp_path: Path) -> None:
+    final = planned(recurrent(), quantized=True)
+    x = samples(final)
+    x[0, 1:4, 0] = np.nan, np.inf, -np.inf
+    x[1] = np.where(np.abs(x[1]) > 1, np.float32(3e38), np.float32(1e-45))
+    assert_as_interpreted(final, x, tmp_path)
+
+
+@pytest.mark.slow
+@settings(max_examples=3)
+@given(data)
+def test_random_networks_run_as_interpreted(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    for network, x in random_cases(data, 3):
+        try:
+            model = built(network, tmp_path_factory.mktemp("random"))
+        except ModelError as error:
+            assert "--backend c" in str(error)
+            assert any(p.quantum is not None for p in network.projections)
+            continue
+        assert_same_memory(network, lower(network), model, x)
+
+
+# ---- what is refused -----------------------------------------------------------------------------
+
+
+def test_packed_weights_are_refused_by_name(tmp_path: Path) -> None:
+    final = planned(l2mu(), quantized=True, bits=4)
+    assert any(p.quantum is not None for p in final.projections)
+    with pytest.raises(ModelError, match=r"l2mu_accumulate_dense_\w+ has no TensorIR version"):
+        write_tensors(lower(final), [], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_target_is_known_to_llvm_or_refused() -> None:
+    taken = set()
+    for target in TARGETS.values():
+        if target.shared:
+            assert llvm_target(target)["kind"] == "llvm"
+            taken.add(target.name)
+        else:
+            with pytest.raises(UsageError, match=f"which {target.name} has none of"):
+                tensor_target(target)
+    assert {"host", "cortex-a7", "cortex-a53", "android-arm64-v8a"} <= taken
+
+
+def test_features_of_a_processor_are_llvms() -> None:
+    target = replace(get_target("cortex-a53"), cpu="cortex_a76+dotprod-fullfp16")
+    assert llvm_target(target) == {
+        "kind": "llvm",
+        "mtriple": "aarch64-unknown-linux-musl",
+        "mcpu": "cortex-a76",
+        "mattr": ["+dotprod", "-fullfp16"],
+        "vector-width": 128,
+    }
+
+
+def test_other_machines_code_and_emulators_are_refused(tmp_path: Path) -> None:
+    program = lower(planned(feed_forward()))
+    other = replace(get_target("cortex-a53"), emulator=None)
+    with pytest.raises(NoEmulatorError, match="runs no code for cortex-a53"):
+        open_tensors(program, other, tmp_path / "lib.so")
+    with pytest.raises(UsageError, match="leave out --emulator"):
+        open_tensors(program, HOST, tmp_path / "lib.so", "qemu")
+    (tmp_path / "lib.so").write_bytes(b"no library")
+    with pytest.raises(ToolchainError, match=r"cannot load .*lib\.so"):
+        open_tensors(program, HOST, tmp_path / "lib.so")
