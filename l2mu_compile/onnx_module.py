@@ -118,8 +118,9 @@ class OnnxModel(nn.Module):
 
     def _heard(self, output: str) -> set[str]:
         """Layers that an output shows; none where it shows anything else."""
-        reached, spikes = self.neurons.direct(output), self.neurons.heard.get(output, set())
-        names = {*reached, *(spikes if output not in self.owner else ())}
+        reached = self.neurons.direct(output)
+        spikes: frozenset[str] = self.neurons.heard.get(output, frozenset())
+        names = {*reached, *(spikes if output not in self.owner else frozenset())}
         return {self.owner[n].name for n in names} if names <= set(self.owner) else set()
 
     def _plan(self) -> list[OnnxNode | Update]:
@@ -216,7 +217,7 @@ def _at_rest(graph: OnnxGraph) -> dict[str, Tensor]:
 
 def _steps(neurons: Neurons) -> list[Layer]:
     """Layers of a graph of one step; their states are inputs."""
-    found = []
+    found: list[Layer] = []
     for name, update in neurons.updates.items():
         if update.before not in neurons.graph.inputs:
             raise ModelError(

@@ -92,7 +92,7 @@ class Neurons:
         shift = self.made.get(above)
         shifted = shift is not None and shift.kind == "Sub" and shift.inputs[1] in self.static
         if shift is not None and shifted and not bool(threshold.any()):
-            membrane, threshold = str(shift.inputs[0]), self.at_rest[shift.inputs[1]]
+            membrane, threshold = str(shift.inputs[0]), self.at_rest[str(shift.inputs[1])]
         self.fired[node.output] = membrane
         first = self.thresholds.setdefault(membrane, threshold)
         if not torch.equal(first, threshold):
@@ -196,9 +196,9 @@ class Neurons:
     def _unclamped(self, node: OnnxNode) -> tuple[tuple[Term, ...], bool]:
         """A membrane's terms, and whether all of them are held at zero after a spike."""
         if node.kind == "Where" and node.inputs[0] in self.fired:
-            _, zero, base = map(str, node.inputs)
+            _, zero, kept = map(str, node.inputs)
             if zero in self.static and not bool(self.at_rest[zero].any()):
-                return self.terms(base), True
+                return self.terms(kept), True
         terms = self.terms(node.output)
         for sign, value in terms:
             product = self.made.get(value)
