@@ -20,6 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from l2mu_compile import processes
 from l2mu_compile.errors import BudgetError, ToolchainError, reason
+from l2mu_compile.targets.kernel_table import KERNEL_DIR
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.zig import zig_command, zig_environment
 
@@ -279,15 +280,33 @@ def _compiled(
     outputs = [build_dir / f"{source.stem}{suffix}" for source in sources]
     _refuse_duplicates(sources)
     _make_directory(build_dir)
-    flags = compile_flags(target, [*(source.parent for source in sources), *include_dirs])
-    flags += [f"-I{directory.resolve()}" for directory in include_dirs]
-    flags += _library_headers()
     commands = [
-        [*_cc(target), *flags, *options, str(source.resolve()), "-o", str(output.resolve())]
+        [*_compile(target, source, include_dirs, options), "-o", str(output.resolve())]
         for source, output in zip(sources, outputs, strict=True)
     ]
     _run_all(commands, log or CommandLog())
     return outputs
+
+
+def _compile(
+    target: Target, source: Path, include_dirs: Sequence[Path], options: Sequence[str]
+) -> list[str]:
+    """A copy of a kernel is compiled as the kernel: one command for all models, which zig has the
+    result of from then on."""
+    if _is_kernel(source):
+        source, include_dirs = KERNEL_DIR / source.name, []
+    flags = compile_flags(target, [source.parent, *include_dirs])
+    flags += [f"-I{directory.resolve()}" for directory in include_dirs]
+    flags += _library_headers()
+    return [*_cc(target), *flags, *options, str(source.resolve())]
+
+
+def _is_kernel(source: Path) -> bool:
+    kernel = KERNEL_DIR / source.name
+    try:
+        return source.read_bytes() == kernel.read_bytes()
+    except OSError:
+        return False
 
 
 def _library_headers() -> list[str]:
