@@ -13,10 +13,11 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from subprocess import TimeoutExpired
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from l2mu_compile import processes
 from l2mu_compile.errors import BudgetError, ToolchainError, reason
@@ -238,9 +239,7 @@ def write_linker_script(target: Target, path: Path) -> Path:
     """Fill in the target's linker script template with its memory; raises ToolchainError."""
     if target.linker_script is None or target.memory is None:
         raise ToolchainError(f"target '{target.name}' has no linker script")
-    loader = FileSystemLoader(RUNTIME_DIR)
-    environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True)
-    text = environment.get_template(target.linker_script).render(
+    text = _linker_script(target.linker_script).render(
         description=target.description,
         flash=target.memory.flash,
         ram=target.memory.ram,
@@ -249,6 +248,13 @@ def write_linker_script(target: Target, path: Path) -> Path:
     )
     path.write_text(text, encoding="utf-8")
     return path
+
+
+@cache
+def _linker_script(name: str) -> Template:
+    loader = FileSystemLoader(RUNTIME_DIR)
+    environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True)
+    return environment.get_template(name)
 
 
 def macros(target: Target) -> frozenset[str]:
@@ -297,7 +303,7 @@ def _compile(
         source, include_dirs = KERNEL_DIR / source.name, []
     flags = compile_flags(target, [source.parent, *include_dirs])
     flags += [f"-I{directory.resolve()}" for directory in include_dirs]
-    flags += _library_headers()
+    flags += ["-idirafter", str(RUNTIME_DIR)]
     return [*_cc(target), *flags, *options, str(source.resolve())]
 
 
@@ -307,10 +313,6 @@ def _is_kernel(source: Path) -> bool:
         return source.read_bytes() == kernel.read_bytes()
     except OSError:
         return False
-
-
-def _library_headers() -> list[str]:
-    return ["-idirafter", str(RUNTIME_DIR)]
 
 
 def _cc(target: Target) -> list[str]:
