@@ -17,10 +17,10 @@ demo: $(VENV)/.ready
 	@$(BIN)/l2mu-compile verify out/har --data $(EXAMPLE)/heldout.npz
 
 test: $(VENV)/.ready
-	$(BIN)/pytest -n auto -m 'not slow'
+	$(BIN)/pytest -n auto --dist worksteal -m 'not slow'
 
 test-all: $(VENV)/.ready
-	$(BIN)/pytest -n auto --hypothesis-profile unshrunk --durations 40
+	$(BIN)/pytest -n auto --dist worksteal --hypothesis-profile unshrunk --durations 40
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

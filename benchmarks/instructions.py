@@ -38,7 +38,7 @@ from l2mu_compile.windows import Windows, load_windows
 # ruff: noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
 
 ROOT = Path(__file__).resolve().parent.parent
-EXAMPLE = ROOT / "examples" / "har_smartwatch"
+EXAMPLE, EXAMPLE_NAME = ROOT / "examples" / "har_smartwatch", "example"
 PAGE, PLACE = ROOT / "docs" / "benchmarks.md", "instructions"
 CALIBRATION, MEASURED = 4, 2  # windows
 CORES = (
@@ -96,15 +96,23 @@ class Subject:
     measured: Windows
 
 
-def subjects(folder: Path) -> list[Subject]:
-    """The example, and networks of published sizes, which are saved to ``folder``."""
-    example = Subject(
-        "example",
+def subjects(folder: Path, names: Sequence[str] | None = None) -> list[Subject]:
+    """The example, and networks of published sizes, which are saved to ``folder``; or only those of
+    these names."""
+    return [
+        _example() if name == EXAMPLE_NAME else _drawn(SHAPES[name], folder)
+        for name in (EXAMPLE_NAME, *SHAPES)
+        if names is None or name in names
+    ]
+
+
+def _example() -> Subject:
+    return Subject(
+        EXAMPLE_NAME,
         load_model(EXAMPLE / "har.ckpt"),
         load_windows(EXAMPLE / "calibration.npz"),
         load_windows(EXAMPLE / "heldout.npz").first(MEASURED),
     )
-    return [example, *(_drawn(shape, folder) for shape in SHAPES.values())]
 
 
 def _drawn(shape: Shape, folder: Path) -> Subject:
@@ -212,7 +220,7 @@ def main(
     with tempfile.TemporaryDirectory() as name, bars(False) as progress:
         folder = Path(name)
         progress.say("drawing networks")
-        found = [s for s in subjects(folder) if network is None or s.name in network]
+        found = subjects(folder, network)
         for core in target or CORES:
             for subject in found:
                 result = measure(subject, core, folder / f"{core}-{subject.name}", progress)

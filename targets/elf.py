@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass
-from functools import wraps
+from functools import lru_cache, wraps
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
@@ -20,6 +21,7 @@ STACK_SECTION = ".stack"
 
 _ARCHIVE_MAGIC = b"!<arch>\n"
 _MEMBER_HEADER_BYTES = 60
+_KEPT_FILES = 4
 
 Found = TypeVar("Found")
 Options = ParamSpec("Options")
@@ -71,15 +73,24 @@ class Footprint:
 
 
 def _of_elf_files(read: Callable[Options, Found]) -> Callable[Options, Found]:
-    """``read``, with whatever a damaged file makes of it as a ToolchainError."""
+    """``read``, with whatever a damaged file makes of it as a ToolchainError.
+
+    What it found in the last few files is kept as long as they hold the same.
+    """
+
+    @lru_cache(maxsize=_KEPT_FILES)
+    def kept(_content: bytes, *options: Any, **named: Any) -> Found:
+        return read(*options, **named)
 
     @wraps(read)
     def checked(*options: Options.args, **named: Options.kwargs) -> Found:
         path = options[0]
         try:
-            return read(*options, **named)
+            return copy(kept(Path(str(path)).read_bytes(), *options, **named))
         except ToolchainError:
             raise
+        except OSError as error:
+            raise ToolchainError(f"cannot read {path}: {error.strerror}") from error
         except Exception as error:
             raise ToolchainError(f"{path} is not an ELF file that can be read: {error}") from error
 
@@ -232,10 +243,7 @@ def _allocated(elf: Any) -> Iterator[Any]:
 
 
 def _elf_files(path: Path) -> Iterator[Any]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ToolchainError(f"cannot read {path}: {error.strerror}") from error
+    content = path.read_bytes()
     parts = _members(content) if content.startswith(_ARCHIVE_MAGIC) else [content]
     for part in parts:
         yield ELFFile(io.BytesIO(part))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -51,10 +52,7 @@ def emit_c(program: Program, stamp: Sequence[str]) -> dict[str, str]:
 
 def render(template: str, values: dict[str, Any]) -> str:
     """Fill a template of this package; an undefined name is an error."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE_DIR), undefined=StrictUndefined, keep_trailing_newline=True
-    )
-    return environment.get_template(template).render(values)
+    return _templates().get_template(template).render(values)
 
 
 def state_layout(program: Program) -> dict[str, Buffer]:
@@ -77,6 +75,14 @@ def stream_bytes(program: Program) -> int:
     if program.from_floats:
         own += program.sample_count * CTYPE_BYTES[program.sample_ctype]
     return _rounded_up(program.stream.lanes * state_bytes(program) + own, program)
+
+
+@cache
+def _templates() -> Environment:
+    """Which keeps what it has compiled."""
+    return Environment(
+        loader=FileSystemLoader(TEMPLATE_DIR), undefined=StrictUndefined, keep_trailing_newline=True
+    )
 
 
 def _rounded_up(size: int, program: Program) -> int:

@@ -13,13 +13,15 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from subprocess import TimeoutExpired
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from l2mu_compile import processes
 from l2mu_compile.errors import BudgetError, ToolchainError, reason
+from l2mu_compile.targets.kernel_table import KERNEL_DIR
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.zig import zig_command, zig_environment
 
@@ -245,10 +247,8 @@ def write_linker_script(target: Target, path: Path) -> Path:
     """Fill in the target's linker script template with its memory; raises ToolchainError."""
     if target.linker_script is None or target.memory is None:
         raise ToolchainError(f"target '{target.name}' has no linker script")
-    template = runtime_file(target.linker_script)
-    loader = FileSystemLoader(template.parent)
-    environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True)
-    text = environment.get_template(template.name).render(
+    template = runtime_file(target.linker_script).read_text(encoding="utf-8")
+    text = _linker_script(template).render(
         description=target.description,
         flash=target.memory.flash,
         ram=target.memory.ram,
@@ -257,6 +257,11 @@ def write_linker_script(target: Target, path: Path) -> Path:
     )
     path.write_text(text, encoding="utf-8")
     return path
+
+
+@cache
+def _linker_script(text: str) -> Template:
+    return Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(text)
 
 
 def macros(target: Target) -> frozenset[str]:
@@ -288,19 +293,33 @@ def _compiled(
     outputs = [build_dir / f"{source.stem}{suffix}" for source in sources]
     _refuse_duplicates(sources)
     _make_directory(build_dir)
-    flags = compile_flags(target, [*(source.parent for source in sources), *include_dirs])
-    flags += [f"-I{directory.resolve()}" for directory in include_dirs]
-    flags += _library_headers()
     commands = [
-        [*_cc(target), *flags, *options, str(source.resolve()), "-o", str(output.resolve())]
+        [*_compile(target, source, include_dirs, options), "-o", str(output.resolve())]
         for source, output in zip(sources, outputs, strict=True)
     ]
     _run_all(commands, log or CommandLog())
     return outputs
 
 
-def _library_headers() -> list[str]:
-    return ["-idirafter", str(RUNTIME_DIR)]
+def _compile(
+    target: Target, source: Path, include_dirs: Sequence[Path], options: Sequence[str]
+) -> list[str]:
+    """A copy of a kernel is compiled as the kernel: one command for all models, which zig has the
+    result of from then on."""
+    if _is_kernel(source):
+        source, include_dirs = KERNEL_DIR / source.name, []
+    flags = compile_flags(target, [source.parent, *include_dirs])
+    flags += [f"-I{directory.resolve()}" for directory in include_dirs]
+    flags += ["-idirafter", str(RUNTIME_DIR)]
+    return [*_cc(target), *flags, *options, str(source.resolve())]
+
+
+def _is_kernel(source: Path) -> bool:
+    kernel = KERNEL_DIR / source.name
+    try:
+        return source.read_bytes() == kernel.read_bytes()
+    except OSError:
+        return False
 
 
 def _cc(target: Target) -> list[str]:

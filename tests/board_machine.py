@@ -38,7 +38,9 @@ class Board(Machine):
         )
         self.pointer_bytes = target.pointer_bytes
         self._symbols = symbols(image)
-        self._next = self._start = self._symbols["board_memory"].address
+        board = self._symbols["board_memory"]
+        self._next, self.room = board.address, board.size
+        self._end = board.address + board.size
         for pipe in ("requests", "replies"):
             os.mkfifo(folder / pipe)
         command = [target.qemu.program, *target.qemu.options, "-nographic", "-monitor", "none"]
@@ -52,17 +54,17 @@ class Board(Machine):
     def place(self, data: bytes, align: int = 8) -> int:
         address = -(-self._next // align) * align
         self._next = address + len(data)
-        assert self._next <= self._start + self._symbols["board_memory"].size, "board is full"
+        assert self._next <= self._end, "board is full"
+        self.write(address, data)
+        return address
+
+    def write(self, address: int, data: bytes) -> None:
         self._ask(WRITE, address, len(data))
         self._requests.write(data)
-        return address
 
     def read(self, address: int, size: int) -> bytes:
         self._ask(READ, address, size)
         return self._replies.read(size)
-
-    def free_all(self) -> None:
-        self._next = self._start
 
     def word(self, function: str, *arguments: int | float) -> int:
         words = [a & 0xFFFFFFFF for a in arguments if isinstance(a, int)]

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from reference_models import Options, RawNet, save_state
 from refusals import WINDOWS, write_windows
 
+from l2mu_compile.frontend import load_model
 from l2mu_compile.program import Program
 from l2mu_compile.targets.devices import HostModel
 from l2mu_compile.targets.emit_c import emit_c, state_bytes
@@ -27,10 +28,12 @@ from l2mu_compile.targets.toolchain import (
     compile_objects,
     shared_library,
 )
+from l2mu_compile.text import save_network
 
 pytest.register_assert_rewrite("exactness", "kernel_machines", "machines", "networks", "packages")
 
 GOLDEN_DIR = Path(__file__).parent / "golden"
+EXAMPLE = Path(__file__).parents[1] / "examples/har_smartwatch"
 
 # Examples are drawn anew at random but for the seed, so a failure here is a failure everywhere.
 # Making a failing one small takes minutes: `make test-all` only reports it (profile "unshrunk").
@@ -164,6 +167,14 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return known[key]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The network of the smartwatch example, traced once a session."""
+    path = tmp_path_factory.mktemp("example") / "har.txt"
+    save_network(load_model(EXAMPLE / "har.ckpt").network, path)
+    return path
 
 
 @pytest.fixture

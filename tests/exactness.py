@@ -9,7 +9,14 @@ from typing import NoReturn
 
 import numpy as np
 from hypothesis import strategies as st
-from networks import PORTABLE, float_networks, integer_networks, planned, windows_for
+from networks import (
+    PORTABLE,
+    float_networks,
+    integer_networks,
+    pipeline_of,
+    planned,
+    windows_for,
+)
 from numpy.typing import NDArray
 
 from l2mu_compile.differential import recorded_state
@@ -17,7 +24,7 @@ from l2mu_compile.interpreter import Run, run
 from l2mu_compile.lowering import lower, number
 from l2mu_compile.network import DTYPES, Buffer, Network, Projection
 from l2mu_compile.passbase import Context
-from l2mu_compile.pipeline import parse_pipeline, run_passes
+from l2mu_compile.pipeline import run_passes
 from l2mu_compile.program import Program
 from l2mu_compile.sparse import TILES, tiles_of
 from l2mu_compile.stream import Stream
@@ -83,14 +90,14 @@ def expected_scores(network: Network, expected: Run, window: int) -> NDArray:
 def kernels_and_memory(network: Network, target: str | None = None) -> Network:
     """``network``, already folded or quantized, ready to lower; portable without a target."""
     context = Context(target=get_target(target) if target else PORTABLE)
-    return run_passes(network, parse_pipeline("select-kernels,plan-memory"), context)
+    return run_passes(network, pipeline_of("select-kernels,plan-memory"), context)
 
 
 def multiplying(network: Network, target: Target) -> Network:
     """``network``, already quantized, as `kernels_and_memory` makes it; but the dense projections
     of spikes multiply, where the target has kernels for that."""
     context = Context(target=target)
-    chosen = run_passes(network, parse_pipeline("select-kernels"), context)
+    chosen = run_passes(network, pipeline_of("select-kernels"), context)
     names = [f"multiply_dense_i8_i16_{name}" for name in usable_sets(target)]
     there = [name for name in names if f"l2mu_{name}" in kernel_table()]
     if there:
@@ -101,7 +108,7 @@ def multiplying(network: Network, target: Target) -> Network:
                 else p
             )
         )
-    return run_passes(chosen, parse_pipeline("plan-memory"), context)
+    return run_passes(chosen, pipeline_of("plan-memory"), context)
 
 
 def thinned(network: Network, rng: np.random.Generator) -> Network:
@@ -136,8 +143,8 @@ def storing_tiles(network: Network, target: Target, *tiles: int) -> Network:
         can = tiles_of(p.weight.T, tile).can_be_stored
         return replace(p, kernel=there[0]) if can else p
 
-    chosen = run_passes(network, parse_pipeline("select-kernels"), context)
-    planning = parse_pipeline("plan-memory")
+    chosen = run_passes(network, pipeline_of("select-kernels"), context)
+    planning = pipeline_of("plan-memory")
     return run_passes(chosen.map_projections(change), planning, context)
 
 

@@ -46,8 +46,8 @@ SETS = sorted({name for target in TARGETS.values() for name in target.kernel_set
 Call = Callable[..., int]  # `Kernels.call`
 
 GUARD = 64  # bytes on either side of an array
-_PAINT = 0xA5
 _WIDEST = 16  # the largest alignment that an array can be placed with
+_PAINT = bytes([0xA5]) * (GUARD + 2 * _WIDEST)
 
 _STRUCT = re.compile(r"typedef struct \{(.*?)\} (\w+);", re.DOTALL)
 _FIELD = re.compile(r"^\s*(?:const )?(\w+) (\*?)(\w+);", re.MULTILINE)
@@ -119,6 +119,7 @@ class Kernels:
     def __init__(self, host_library: Path, folder: Path) -> None:
         self._folder = folder
         self._machines: dict[str, Machine] = {"host": Host(host_library)}
+        self._rooms: dict[str, int] = {}
 
     def call(self, kernel: Variant, *arguments: Any, changes: Sequence[Array] = ()) -> int:
         """What ``kernel`` returns, as an ``int``; only the arrays in ``changes`` may change, and
@@ -126,22 +127,20 @@ class Kernels:
         if kernel.machine == "host" and kernel.kernel_set not in usable_sets(HOST):
             pytest.skip(f"this machine has no {kernel.kernel_set}")
         machine = self.machine(kernel.machine)
-        machine.free_all()
-        placed: list[tuple[int, Array]] = []
-        words = [_word(machine, argument, placed) for argument in arguments]
+        memory = _Memory(machine, self._room(kernel.machine))
+        words = [_word(memory, argument) for argument in arguments]
+        machine.write(memory.start, bytes(memory.data))
         result = machine.call(kernel.name, *words)
-        for start, array in placed:
-            memory = np.frombuffer(
-                machine.read(start, _front(array) + array.values.nbytes + GUARD), np.uint8
-            )
-            inner = slice(_front(array), _front(array) + array.values.nbytes)
-            beside = np.delete(memory, inner)
-            assert (beside == _PAINT).all(), f"{kernel} wrote beside an array"
-            array.values = memory[inner].view(array.values.dtype)
-            if not any(array is one for one in changes):
-                unchanged = array.values.tobytes() == array.before.tobytes()
-                assert unchanged, f"{kernel} changed what it only reads"
+        wrong = memory.wrong(machine.read(memory.start, len(memory.data)), changes)
+        assert not wrong, f"{kernel} {wrong}"
         return result
+
+    def _room(self, name: str) -> int:
+        """Address of a machine's memory for arguments."""
+        if name not in self._rooms:
+            machine = self.machine(name)
+            self._rooms[name] = machine.place(bytes(machine.room), _WIDEST)
+        return self._rooms[name]
 
     def machine(self, name: str) -> Machine:
         """A machine by its name, with all kernels of its sets."""
@@ -180,35 +179,58 @@ def _structs() -> dict[str, dict[str, int]]:
     }
 
 
-def _word(machine: Machine, argument: Any, placed: list[tuple[int, Array]]) -> int | float:
-    """``argument`` as it is passed; arrays are put into memory and remembered."""
-    if isinstance(argument, Struct | Table):
-        structs = [argument] if isinstance(argument, Struct) else argument.structs
-        data = b"".join(_packed(machine, one, placed) for one in structs)
-        argument = Array(np.frombuffer(data, np.uint8), align=8)
+class _Memory:
+    """What the arguments of one call are in a machine's memory from ``start`` on, amid paint."""
+
+    def __init__(self, machine: Machine, start: int) -> None:
+        self.pointer_bytes, self.room, self.start = machine.pointer_bytes, machine.room, start
+        self.data = bytearray()
+        self._placed: list[tuple[int, int, Array | None]] = []
+
+    def place(self, data: bytes, align: int, array: Array | None = None) -> int:
+        """Address of ``data``, where nothing wider than ``align`` is aligned."""
+        self.data += _PAINT[: -len(self.data) % _WIDEST + GUARD + align % _WIDEST]
+        first = len(self.data)
+        self.data += data
+        self.data += _PAINT[:GUARD]
+        assert len(self.data) <= self.room, "memory is full"
+        self._placed.append((first, len(self.data) - GUARD, array))
+        return self.start + first
+
+    def wrong(self, after: bytes, changes: Sequence[Array]) -> str:
+        """What was done that may not be, if all is ``after`` the call; `Array.values` are then."""
+        for first, end, array in self._placed:
+            if any(array is one for one in changes):
+                assert array is not None
+                self.data[first:end] = after[first:end]
+                array.values = np.frombuffer(after[first:end], array.values.dtype)
+        if after == self.data:
+            return ""
+        place = next(i for i, byte in enumerate(self.data) if byte != after[i])
+        within = any(first <= place < end for first, end, _ in self._placed)
+        return "changed what it only reads" if within else "wrote beside an array"
+
+
+def _word(memory: _Memory, argument: Any) -> int | float:
+    """``argument`` as it is passed; arrays and structs are put into memory."""
+    if isinstance(argument, Array):
+        return memory.place(argument.before.tobytes(), argument.align, argument)
+    if isinstance(argument, Struct):
+        return memory.place(_packed(memory, argument), 8)
+    if isinstance(argument, Table):
+        return memory.place(b"".join(_packed(memory, one) for one in argument.structs), 8)
     if argument is None:
         return 0
-    if not isinstance(argument, Array):
-        return float(argument) if isinstance(argument, float) else int(argument)
-    painted = bytes([_PAINT]) * _front(argument)
-    data = painted + argument.before.tobytes() + painted[:GUARD]
-    start = machine.place(data, _WIDEST)
-    placed.append((start, argument))
-    return start + _front(argument)
+    return float(argument) if isinstance(argument, float) else int(argument)
 
 
-def _packed(machine: Machine, struct: Struct, placed: list[tuple[int, Array]]) -> bytes:
-    """``struct`` as ``machine`` has it in memory."""
+def _packed(memory: _Memory, struct: Struct) -> bytes:
+    """``struct`` as the machine has it in memory."""
     left, data, widest = dict(struct.fields), b"", 1
     for name, size in _structs()[struct.ctype].items():
-        size = size or machine.pointer_bytes
+        size = size or memory.pointer_bytes
         widest = max(widest, size)
-        value = int(_word(machine, left.pop(name, 0), placed))
+        value = int(_word(memory, left.pop(name, 0)))
         data += bytes(-len(data) % size) + value.to_bytes(size, "little", signed=value < 0)
     assert not left, f"{struct.ctype} has no {', '.join(left)}"
     return data + bytes(-len(data) % widest)
-
-
-def _front(array: Array) -> int:
-    """Bytes before an array: it begins where nothing wider would be aligned."""
-    return GUARD + array.align % _WIDEST

@@ -28,17 +28,18 @@ class Machine:
     """Memory, and functions that take and return machine words."""
 
     pointer_bytes: int
+    room = 4 * 1024 * 1024  # bytes that can be placed, at least
 
     def place(self, data: bytes, align: int = 8) -> int:
         """Address of a copy of ``data``."""
         raise NotImplementedError
 
-    def read(self, address: int, size: int) -> bytes:
-        """``size`` bytes from ``address``."""
+    def write(self, address: int, data: bytes) -> None:
+        """Put ``data`` where something was placed."""
         raise NotImplementedError
 
-    def free_all(self) -> None:
-        """Give back what was placed."""
+    def read(self, address: int, size: int) -> bytes:
+        """``size`` bytes from ``address``."""
         raise NotImplementedError
 
     def word(self, function: str, *arguments: int | float) -> int:
@@ -78,11 +79,11 @@ class Host(Machine):
         self._kept.append(memory)
         return address
 
+    def write(self, address: int, data: bytes) -> None:
+        ctypes.memmove(address, data, len(data))
+
     def read(self, address: int, size: int) -> bytes:
         return ctypes.string_at(address, size)
-
-    def free_all(self) -> None:
-        self._kept.clear()
 
     def word(self, function: str, *arguments: int | float) -> int:
         called = getattr(self._library, function)
@@ -101,11 +102,11 @@ class Emulated(Machine):
     def place(self, data: bytes, align: int = 8) -> int:
         return self._emulator.place(data, align)
 
+    def write(self, address: int, data: bytes) -> None:
+        self._emulator.write(address, data)
+
     def read(self, address: int, size: int) -> bytes:
         return self._emulator.read(address, size)
-
-    def free_all(self) -> None:
-        self._emulator.free_all()
 
     def word(self, function: str, *arguments: int | float) -> int:
         words = [_bits(a) if isinstance(a, float) else a for a in arguments]

@@ -7,7 +7,7 @@ import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -224,6 +224,12 @@ def samples(network: Network, windows: int = 3, steps: int = 12, seed: int = 1) 
     return f32(2 * rng.normal(size=(windows, steps, network.input.size)))
 
 
+@cache
+def pipeline_of(text: str) -> tuple[Pass, ...]:
+    """`parse_pipeline`, which looks for plug-ins every time."""
+    return parse_pipeline(text)
+
+
 def planned(
     network: Network,
     quantized: bool = False,
@@ -239,7 +245,7 @@ def planned(
     names = tuple(f"quantize{{bits={bits}}}" if n == "quantize" else n for n in names)
     chosen = [n for n in names if windows is not None or n not in NEED_WINDOWS]
     context = Context(target=get_target(target) if target else PORTABLE, samples=windows)
-    return run_passes(network, parse_pipeline(",".join(chosen)), context)
+    return run_passes(network, pipeline_of(",".join(chosen)), context)
 
 
 # ---- readable text: digests left out, arrays written below ---------------------------------------

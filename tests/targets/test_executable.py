@@ -89,12 +89,14 @@ def test_every_executable_runs_as_interpreted(tmp_path: Path, name: str, numbers
 @pytest.mark.slow
 @pytest.mark.parametrize("numbers", ["none", "int8"])
 @pytest.mark.parametrize("name", LINUX)
-def test_the_example_runs_everywhere(tmp_path: Path, name: str, numbers: str) -> None:
+def test_the_example_runs_everywhere(
+    tmp_path: Path, example: Path, name: str, numbers: str
+) -> None:
     needs_qemu(get_target(name))
     out, calibration = tmp_path / "out", EXAMPLE / "calibration.npz"
     how = ("--target", name, "--quantize", numbers, "--calibrate", calibration)
     packages = ("--artifact", "executable", "-o", out)
-    command_line.ok("compile", EXAMPLE / "har.ckpt", *how, *packages)
+    command_line.ok("compile", example, *how, *packages)
     check = ("--data", EXAMPLE / "heldout.npz", "--windows", 16, "--emulator", "qemu")
     report = Report.model_validate(command_line.ok("verify", out, *check, "--json").json)
     assert report.verify is not None and report.verify.bit_exact

@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from functools import cache
 from itertools import chain, product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -211,99 +212,117 @@ def unwritten_list(size: int) -> Array:
     return Array(np.full(1 + size, 0xFFFF, np.uint16))
 
 
-@kernels(*FIRE)
-def test_fire(call: Call, kernel: Variant) -> None:
-    reset = kernel.operation.removeprefix("fire_")
-    for neurons, fired in cases(kernel.numbers):
+class Case(NamedTuple):
+    """Neurons, and what of theirs there is before a call and after it, on any machine."""
+
+    neurons: Struct
+    before: tuple[NDArray, ...]
+    after: tuple[NDArray, ...]
+    fired: NDArray | None = None
+
+
+def check_neurons(call: Call, kernel: Variant, case: Case) -> None:
+    changing = [array(kernel.numbers, values) for values in case.before]
+    wanted = [filled(kernel.numbers, values) for values in case.after]
+    if case.fired is not None:
+        changing.append(unwritten_list(case.fired.size))
+        wanted.append(spike_list(case.fired))
+    call(kernel, case.neurons, *changing, changes=changing)
+    for made, expected in zip(changing, wanted, strict=True):
+        same(made.values, expected)
+
+
+@cache
+def fire_cases(operation: str, numbers: str, bounded: bool) -> list[Case]:
+    reset = operation.removeprefix("fire_")
+    found = []
+    for neurons, fired in cases(numbers):
         start = neurons.around(fired)
         membranes = neurons.saturated(start)
-        v, spikes = array(kernel.numbers, start), unwritten_list(neurons.size)
-        call(kernel, neurons.record(), v, spikes, changes=(v, spikes))
-        same(spikes.values, spike_list(membranes > neurons.threshold))
         wanted = neurons.biased(neurons.reset(reset, membranes))
-        same(v.values, filled(kernel.numbers, wanted))
+        before = membranes if bounded else start
+        above = membranes > neurons.threshold
+        found.append(Case(neurons.record(bounded), (before,), (wanted,), above))
+    return found
+
+
+@kernels(*FIRE)
+def test_fire(call: Call, kernel: Variant) -> None:
+    for case in fire_cases(kernel.operation, kernel.numbers, bounded=False):
+        check_neurons(call, kernel, case)
 
 
 @kernels(*FIRE, numbers="i16")
 def test_fire_where_no_sum_is_beyond_a_membrane(call: Call, kernel: Variant) -> None:
-    reset = kernel.operation.removeprefix("fire_")
-    for neurons, fired in cases(kernel.numbers):
-        membranes = neurons.saturated(neurons.around(fired))
-        v, spikes = array(kernel.numbers, membranes), unwritten_list(neurons.size)
-        call(kernel, neurons.record(bounded=True), v, spikes, changes=(v, spikes))
-        same(spikes.values, spike_list(membranes > neurons.threshold))
-        wanted = neurons.biased(neurons.reset(reset, membranes))
-        same(v.values, filled(kernel.numbers, wanted))
+    for case in fire_cases(kernel.operation, kernel.numbers, bounded=True):
+        check_neurons(call, kernel, case)
+
+
+@cache
+def synaptic_cases(operation: str, numbers: str) -> list[Case]:
+    found = []
+    for neurons, before in cases(numbers):
+        start = neurons.saturated(neurons.around(before))
+        arriving = states(neurons.rng, numbers, neurons.size)
+        found.append(synaptic_case(neurons, operation, start, arriving))
+    return found
 
 
 @kernels(*FIRE_SYNAPTIC)
 def test_fire_synaptic(call: Call, kernel: Variant) -> None:
-    reset = kernel.operation.removeprefix("fire_synaptic_")
-    for neurons, before in cases(kernel.numbers):
-        start = neurons.saturated(neurons.around(before))
-        check_synaptic(
-            call, kernel, neurons, reset, start, states(neurons.rng, kernel.numbers, neurons.size)
-        )
+    for case in synaptic_cases(kernel.operation, kernel.numbers):
+        check_neurons(call, kernel, case)
+
+
+@cache
+def narrow_synaptic_cases(operation: str) -> list[Case]:
+    """Where few spiked before, and few do now, or many."""
+    reset = operation.removeprefix("fire_synaptic_")
+    found = []
+    for neurons, fired in cases("i16"):
+        start = neurons.saturated(neurons.around(neurons.rng.random(neurons.size) < 0.1))
+        arriving = neurons.saturated(neurons.around(fired)) - neurons.reset(reset, start)
+        found.append(synaptic_case(neurons, operation, start, arriving))
+    return found
 
 
 @kernels(*FIRE_SYNAPTIC, numbers="i16")
 def test_narrow_synapses_of_any_activity(call: Call, kernel: Variant) -> None:
-    """Where few spiked before, and few do now, or many."""
-    reset = kernel.operation.removeprefix("fire_synaptic_")
-    for neurons, fired in cases(kernel.numbers):
-        start = neurons.saturated(neurons.around(neurons.rng.random(neurons.size) < 0.1))
-        arriving = neurons.saturated(neurons.around(fired)) - neurons.reset(reset, start)
-        check_synaptic(call, kernel, neurons, reset, start, arriving)
+    for case in narrow_synaptic_cases(kernel.operation):
+        check_neurons(call, kernel, case)
 
 
-def check_synaptic(
-    call: Call,
-    kernel: Variant,
-    neurons: Population,
-    reset: str,
-    start: NDArray,
-    arriving: NDArray,
-) -> None:
+def synaptic_case(neurons: Population, operation: str, start: NDArray, arriving: NDArray) -> Case:
     """Membranes ``start``, and synapses that are ``arriving``."""
+    reset = operation.removeprefix("fire_synaptic_")
     current = neurons.saturated(arriving)
-    v, syn = array(kernel.numbers, start), array(kernel.numbers, arriving)
-    spikes = unwritten_list(neurons.size)
-    call(kernel, neurons.record(), v, syn, spikes, changes=(v, syn, spikes))
     integrated = neurons.reset(reset, start) + current
     if reset == "clamp":
         integrated = np.where(start > neurons.threshold, start.dtype.type(0), integrated)
     membranes = neurons.saturated(integrated)
-    same(spikes.values, spike_list(membranes > neurons.threshold))
-    same(v.values, filled(kernel.numbers, membranes))
     wanted = neurons.biased(neurons.decayed(neurons.alpha, current))
-    same(syn.values, filled(kernel.numbers, wanted))
+    fired = membranes > neurons.threshold
+    return Case(neurons.record(), (start, arriving), (membranes, wanted), fired)
 
 
-@kernels("leak")
-def test_leak(call: Call, kernel: Variant) -> None:
-    for neurons, _ in cases(kernel.numbers):
-        v = array(kernel.numbers, states(neurons.rng, kernel.numbers, neurons.size))
-        start = v.before[: neurons.size]
-        call(kernel, neurons.record(), v, changes=(v,))
-        wanted = neurons.biased(neurons.decayed(neurons.beta, neurons.saturated(start)))
-        same(v.values, filled(kernel.numbers, wanted))
+@cache
+def membrane_cases(operation: str, numbers: str) -> list[Case]:
+    found = []
+    for neurons, _ in cases(numbers):
+        start = states(neurons.rng, numbers, neurons.size)
+        wanted = {
+            "leak": lambda n, v: n.biased(n.decayed(n.beta, n.saturated(v))),
+            "saturate": Population.saturated,
+            "add_bias": Population.biased,
+        }[operation](neurons, start)
+        found.append(Case(neurons.record(), (start,), (wanted,)))
+    return found
 
 
-@kernels("saturate")
-def test_saturate(call: Call, kernel: Variant) -> None:
-    for neurons, _ in cases(kernel.numbers):
-        v = array(kernel.numbers, states(neurons.rng, kernel.numbers, neurons.size))
-        call(kernel, neurons.record(), v, changes=(v,))
-        same(v.values, neurons.saturated(v.before))
-
-
-@kernels("add_bias")
-def test_add_bias(call: Call, kernel: Variant) -> None:
-    for neurons, _ in cases(kernel.numbers):
-        v = array(kernel.numbers, states(neurons.rng, kernel.numbers, neurons.size))
-        start = v.before[: neurons.size]
-        call(kernel, neurons.record(), v, changes=(v,))
-        same(v.values, filled(kernel.numbers, neurons.biased(start)))
+@kernels("leak", "saturate", "add_bias")
+def test_membranes_without_spikes(call: Call, kernel: Variant) -> None:
+    for case in membrane_cases(kernel.operation, kernel.numbers):
+        check_neurons(call, kernel, case)
 
 
 @kernels("leak", numbers="i32")
@@ -339,7 +358,6 @@ def test_every_narrow_synapse(call: Call, kernel: Variant) -> None:
     """All 2^16 of them, beside membranes around the threshold and at both ends."""
     rng = np.random.default_rng(6)
     everything = np.arange(-(2**15), 2**15).astype(np.int16)
-    reset = kernel.operation.removeprefix("fire_synaptic_")
     for decay in (0, 2, 2**15, 2**16 - 2, 2**16):
         for threshold in (1, 2**12, 2**13 - 1):
             neurons = Population(rng, "i16", everything.size // 2, scalar=True, biased=False)
@@ -348,7 +366,8 @@ def test_every_narrow_synapse(call: Call, kernel: Variant) -> None:
             ends = np.int16([-(2**13), 2**13 - 1, threshold, threshold - 1, 0, -1])
             for arriving in np.split(everything, 2):
                 start = rng.choice(ends, arriving.size)
-                check_synaptic(call, kernel, neurons, reset, start, arriving)
+                case = synaptic_case(neurons, kernel.operation, start, arriving)
+                check_neurons(call, kernel, case)
 
 
 @kernels(*FIRE, numbers="f32")
@@ -373,14 +392,14 @@ def test_not_a_number_does_not_fire(call: Call, kernel: Variant) -> None:
 @kernels(*FIRE_SYNAPTIC, numbers="f32")
 def test_parameters_for_all_beside_those_for_each(call: Call, kernel: Variant) -> None:
     rng = np.random.default_rng(8)
-    reset = kernel.operation.removeprefix("fire_synaptic_")
     for size in (3, 8, 37):
         for kinds in product((None, size), repeat=3):
             neurons = Population(rng, "f32", size, scalar=True, biased=True)
             drawn = [np.float32(rng.uniform(0.1, 1, kind)) for kind in kinds]
             neurons.alpha, neurons.beta, neurons.threshold = drawn
             start = neurons.around(rng.random(size) < 0.3)
-            check_synaptic(call, kernel, neurons, reset, start, states(rng, "f32", size))
+            arriving = states(rng, "f32", size)
+            check_neurons(call, kernel, synaptic_case(neurons, kernel.operation, start, arriving))
 
 
 @kernels(*FIRE_SYNAPTIC, numbers="f32")
@@ -428,7 +447,11 @@ def of_weights(kernel: Variant) -> str:
 
 def of_targets(kernel: Variant) -> str:
     """The numbers that accumulators are."""
-    return kernel.numbers.rpartition("_")[2]
+    return sums_of(kernel.numbers)
+
+
+def sums_of(numbers: str) -> str:
+    return numbers.rpartition("_")[2]
 
 
 def with_rows(start: NDArray, rows: NDArray) -> NDArray:
@@ -469,17 +492,45 @@ def flags(fired: NDArray) -> NDArray:
     return np.append(fired, np.zeros(-len(fired) % FLAG_MULTIPLE, bool)).astype(np.uint8)
 
 
+class Sum(NamedTuple):
+    """Which sources spike, and accumulators before a call and after it, on any machine."""
+
+    fired: NDArray
+    before: NDArray
+    after: NDArray
+
+
+def sums(rng: np.random.Generator, numbers: str, weight: NDArray) -> list[Sum]:
+    """Of every activity."""
+    found = []
+    for fired in activities(rng, len(weight)):
+        before = states_before(rng, sums_of(numbers), weight[fired])
+        found.append(Sum(fired, before, with_rows(before, weight[fired])))
+    return found
+
+
+def check_sum(call: Call, kernel: Variant, record: Struct, case: Sum) -> None:
+    v = array(of_targets(kernel), case.before)
+    call(kernel, record, v, spikes_for(kernel, case.fired), changes=(v,))
+    same(v.values, filled(of_targets(kernel), case.after))
+
+
+@cache
+def dense_cases(numbers: str) -> list[tuple[NDArray, list[Sum]]]:
+    """Weights of every number of sources and targets, and their sums."""
+    rng, found = np.random.default_rng(8), []
+    for targets, sources in zip(SIZES, SIZES[::-1], strict=True):
+        weight = weights(rng, numbers, sources, targets)
+        found.append((weight, sums(rng, numbers, weight)))
+    return found
+
+
 @kernels("accumulate_dense", "multiply_dense")
 def test_dense(call: Call, kernel: Variant) -> None:
-    rng = np.random.default_rng(8)
-    for targets, sources in zip(SIZES, SIZES[::-1], strict=True):
-        weight = weights(rng, kernel.numbers, sources, targets)
+    for weight, wanted in dense_cases(kernel.numbers):
         record = dense_record(kernel, weight)
-        for fired in activities(rng, sources):
-            start = states_before(rng, of_targets(kernel), weight[fired])
-            v = array(of_targets(kernel), start)
-            call(kernel, record, v, spikes_for(kernel, fired), changes=(v,))
-            same(v.values, filled(of_targets(kernel), with_rows(start, weight[fired])))
+        for case in wanted:
+            check_sum(call, kernel, record, case)
 
 
 @kernels("accumulate_dense", numbers="i8_i32")
@@ -555,24 +606,31 @@ def sparse_record(kernel: Variant, weight: NDArray) -> Struct:
     )
 
 
-def sparse_weights(rng: np.random.Generator, kernel: Variant, *shape: int) -> NDArray:
+def sparse_weights(rng: np.random.Generator, numbers: str, tile: int, *shape: int) -> NDArray:
     """Some are not zero: single ones, or whole tiles; one at least is there."""
-    width = int(rng.choice([1, tile_of(kernel.name) or 1]))
+    width = int(rng.choice([1, tile]))
     groups = rng.random((shape[0], -(-shape[1] // width))) < rng.choice([0, 0.05, 0.2, 0.6, 1])
     kept = np.repeat(groups, width, axis=1)[:, : shape[1]]
-    weight = np.where(kept, weights(rng, kernel.numbers, *shape), 0).astype(np.int8)
+    weight = np.where(kept, weights(rng, numbers, *shape), 0).astype(np.int8)
     weight[rng.integers(shape[0]), rng.integers(shape[1])] = rng.choice([-128, 127])
     return weight
 
 
+@cache
+def sparse_cases(numbers: str, tile: int) -> list[tuple[NDArray, list[Sum]]]:
+    rng, found = np.random.default_rng(21), []
+    for targets, sources in zip(SIZES, SIZES[::-1], strict=True):
+        weight = sparse_weights(rng, numbers, tile, sources, targets)
+        found.append((weight, sums(rng, numbers, weight)))
+    return found
+
+
 @kernels(*SPARSE)
 def test_sparse(call: Call, kernel: Variant) -> None:
-    rng = np.random.default_rng(21)
-    for targets, sources in zip(SIZES, SIZES[::-1], strict=True):
-        weight = sparse_weights(rng, kernel, sources, targets)
+    for weight, wanted in sparse_cases(kernel.numbers, tile_of(kernel.name) or 1):
         record = sparse_record(kernel, weight)
-        for fired in activities(rng, sources):
-            check_sparse(call, kernel, record, weight, fired)
+        for case in wanted:
+            check_sum(call, kernel, record, case)
 
 
 @kernels(*SPARSE)
@@ -585,17 +643,9 @@ def test_sparse_reaches_all_targets_and_sources(call: Call, kernel: Variant) -> 
             weight = np.where(np.arange(targets) % 4999 < 2, weight, 0).astype(np.int8)
         weight[-1, 0] = 0
         fired = np.arange(sources) >= sources - 2
-        check_sparse(call, kernel, sparse_record(kernel, weight), weight, fired)
-
-
-def check_sparse(
-    call: Call, kernel: Variant, record: Struct, weight: NDArray, fired: NDArray
-) -> None:
-    rng = np.random.default_rng(len(fired))
-    start = states_before(rng, of_targets(kernel), weight[fired])
-    v = array(of_targets(kernel), start)
-    call(kernel, record, v, Array(spike_list(fired)), changes=(v,))
-    same(v.values, filled(of_targets(kernel), with_rows(start, weight[fired])))
+        before = states_before(rng, of_targets(kernel), weight[fired])
+        case = Sum(fired, before, with_rows(before, weight[fired]))
+        check_sum(call, kernel, sparse_record(kernel, weight), case)
 
 
 @kernels("flag_spikes")

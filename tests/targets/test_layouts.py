@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from l2mu_compile.grids import GRIDS
+from l2mu_compile.grids import GRIDS, Grid
 from l2mu_compile.targets.layouts import (
     BLOCK_LAYOUTS,
     FLOAT_INPUT_LAYOUTS,
@@ -32,49 +32,50 @@ def numbered(*shape: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-@pytest.mark.parametrize(("sources", "targets"), SHAPES)
-def test_every_weight_is_there_once_among_zeros(name: str, sources: int, targets: int) -> None:
-    weights = numbered(sources, targets)
+def test_every_weight_is_there_once_among_zeros(name: str) -> None:
     kernel = f"accumulate_dense_i8_i16_{name}"
-    stored = weights_for(kernel, weights) ^ weights_for(kernel, np.zeros_like(weights))
-    assert stored.ndim == 1
-    assert np.sort(stored[stored != 0]).tolist() == weights.ravel().tolist()
+    for shape in SHAPES:
+        weights = numbered(*shape)
+        stored = weights_for(kernel, weights) ^ weights_for(kernel, np.zeros_like(weights))
+        assert stored.ndim == 1
+        assert np.sort(stored[stored != 0]).tolist() == weights.ravel().tolist(), shape
 
 
 @pytest.mark.parametrize("name", MULTIPLY_LAYOUTS)
-@pytest.mark.parametrize(("sources", "targets"), SHAPES)
-def test_every_weight_to_multiply_is_there_once_among_zeros(
-    name: str, sources: int, targets: int
-) -> None:
-    weights = numbered(sources, targets)
-    stored = multiply_weights_for(f"multiply_dense_i8_i16_{name}", weights)
-    assert stored.ndim == 1
-    assert np.sort(stored[stored != 0]).tolist() == weights.ravel().tolist()
+def test_every_weight_to_multiply_is_there_once_among_zeros(name: str) -> None:
+    for shape in SHAPES:
+        weights = numbered(*shape)
+        stored = multiply_weights_for(f"multiply_dense_i8_i16_{name}", weights)
+        assert stored.ndim == 1
+        assert np.sort(stored[stored != 0]).tolist() == weights.ravel().tolist(), shape
 
 
 PORTABLE_PACKED = [(grid.numbers, "ref") for grid in GRIDS.values()]
 
 
 @pytest.mark.parametrize(("numbers", "name"), [*PORTABLE_PACKED, *PACKED_LAYOUTS])
-@pytest.mark.parametrize(("sources", "targets"), SHAPES)
-def test_every_packed_weight_has_bits_of_its_own(
-    numbers: str, name: str, sources: int, targets: int
-) -> None:
-    """A bit of all weights' numbers is set at a time, which tells where each of them is."""
+def test_every_packed_weight_has_bits_of_its_own(numbers: str, name: str) -> None:
     kernel = f"accumulate_dense_{numbers}_i16" + ("" if name == "ref" else f"_{name}")
     grid = next(grid for grid in GRIDS.values() if grid.numbers == numbers)
+    for shape in SHAPES:
+        weights = numbered(*shape)
+        assert sorted(places(kernel, grid, weights)) == weights.ravel().tolist(), shape
+
+
+def places(kernel: str, grid: Grid, weights: np.ndarray) -> list[int]:
+    """The weight at every place that has one: a bit of all weights' numbers is set at a time, which
+    tells where each of them is."""
     first_two = np.array(grid.multiples[:2])
-    weights = numbered(sources, targets)
     silent = packed_weights_for(kernel, np.full_like(weights, first_two[0]))
-    places = np.arange(0, 8, grid.bits)
-    found = np.zeros((silent.size, len(places)), dtype=np.int64)
+    shifts = np.arange(0, 8, grid.bits)
+    found = np.zeros((silent.size, len(shifts)), dtype=np.int64)
     for bit in range(int(weights.max()).bit_length()):
         packed = packed_weights_for(kernel, first_two[(weights >> bit) & 1]) ^ silent
         assert packed.dtype == np.uint8
-        parts = packed[:, None] >> places & (2**grid.bits - 1)
+        parts = packed[:, None] >> shifts & (2**grid.bits - 1)
         assert {*parts.ravel().tolist()} <= {0, 1}
         found += parts.astype(np.int64) << bit
-    assert np.sort(found[found > 0]).tolist() == weights.ravel().tolist()
+    return found[found > 0].tolist()
 
 
 def test_portable_packed_weights_are_neighbours() -> None:
@@ -156,23 +157,23 @@ def test_quanta_are_filled_up() -> None:
 
 
 @pytest.mark.parametrize("name", BLOCK_LAYOUTS)
-@pytest.mark.parametrize(("sources", "rows"), SHAPES)
-def test_rows_of_blocks_follow_one_another(name: str, sources: int, rows: int) -> None:
-    weights = numbered(sources, rows)
-    stored = block_weights_for(f"accumulate_shared_i8_{name}", weights)
-    assert sorted_rows(stored.reshape(sources, -1)) == weights.tolist()
+def test_rows_of_blocks_follow_one_another(name: str) -> None:
+    for sources, rows in SHAPES:
+        weights = numbered(sources, rows)
+        stored = block_weights_for(f"accumulate_shared_i8_{name}", weights)
+        assert sorted_rows(stored.reshape(sources, -1)) == weights.tolist()
 
 
 @pytest.mark.parametrize("name", [*INPUT_LAYOUTS, *SHIFTED_INPUT_LAYOUTS])
-@pytest.mark.parametrize(("columns", "rows"), [(c, r) for c, r in SHAPES if c > 1])
-def test_blocks_of_samples_follow_one_another(name: str, columns: int, rows: int) -> None:
-    weights = numbered(2, rows, columns)
+def test_blocks_of_samples_follow_one_another(name: str) -> None:
     kernel = f"input_i8_i16_{name}"
-    stored = input_weights_for(kernel, weights) ^ input_weights_for(kernel, 0 * weights)
-    assert sorted_rows(stored) == weights.reshape(2, -1).tolist()
-    assert sorted_rows(
-        input_weights_for(kernel, weights[0]) ^ input_weights_for(kernel, 0 * weights[0])
-    ) == [weights[0].ravel().tolist()]
+    for columns, rows in ((c, r) for c, r in SHAPES if c > 1):
+        weights = numbered(2, rows, columns)
+        stored = input_weights_for(kernel, weights) ^ input_weights_for(kernel, 0 * weights)
+        assert sorted_rows(stored) == weights.reshape(2, -1).tolist(), (columns, rows)
+        assert sorted_rows(
+            input_weights_for(kernel, weights[0]) ^ input_weights_for(kernel, 0 * weights[0])
+        ) == [weights[0].ravel().tolist()]
 
 
 @pytest.mark.parametrize("name", FLOAT_INPUT_LAYOUTS)

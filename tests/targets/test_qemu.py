@@ -138,10 +138,12 @@ def test_many_random_networks_run_on_boards_as_interpreted(
 @pytest.mark.slow
 @pytest.mark.parametrize("numbers", ["none", "int8"])
 @pytest.mark.parametrize("name", MICROCONTROLLERS)
-def test_the_example_runs_on_every_board(tmp_path: Path, name: str, numbers: str) -> None:
+def test_the_example_runs_on_every_board(
+    tmp_path: Path, example: Path, name: str, numbers: str
+) -> None:
     out, calibration = tmp_path / "out", EXAMPLE / "calibration.npz"
     how = ("--target", name, "--quantize", numbers, "--calibrate", calibration)
-    command_line.ok("compile", EXAMPLE / "har.ckpt", *how, "-o", out)
+    command_line.ok("compile", example, *how, "-o", out)
     check = ("--data", EXAMPLE / "heldout.npz", "--windows", 8, "--emulator", "qemu")
     report = Report.model_validate(command_line.ok("verify", out, *check, "--json").json)
     assert report.verify is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import shutil
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from l2mu_compile.errors import BudgetError, ToolchainError
 from l2mu_compile.targets import zig
 from l2mu_compile.targets.elf import symbols
+from l2mu_compile.targets.kernel_table import HEADERS, KERNEL_DIR
 from l2mu_compile.targets.record import Memory, Region, Target
 from l2mu_compile.targets.registry import TARGETS, get_target
 from l2mu_compile.targets.toolchain import (
@@ -133,6 +135,28 @@ def test_commands_are_recorded_and_shown(tmp_path: Path) -> None:
     assert len(log.commands) == len(shown) == 3
     assert "-ffp-contract=off" in log.commands[0]
     assert not any("fast-math" in word for command in log.commands for word in command)
+
+
+def test_a_copy_of_a_kernel_is_compiled_as_the_kernel_and_one_that_was_changed_is_not(
+    tmp_path: Path,
+) -> None:
+    """The same in every directory, so that zig has it from then on."""
+    sources = [tmp_path / "l2mu_fire_f32.c", tmp_path / "l2mu_score.c"]
+    for source in sources:
+        shutil.copy(KERNEL_DIR / source.name, tmp_path)
+    for header in HEADERS:
+        shutil.copy(KERNEL_DIR / header, tmp_path)
+    with sources[1].open("a") as changed:
+        changed.write("void changed(void);\nvoid changed(void) {}\n")
+    log = CommandLog()
+    copy, other = compile_objects(CORTEX_M4, sources, [tmp_path], tmp_path / "build", log)
+    assert str(KERNEL_DIR / sources[0].name) in log.commands[0]
+    assert not any(f"{tmp_path}/l2mu" in word for word in log.commands[0])
+    assert str(sources[1]) in log.commands[1]
+    kernels = [KERNEL_DIR / source.name for source in sources]
+    built = compile_objects(CORTEX_M4, kernels, [], tmp_path / "kernels")
+    assert copy.read_bytes() == built[0].read_bytes()
+    assert symbols(other).keys() - symbols(built[1]).keys() == {"changed"}
 
 
 def test_compile_error_shows_command_and_place(tmp_path: Path) -> None:
