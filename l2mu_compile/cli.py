@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from l2mu_compile import (
     __version__,
+    build_command,
     export_command,
     list_commands,
     search_command,
@@ -270,6 +271,7 @@ def verify(
     _print_report(report, directory, as_json)
 
 
+app.command(epilog=build_command.EPILOG)(build_command.build)
 app.command(epilog=tune_command.EPILOG)(tune_command.tune)
 app.command(epilog=search_command.EPILOG)(search_command.search)
 app.command(epilog=export_command.EPILOG)(export_command.export)
