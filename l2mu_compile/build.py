@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from l2mu_compile.budgets import Figures, violations
-from l2mu_compile.build_config import BuildFile, ModelTable, Planned
+from l2mu_compile.build_config import BuildFile, ModelTable, Planned, TargetTable
 from l2mu_compile.build_report import Build, BuildReport, Failure, State
 from l2mu_compile.compiled import REPORT_FILE, require_untouched, verify_output
 from l2mu_compile.compiler import Job, compile_model
@@ -31,9 +31,11 @@ from l2mu_compile.paths import printable
 from l2mu_compile.pipeline import default_pipeline, parse_pipeline
 from l2mu_compile.plugins import KINDS
 from l2mu_compile.report import Report, load_report
+from l2mu_compile.targets.backends import get_backend
 from l2mu_compile.targets.boards import chosen_target
 from l2mu_compile.targets.emit_c import TOOL
 from l2mu_compile.targets.host import HOST
+from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.refine import refined
 from l2mu_compile.targets.toolchain import macros
 from l2mu_compile.task_workers import TaskDiedError, Workers
@@ -115,13 +117,9 @@ class Builder:
         """Compile and verify beside the directory ``fresh``, then move everything into it."""
         table, made = planned.model, fresh.with_name("made")
         calibrate, test = (self._windows(path) for path in (table.calibrate, table.test))
-        record = chosen_target(planned.target.target, planned.target.board)
-        record = refined(
-            record, planned.target.mcpu, planned.target.mattr, planned.target.float_abi
-        )
         passes = planned.pipeline.passes
         job = Job(
-            target=record,
+            target=_target(planned.target),
             passes=default_pipeline(planned.pipeline.quantize == "int8", calibrate is not None)
             if passes is None
             else parse_pipeline(passes),
@@ -183,6 +181,25 @@ class Builder:
                 paths = _with_siblings(self.root / value)
                 found[key] = [(path.name, _digest(path)) for path in paths]
         return found
+
+
+def check_names(file: BuildFile) -> None:
+    """Raise `UsageError`, naming file, line and key, for a device or a pass that is not known."""
+    for name, table in file.config.target.items():
+        try:
+            get_backend(table.backend).packages(_target(table), table.artifacts)
+        except UsageError as error:
+            raise file.error(("target", name), str(error)) from None
+    for name, pipeline in file.config.pipeline.items():
+        try:
+            parse_pipeline(pipeline.passes or "")
+        except UsageError as error:
+            raise file.error(("pipeline", name), str(error)) from None
+
+
+def _target(table: TargetTable) -> Target:
+    record = chosen_target(table.target, table.board)
+    return refined(record, table.mcpu, table.mattr, table.float_abi)
 
 
 def run_builds(

@@ -91,8 +91,9 @@ def build(
         load_plugin(file.place(plugin))
     earlier = file.config.baseline
     before = None if earlier is None else load_build_report(file.place(earlier))
-    from l2mu_compile.build import run_builds
+    from l2mu_compile.build import check_names, run_builds
 
+    check_names(file)
     with bars(as_json) as progress:
         done = 0
         show = progress.phase("building")

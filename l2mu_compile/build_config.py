@@ -7,8 +7,8 @@ Every path in the file is relative to the directory that it lies in. What is wro
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product, takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -146,11 +146,15 @@ class Planned:
 
 @dataclass(frozen=True)
 class BuildFile:
-    """A file of builds, read: ``config`` has paths as they are written, `place` resolves them."""
+    """A file of builds, read: ``config`` has paths as they are written, `place` resolves them.
+
+    ``error(key, what)`` is a `UsageError` that names file, line and key.
+    """
 
     path: Path
     config: Config
-    builds: tuple[Planned, ...] = field(repr=False)
+    builds: tuple[Planned, ...]
+    error: Callable[[Sequence[str | int], str], UsageError]
 
     def place(self, path: Path) -> Path:
         """Where a path of the file leads."""
@@ -205,7 +209,7 @@ def load_config(path: StrPath, changes: Mapping[str, Any] | None = None) -> Buil
         config = Config.model_validate(tables)
     except ValidationError as error:
         raise where.problem(error) from None
-    return BuildFile(path, config, tuple(_planned(config, where)))
+    return BuildFile(path, config, tuple(_planned(config, where)), where.error)
 
 
 def _text(path: Path) -> str:
