@@ -17,6 +17,8 @@ _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 
 def _size(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("write bytes, KiB or MiB")
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         return value
@@ -172,5 +174,5 @@ def _change(key: str, figure: Figure, value: float, before: float, limit: float)
     if key in LOSSES and before - value > limit + ROUNDING:
         yield f"{shown}: {100 * (before - value):.2f} points less, {key} {100 * limit:g} points"
     if key in GROWTHS and value > before * (1 + limit):
-        grown = f"{100 * (value / before - 1):.2f} %" if before else "from nothing"
-        yield f"{shown}: grew by {grown}, {key} {100 * limit:g} %"
+        grown = f"by {100 * (value / before - 1):.2f} %" if before else "from nothing"
+        yield f"{shown}: grew {grown}, {key} {100 * limit:g} %"

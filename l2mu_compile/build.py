@@ -93,6 +93,8 @@ class Builder:
             return _described(planned, "built", None, load_report(place / REPORT_FILE))
         key = self._key(planned)
         with self._entry(key) as entry:
+            if not self.rebuild and _is_whole(entry):  # another process has just made it
+                return self._placed(planned, key, "from cache")
             with whole_directory(entry) as fresh:
                 self._compile(planned, fresh)
             return self._placed(planned, key, "built")

@@ -44,7 +44,7 @@ class Net(nn.Module):
 pytestmark = pytest.mark.usefixtures("terminal")
 
 COMMANDS = (
-    *("inspect", "compile", "verify", "view", "tune", "search", "export"),
+    *("inspect", "compile", "verify", "view", "build", "tune", "search", "export"),
     *("opt", "passes", "targets"),
 )
 
