@@ -2,49 +2,29 @@
 
 from __future__ import annotations
 
-import glob
-import hashlib
-import json
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import PackageNotFoundError, entry_points, version
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from l2mu_compile.budgets import Figures, violations
-from l2mu_compile.build_config import BuildFile, ModelTable, Planned, TargetTable
+from l2mu_compile.build_config import BuildFile, Planned
 from l2mu_compile.build_report import Build, BuildReport, Failure, State
-from l2mu_compile.compiled import REPORT_FILE, require_untouched, verify_output
-from l2mu_compile.compiler import Job, compile_model
-from l2mu_compile.errors import L2MUError, ModelError, UsageError, reason
-from l2mu_compile.frontend import Model
-from l2mu_compile.labels import load_labelled_model, read_labels
+from l2mu_compile.compiled import REPORT_FILE, require_untouched
+from l2mu_compile.errors import L2MUError, ModelError, UsageError
+from l2mu_compile.making import make, passes_of, target_of
 from l2mu_compile.output import file_digest, whole_directory, write_together, writing
 from l2mu_compile.paths import printable
-from l2mu_compile.pipeline import default_pipeline, parse_pipeline
-from l2mu_compile.plugins import KINDS
+from l2mu_compile.provenance import Provenance, provenance
 from l2mu_compile.report import Report, load_report
-from l2mu_compile.targets.backends import get_backend
-from l2mu_compile.targets.boards import chosen_target
 from l2mu_compile.targets.emit_c import TOOL
-from l2mu_compile.targets.host import HOST
-from l2mu_compile.targets.record import Target
-from l2mu_compile.targets.refine import refined
-from l2mu_compile.targets.toolchain import macros
 from l2mu_compile.task_workers import TaskDiedError, Workers
-from l2mu_compile.windows import Windows, load_windows
 from l2mu_compile.workers import cores
 
 LOCK = ".lock"
-PARTS = ("l2mu_compile", "l2mu_compile.passes", "l2mu_compile.targets")
-VERSIONED = ("numpy", "torch", "snntorch", "ziglang", "unicorn", "apache-tvm", "nir", "onnx")
 
 OnBuild = Callable[[Build], None]
 
@@ -60,7 +40,6 @@ class Builder:
     root: Path
     output: Path
     cache: Path
-    plugins: tuple[Path, ...] = ()
     rebuild: bool = False
 
     def __call__(self, planned: Planned) -> Build:
@@ -76,22 +55,22 @@ class Builder:
 
     def kept(self, planned: Planned) -> Build | None:
         """A build that the cache has, put in its place; None if it has to be made."""
-        if planned.model.module or self.rebuild:
+        if planned.recipe.model.module or self.rebuild:
             return None
         try:
-            key = self._key(planned)
+            key = self._provenance(planned).digest
             with self._entry(key) as entry:
                 return self._placed(planned, key, "from cache") if _is_whole(entry) else None
         except L2MUError as error:
             return _failed(planned, error)
 
     def _made(self, planned: Planned) -> Build:
-        if planned.model.module:  # of which nobody knows what files it consists of
+        if planned.recipe.model.module:  # of which nobody knows what files it consists of
             place = self.output / planned.id
             with whole_directory(place) as fresh:
                 self._compile(planned, fresh)
             return _described(planned, "built", None, load_report(place / REPORT_FILE))
-        key = self._key(planned)
+        key = self._provenance(planned).digest
         with self._entry(key) as entry:
             if not self.rebuild and _is_whole(entry):  # another process has just made it
                 return self._placed(planned, key, "from cache")
@@ -115,93 +94,33 @@ class Builder:
             shutil.copytree(entry, fresh, dirs_exist_ok=True)
         return _described(planned, state, key, report)
 
+    def _provenance(self, planned: Planned) -> Provenance:
+        return provenance(planned.recipe, self.root, _command(planned))
+
     def _compile(self, planned: Planned, fresh: Path) -> None:
         """Compile and verify beside the directory ``fresh``, then move everything into it."""
-        table, made = planned.model, fresh.with_name("made")
-        calibrate, test = (self._windows(path) for path in (table.calibrate, table.test))
-        passes = planned.pipeline.passes
-        job = Job(
-            target=_target(planned.target),
-            passes=default_pipeline(planned.pipeline.quantize == "int8", calibrate is not None)
-            if passes is None
-            else parse_pipeline(passes),
-            windows=calibrate,
-            backend=planned.target.backend,
-            board=planned.target.board,
-            window=table.window,
-            hop=table.hop,
-            artifacts=planned.target.artifacts,
-            java_package=planned.target.java_package,
-            command=("l2mu-compile", "build", printable(planned.id)),
-        )
-        compile_model(self._model(table, calibrate, test), job, made)
-        if test is not None:
-            verify_output(made, test)
+        made = fresh.with_name("made")
+        make(planned.recipe, self.root, _command(planned), made)
         for path in made.iterdir():
             path.replace(fresh / path.name)
 
-    def _windows(self, path: Path | None) -> Windows | None:
-        return None if path is None else load_windows(self.root / path)
 
-    def _model(self, table: ModelTable, *windows: Windows | None) -> Model:
-        checkpoint, params = (
-            None if path is None else self.root / path for path in (table.checkpoint, table.params)
-        )
-        module, inputs, readout = table.module, table.inputs, table.readout
-        source = checkpoint, params, module, inputs, readout, table.name, table.nir
-        if table.classes is None:
-            model = load_labelled_model(source, None, *windows)
-        else:
-            model = load_labelled_model(source, None, None)
-            model = model.with_labels(self._labels(table.classes), "classes")
-        scale, offset = table.input_scale, table.input_offset
-        return model.with_input(scale and list(scale), offset and list(offset))
-
-    def _labels(self, classes: tuple[str, ...] | Path) -> tuple[str, ...]:
-        if isinstance(classes, tuple):
-            return classes
-        return read_labels(str(self.root / classes))
-
-    def _key(self, planned: Planned) -> str:
-        """The digest of everything that a build depends on."""
-        parts = {
-            "tool": _tool(),
-            "plugins": [_digest(self.root / path) for path in self.plugins],
-            "model": self._with_digests(planned.model),
-            "target": planned.target.model_dump(mode="json"),
-            "pipeline": planned.pipeline.model_dump(mode="json"),
-            "id": planned.id,
-        }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-    def _with_digests(self, table: ModelTable) -> dict[str, Any]:
-        """The table of a model, its files by name and content, with those of the same stem beside
-        them: parameters and weights may lie there."""
-        found = table.model_dump(mode="json")
-        for key, value in table:
-            if isinstance(value, Path):
-                paths = _with_siblings(self.root / value)
-                found[key] = [(path.name, _digest(path)) for path in paths]
-        return found
+def _command(planned: Planned) -> tuple[str, ...]:
+    return "l2mu-compile", "build", planned.id
 
 
 def check_names(file: BuildFile) -> None:
     """Raise `UsageError`, naming file, line and key, for a device or a pass that is not known."""
     for name, table in file.config.target.items():
         try:
-            get_backend(table.backend).packages(_target(table), table.artifacts)
+            target_of(table)
         except UsageError as error:
             raise file.error(("target", name), str(error)) from None
     for name, pipeline in file.config.pipeline.items():
         try:
-            parse_pipeline(pipeline.passes or "")
+            passes_of(pipeline, calibrated=True)
         except UsageError as error:
             raise file.error(("pipeline", name), str(error)) from None
-
-
-def _target(table: TargetTable) -> Target:
-    record = chosen_target(table.target, table.board)
-    return refined(record, table.mcpu, table.mattr, table.float_abi)
 
 
 def run_builds(
@@ -220,7 +139,7 @@ def run_builds(
     """
     config = file.config
     output, cache_folder = file.place(config.output), file.place(config.cache)
-    builder = Builder(file.path.parent, output, cache_folder, config.plugins, rebuild)
+    builder = Builder(file.path.parent, output, cache_folder, rebuild)
     earlier = {} if baseline is None else {build.id: build.figures for build in baseline.builds}
     with _locked(output / LOCK, wait=False), writing(cache_folder):
         cache_folder.mkdir(parents=True, exist_ok=True)
@@ -321,44 +240,3 @@ def _is_whole(folder: Path) -> bool:
 
 def _same_report(a: Path, b: Path) -> bool:
     return file_digest(a / REPORT_FILE) == file_digest(b / REPORT_FILE)
-
-
-def _with_siblings(path: Path) -> list[Path]:
-    found = [p for p in path.parent.glob(f"{glob.escape(path.stem)}.*") if p.is_file()]
-    return sorted({path, *found})
-
-
-def _digest(path: Path) -> str:
-    try:
-        return file_digest(path)
-    except OSError as error:
-        raise ModelError(f"{path}: {reason(error)}") from None
-
-
-@cache
-def _tool() -> dict[str, Any]:
-    """This package by content, what it computes and compiles with by version, and the machine."""
-    digest = hashlib.sha256()
-    for part in PARTS:
-        folder = Path(str(files(part)))
-        for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".pyc"):
-            digest.update(f"{path.relative_to(folder).as_posix()} {file_digest(path)}\n".encode())
-    installed = [
-        f"{point.value} {point.dist.version if point.dist else ''}"
-        for kind in KINDS
-        for point in entry_points(group=kind.group)
-    ]
-    return {
-        "package": digest.hexdigest(),
-        "python": sys.version,
-        "machine": sorted(macros(HOST)),
-        "versions": {name: _version(name) for name in VERSIONED},
-        "plugins": sorted(installed),
-    }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

@@ -33,7 +33,7 @@ def build(
     builds: Annotated[
         Optional[list[str]],
         typer.Argument(
-            metavar="[BUILD]...",
+            metavar="BUILD",
             help="Only these: har/watch/int8, or parts of it: har, watch/int8.",
         ),
     ] = None,

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product, takewhile
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError
 
 from l2mu_compile.budgets import Budget
 from l2mu_compile.errors import UsageError, reason
 from l2mu_compile.paths import StrPath, file_bytes, printable
+from l2mu_compile.recipe import File, ModelTable, Names, PipelineTable, Recipe, Table, TargetTable
 from l2mu_compile.toml_lines import TomlError, line_of, read_toml
 
 CONFIG_FILE, PYPROJECT, TABLE = "l2mu.toml", "pyproject.toml", ("tool", "l2mu-compile")
@@ -25,88 +26,6 @@ MAX_FILE_BYTES = 1 << 18
 MAX_BUILDS = 10_000
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-def _one_or_more(value: object) -> object:
-    return [value] if isinstance(value, (str, int, float)) else value
-
-
-def _passes(value: object) -> object:
-    return ", ".join(value) if isinstance(value, list) and all(map(_is_text, value)) else value
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _path(value: object) -> object:
-    if isinstance(value, str) and (not value or _CONTROL.search(value)):
-        raise ValueError("is no path")
-    return value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
-Numbers = Annotated[tuple[float, ...], BeforeValidator(_one_or_more)]
-Passes = Annotated[str, BeforeValidator(_passes)]
-File = Annotated[Path, BeforeValidator(_path)]
-
-
-class Table(BaseModel):
-    """A table of the file: no key that is not known."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ModelTable(Table):
-    """A model, its windows and how samples are read; ``--help`` of compile explains each key."""
-
-    checkpoint: File | None = None
-    module: str | None = None
-    params: File | None = None
-    inputs: int | None = Field(None, ge=1)
-    readout: str | None = None
-    nir: str | None = None
-    name: str | None = None
-    classes: tuple[str, ...] | File | None = None
-    input_scale: Numbers | None = None
-    input_offset: Numbers | None = None
-    window: int | None = None
-    hop: int | None = None
-    calibrate: File | None = Field(None, description="windows to measure ranges and rates on")
-    test: File | None = Field(None, description="windows to verify and to judge by")
-
-    @model_validator(mode="after")
-    def _has_source(self) -> ModelTable:
-        if self.checkpoint is None and self.module is None:
-            raise ValueError("has neither a checkpoint nor a module")
-        return self
-
-
-class TargetTable(Table):
-    """A device: a target or a board, refined, and what is made for it."""
-
-    target: str | None = None
-    board: str | None = None
-    backend: Literal["c", "tvm"] = "c"
-    artifacts: Names = ()
-    mcpu: str | None = None
-    mattr: str | None = None
-    float_abi: str | None = None
-    java_package: str | None = None
-
-
-class PipelineTable(Table):
-    """Passes, or the default ones with or without quantization."""
-
-    quantize: Literal["int8", "none"] | None = None
-    passes: Passes | None = None
-
-    @model_validator(mode="after")
-    def _is_one(self) -> PipelineTable:
-        if self.quantize == "int8" and self.passes is not None:
-            raise ValueError("has passes and quantize: name quantize among the passes instead")
-        return self
 
 
 class BuildTable(Table):
@@ -138,9 +57,7 @@ class Planned:
     """One build: a model for a target by a pipeline. ``id`` is the path of its output as well."""
 
     id: str
-    model: ModelTable
-    target: TargetTable
-    pipeline: PipelineTable
+    recipe: Recipe
     budget: Budget
 
 
@@ -286,6 +203,14 @@ def _planned(config: Config, where: _Where) -> Iterator[Planned]:
                     (kind, name),
                     "names are letters, digits, '_', '-' and '.', and name directories",
                 )
+    for name, model in config.model.items():
+        if model.checkpoint is None and model.module is None:
+            raise where.error(("model", name), "has neither a checkpoint nor a module")
+    for name, pipeline in config.pipeline.items():
+        if pipeline.quantize == "int8" and pipeline.passes is not None:
+            raise where.error(
+                ("pipeline", name), "has passes too: name quantize among the passes instead"
+            )
     seen: set[str] = set()
     for k, table in enumerate(config.build):
         named = (
@@ -300,13 +225,13 @@ def _planned(config: Config, where: _Where) -> Iterator[Planned]:
             if len(seen) >= MAX_BUILDS:
                 raise where.error(("build", k), f"more than {MAX_BUILDS} builds")
             seen.add(name)
-            yield Planned(
-                name,
-                config.model[model],
-                config.target[target],
-                config.pipeline[pipeline],
-                config.budget.with_changes(table.budget),
+            recipe = Recipe(
+                model=config.model[model],
+                target=config.target[target],
+                pipeline=config.pipeline[pipeline],
+                plugins=config.plugins,
             )
+            yield Planned(name, recipe, config.budget.with_changes(table.budget))
 
 
 def _named(

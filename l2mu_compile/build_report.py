@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 from pydantic import Field, ValidationError
 
 from l2mu_compile.budgets import FIGURES, Figures
-from l2mu_compile.errors import BudgetError, ModelError, UsageError, reason
+from l2mu_compile.errors import BudgetError, ModelError, reason
 from l2mu_compile.paths import StrPath, file_bytes, printable
 from l2mu_compile.report import MAX_FILE_BYTES, Artifact, Strict
 
@@ -74,15 +74,15 @@ class BuildReport(Strict):
 
 
 def load_build_report(path: StrPath) -> BuildReport:
-    """Read a ``build.json``, or the one in a directory. `UsageError` naming what is wrong."""
+    """Read a ``build.json``, or the one in a directory. `ModelError` naming what is wrong."""
     path = Path(path)
     path = path / BUILD_FILE if path.is_dir() else path
     try:
         if file_bytes(path) > MAX_FILE_BYTES:
-            raise UsageError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
+            raise ModelError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
         return BuildReport.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {reason(error)}") from None
+        raise ModelError(f"{path}: cannot be read: {reason(error)}") from None
     except ValidationError as error:
         problems = error.errors()
         first = next((p for p in problems if p["loc"] == ("format_version",)), problems[0])

@@ -61,8 +61,8 @@ def test_everything_by_everything(write):
     ]
     first = file.builds[0]
     assert first.budget.limits() == {"max_flash": 131072, "min_accuracy": 0.8}
-    assert first.target.artifacts == ("firmware",)
-    assert file.builds[1].pipeline.passes == "prune-population{sparsity=0.5}, quantize"
+    assert first.recipe.target.artifacts == ("firmware",)
+    assert file.builds[1].recipe.pipeline.passes == "prune-population{sparsity=0.5}, quantize"
     assert file.config.model["braille"].input_scale == (0.5,)
     assert file.config.model["braille"].classes == ("a", "b")
 

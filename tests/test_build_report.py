@@ -8,7 +8,7 @@ import pytest
 
 from l2mu_compile.budgets import Figures
 from l2mu_compile.build_report import Build, BuildReport, Failure, load_build_report
-from l2mu_compile.errors import ModelError, UsageError
+from l2mu_compile.errors import ModelError
 
 KEPT = Build(id="a/b/c", state="built", key="0" * 64, figures=Figures(flash=1000, accuracy=0.5))
 BROKEN = KEPT.model_copy(update={"id": "a/b/d", "violations": ["flash <1", "RAM & 2"]})
@@ -73,7 +73,7 @@ def test_summary(tmp_path):
 
 
 def test_what_is_no_report(tmp_path):
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(ModelError, match="cannot be read"):
         load_build_report(tmp_path)
     path = tmp_path / "build.json"
     path.write_text("{")
