@@ -162,7 +162,7 @@ def run_builds(
 def _in_parallel(
     builder: Builder, builds: Sequence[Planned], count: int
 ) -> Iterator[tuple[int, Build]]:
-    waiting = []
+    waiting: list[tuple[int, Planned]] = []
     for number, planned in enumerate(builds):
         if (found := builder.kept(planned)) is not None:
             yield number, found

@@ -126,6 +126,7 @@ def load_config(path: StrPath, changes: Mapping[str, Any] | None = None) -> Buil
         config = Config.model_validate(tables)
     except ValidationError as error:
         raise where.problem(error) from None
+    _check_tables(config, where)
     return BuildFile(path, config, tuple(_planned(config, where)), where.error)
 
 
@@ -195,7 +196,7 @@ def _at(line: int | None) -> str:
     return "" if line is None else f", line {line}"
 
 
-def _planned(config: Config, where: _Where) -> Iterator[Planned]:
+def _check_tables(config: Config, where: _Where) -> None:
     for kind in ("model", "target", "pipeline"):
         for name in getattr(config, kind):
             if not _NAME.fullmatch(name):
@@ -203,14 +204,17 @@ def _planned(config: Config, where: _Where) -> Iterator[Planned]:
                     (kind, name),
                     "names are letters, digits, '_', '-' and '.', and name directories",
                 )
-    for name, model in config.model.items():
-        if model.checkpoint is None and model.module is None:
+    for name, table in config.model.items():
+        if table.checkpoint is None and table.module is None:
             raise where.error(("model", name), "has neither a checkpoint nor a module")
     for name, pipeline in config.pipeline.items():
         if pipeline.quantize == "int8" and pipeline.passes is not None:
             raise where.error(
                 ("pipeline", name), "has passes too: name quantize among the passes instead"
             )
+
+
+def _planned(config: Config, where: _Where) -> Iterator[Planned]:
     seen: set[str] = set()
     for k, table in enumerate(config.build):
         named = (

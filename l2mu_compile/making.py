@@ -97,5 +97,8 @@ def _model(table: ModelTable, root: Path, *windows: Windows | None) -> Model:
     classes = root / table.classes if isinstance(table.classes, Path) else table.classes
     labels = None if classes is None else read_labels(classes)
     model = load_labelled_model(source, labels, *windows)
-    scale, offset = table.input_scale, table.input_offset
-    return model.with_input(scale and list(scale), offset and list(offset))
+    return model.with_input(_listed(table.input_scale), _listed(table.input_offset))
+
+
+def _listed(numbers: tuple[float, ...] | None) -> list[float] | None:
+    return None if numbers is None else list(numbers)
