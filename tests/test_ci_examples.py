@@ -7,11 +7,11 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from clean_python import clean_python
 
 from l2mu_compile.build_config import load_config
 
@@ -35,13 +35,7 @@ def place(tmp_path, monkeypatch):
 
 @pytest.fixture
 def python(tmp_path):
-    """A virtual environment that has what this one has, but not this package; its bin directory."""
-    folder = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    site = next((folder / "lib").glob("python*")) / "site-packages"
-    paths = [p for p in sys.path if "site-packages" in p]
-    (site / "base.pth").write_text("\n".join(paths))
-    return folder / "bin"
+    return clean_python(tmp_path / "venv")
 
 
 def run_step(text: str, place: Path, python: Path, **variables: str) -> subprocess.CompletedProcess:
