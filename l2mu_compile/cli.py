@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -15,10 +16,12 @@ from rich.markup import escape
 
 from l2mu_compile import (
     __version__,
+    build_command,
     export_command,
     list_commands,
     search_command,
     tune_command,
+    verify_build_command,
     view_command,
 )
 from l2mu_compile.display import (
@@ -169,52 +172,58 @@ def compile(
     as_json: AsJson = False,
 ) -> None:
     """Compile a model: sources, binaries, the network's text and a report, all in one directory."""
-    from l2mu_compile.compiler import Job, compile_model
-    from l2mu_compile.labels import load_labelled_model
+    from l2mu_compile.compiler import compile_model
+    from l2mu_compile.labels import labels_or_file
+    from l2mu_compile.making import passes_of, ready, target_of
     from l2mu_compile.output import check_output
-    from l2mu_compile.pipeline import default_pipeline, parse_pipeline
-    from l2mu_compile.targets.boards import chosen_target
-    from l2mu_compile.targets.packaging.java_names import check_package
-    from l2mu_compile.targets.refine import refined
+    from l2mu_compile.recipe import ModelTable, PipelineTable, Recipe, TargetTable
     from l2mu_compile.targets.toolchain import CommandLog
-    from l2mu_compile.windows import load_windows
 
     if passes is not None and quantize is Numbers.int8:
         raise UsageError("--quantize int8 and --passes: name quantize among the passes instead")
-    record = refined(chosen_target(target, board), mcpu, mattr, float_abi)
-    check_output(output)
-    if java_package is not None:
-        check_package(java_package)
-        if not {"aar", "java"} & set(artifact or ()):
-            raise UsageError("--java-package is for --artifact aar and --artifact java")
-    windows = load_windows(calibrate) if calibrate else None
-    pipeline = (
-        parse_pipeline(passes)
-        if passes is not None
-        else default_pipeline(quantize is Numbers.int8, windows is not None)
-    )
-    with bars(as_json) as progress:
-        progress.say("loading")
-        source = ckpt, params, module, inputs, readout, name, nir
-        model = load_labelled_model(source, classes, windows)
-        model = model.with_input(numbers("scale", input_scale), numbers("offset", input_offset))
-        job = Job(
-            target=record,
-            passes=pipeline,
-            windows=windows,
-            backend=backend.value,
-            board=board,
+    recipe = Recipe(
+        model=ModelTable(
+            checkpoint=ckpt,
+            module=module,
+            params=params,
+            inputs=inputs,
+            readout=readout,
+            nir=nir,
+            name=name,
+            classes=None if classes is None else labels_or_file(classes),
+            input_scale=numbers("scale", input_scale),
+            input_offset=numbers("offset", input_offset),
             window=window,
             hop=hop,
+            calibrate=calibrate,
+        ),
+        target=TargetTable(
+            target=target,
+            board=board,
+            backend=backend.value,
             artifacts=tuple(artifact or ()),
+            mcpu=mcpu,
+            mattr=mattr,
+            float_abi=float_abi,
             java_package=java_package,
-            command=command_line(),
-            observer=printer(print_after, pipeline),
+        ),
+        pipeline=PipelineTable(quantize=quantize.value, passes=passes),
+        plugins=tuple(plugin or ()),
+    )
+    target_of(recipe.target)
+    check_output(output)
+    observer = printer(print_after, passes_of(recipe.pipeline, calibrate is not None))
+    with bars(as_json) as progress:
+        progress.say("loading")
+        made = ready(recipe, Path(), command_line())
+        job = replace(
+            made.job,
+            observer=observer,
             check_passes=not no_verify_passes,
             log=CommandLog(_say if verbose else None),
             progress_of=progress.phase,
         )
-        report = compile_model(model, job, output)
+        report = compile_model(made.model, job, output)
     _print_report(report, output, as_json)
 
 
@@ -270,6 +279,8 @@ def verify(
     _print_report(report, directory, as_json)
 
 
+app.command(epilog=build_command.EPILOG)(build_command.build)
+app.command(epilog=verify_build_command.EPILOG)(verify_build_command.verify_build)
 app.command(epilog=tune_command.EPILOG)(tune_command.tune)
 app.command(epilog=search_command.EPILOG)(search_command.search)
 app.command(epilog=export_command.EPILOG)(export_command.export)

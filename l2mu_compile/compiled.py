@@ -59,7 +59,7 @@ def verify_output(
     """
     folder = Path(folder)
     report = load_report(folder / REPORT_FILE)
-    _require_untouched(folder, report)
+    require_untouched(folder, report)
     network, program = read_program(folder)
     original = read_network(folder / FLOAT_FILE)
     windows.require_fit(network)
@@ -259,8 +259,8 @@ def _taken(result: Comparison) -> NDArray:
     return taken
 
 
-def _require_untouched(folder: Path, report: Report) -> None:
-    """Every artifact of ``report`` is in ``folder``, as it was compiled."""
+def require_untouched(folder: Path, report: Report) -> None:
+    """Raise `ModelError` unless every artifact of ``report`` is in ``folder``, as compiled."""
     for needed in {NETWORK_FILE, FLOAT_FILE} - {artifact.path for artifact in report.artifacts}:
         raise ModelError(f"{folder / REPORT_FILE}: artifacts: does not list {needed}")
     for artifact in report.artifacts:

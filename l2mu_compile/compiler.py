@@ -30,6 +30,7 @@ from l2mu_compile.passbase import Context, Pass
 from l2mu_compile.paths import StrPath, printable
 from l2mu_compile.pipeline import Observer, run_passes
 from l2mu_compile.program import Program
+from l2mu_compile.provenance import PROVENANCE_FILE, Provenance
 from l2mu_compile.report import (
     Artifact,
     PackagedLibrary,
@@ -73,7 +74,8 @@ class Job:
     ``backend`` names one of BACKENDS, ``board`` the one that ``target`` was made for. ``window``
     and ``hop`` are those of streams, if not the default ones (`stream_of`). ``artifacts`` are
     packages to make besides what is always built, ``java_package`` is where those for Java put
-    their class. ``command`` goes into the report. ``progress_of(what)`` gives a progress callback
+    their class. ``command`` goes into the report; with a ``provenance`` it and
+    a bill of materials are written too. ``progress_of(what)`` gives a progress callback
     for a phase.
     """
 
@@ -88,6 +90,7 @@ class Job:
     artifacts: tuple[str, ...] = ()
     java_package: str | None = None
     command: tuple[str, ...] = ()
+    provenance: Provenance | None = None
     observer: Observer | None = None
     check_passes: bool = True
     log: CommandLog = field(default_factory=CommandLog)
@@ -141,6 +144,8 @@ def compile_model(model: Model, job: Job, output: StrPath) -> Report:
         require_exact(report.verify)
         for package in packages:
             package.make(replace(product, report=report))
+        if job.provenance:
+            _write_origin(folder, program.name, report, job.provenance)
         report = report.model_copy(
             update={
                 "artifacts": _artifacts(folder),
@@ -276,6 +281,14 @@ def _write_networks(folder: Path, original: Network, network: Network, program: 
     save_network(original, folder / FLOAT_FILE)
     save_network(network, folder / NETWORK_FILE)
     (folder / "program.txt").write_text(str(program), encoding="utf-8")
+
+
+def _write_origin(folder: Path, name: str, report: Report, origin: Provenance) -> None:
+    from l2mu_compile.sbom import SBOM_FILE, sbom
+
+    report = report.model_copy(update={"artifacts": _artifacts(folder)})
+    (folder / SBOM_FILE).write_text(sbom(report, origin, name), encoding="utf-8")
+    (folder / PROVENANCE_FILE).write_text(origin.to_json(), encoding="utf-8")
 
 
 def _stamp(model: Model, job: Job, target: Target, program: Program) -> tuple[str, ...]:

@@ -13,24 +13,24 @@ MAX_FILE_BYTES = 1 << 20
 
 
 def load_labelled_model(
-    source: tuple[Any, ...], option: str | None, *files: Windows | None
+    source: tuple[Any, ...], labels: tuple[str, ...] | None, *files: Windows | None
 ) -> Model:
-    """What `load_model_for` loads from ``source`` for the first of ``files``, its classes named as
-    ``option`` or any of the files name them."""
+    """What `load_model_for` loads from ``source`` for the first of ``files``, its classes named by
+    ``labels`` or as any of the files name them."""
     model = load_model_for(files[0], *source)
     for windows in files:
-        model = with_labels(model, option, windows)
+        model = with_labels(model, labels, windows)
     return model
 
 
-def with_labels(model: Model, option: str | None, windows: Windows | None) -> Model:
-    """``model`` with the names that ``option`` gives, else its own, else those of ``windows``.
+def with_labels(model: Model, labels: tuple[str, ...] | None, windows: Windows | None) -> Model:
+    """``model`` with the names ``labels``, else its own, else those of ``windows``.
 
     Raises `ModelError` where names do not fit the network, `UsageError` where the model's and the
     windows' are not the same.
     """
-    if option is not None:
-        return model.with_labels(read_labels(option), "--classes")
+    if labels is not None:
+        return model.with_labels(labels, "--classes")
     if windows is None or windows.classes is None:
         return model
     own = model.network.readout.labels
@@ -42,11 +42,17 @@ def with_labels(model: Model, option: str | None, windows: Windows | None) -> Mo
     return model.with_labels(windows.classes, windows.source)
 
 
-def read_labels(option: str) -> tuple[str, ...]:
-    """Names separated by commas, or the lines of a file. `UsageError` if the file is unreadable."""
+def labels_or_file(option: str) -> tuple[str, ...] | Path:
+    """What ``--classes`` means: names separated by commas, or a file of them."""
     path = Path(option)
-    if not _is_file(path):
-        return tuple(name.strip() for name in option.split(","))
+    return path if _is_file(path) else tuple(name.strip() for name in option.split(","))
+
+
+def read_labels(labels: tuple[str, ...] | Path) -> tuple[str, ...]:
+    """Names, or the lines of a file. Raises `UsageError` if the file cannot be read."""
+    if isinstance(labels, tuple):
+        return labels
+    path = labels
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise UsageError(f"--classes {path}: larger than {MAX_FILE_BYTES} bytes")

@@ -26,6 +26,7 @@ from l2mu_compile.processes import signals_held
 from l2mu_compile.report import Artifact, Report, Strict
 from l2mu_compile.study import Study, Trial, journal, open_study, shared_storage
 from l2mu_compile.targets.record import Target
+from l2mu_compile.task_workers import Workers
 from l2mu_compile.template import Template
 from l2mu_compile.text import network_digest, save_network
 from l2mu_compile.trial import (
@@ -36,7 +37,6 @@ from l2mu_compile.trial import (
     require_costs,
     whole_pipeline,
 )
-from l2mu_compile.trial_workers import Workers
 from l2mu_compile.tuning import DataFile, LabelledReport, data_file
 from l2mu_compile.windows import Windows
 

@@ -108,7 +108,7 @@ def search(
 ) -> None:
     """Try passes and options, on labelled windows; compile the best; killed, it goes on."""
     _require_packages()
-    from l2mu_compile.labels import load_labelled_model
+    from l2mu_compile.labels import labels_or_file, load_labelled_model, read_labels
     from l2mu_compile.measures import parse_budget
     from l2mu_compile.output import check_output
     from l2mu_compile.search import SEARCH_FILE, SearchJob, search_model
@@ -128,8 +128,9 @@ def search(
     others = load_windows(validation) if validation else None
     with bars(as_json) as progress:
         progress.say("loading")
+        labels = None if classes is None else read_labels(labels_or_file(classes))
         source = ckpt, params, module, inputs, readout, name, nir
-        model = load_labelled_model(source, classes, windows, others)
+        model = load_labelled_model(source, labels, windows, others)
         model = model.with_input(numbers("scale", input_scale), numbers("offset", input_offset))
         job = SearchJob(
             template=template or parse_template(default_template(model.network)),

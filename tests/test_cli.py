@@ -41,10 +41,17 @@ class Net(nn.Module):
         return torch.stack(found)
 """
 
+BUILDS = """
+[model.har]
+checkpoint = "har.ckpt"
+[target.watch]
+[pipeline.int8]
+"""
+
 pytestmark = pytest.mark.usefixtures("terminal")
 
 COMMANDS = (
-    *("inspect", "compile", "verify", "view", "tune", "search", "export"),
+    *("inspect", "compile", "verify", "view", "build", "verify-build", "tune", "search", "export"),
     *("opt", "passes", "targets"),
 )
 
@@ -85,6 +92,7 @@ def test_version():
 def test_examples_in_help_are_accepted(command, tmp_path, monkeypatch):
     """The example's options exist: what fails is only that its files are not here."""
     monkeypatch.chdir(tmp_path)
+    Path("l2mu.toml").write_text(BUILDS)
     text = " ".join(ok(command, "--help").out.split())
     examples = text.split("Example: l2mu-compile ")[1:]
     assert examples

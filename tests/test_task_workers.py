@@ -9,8 +9,8 @@ from toy_training import network, split
 
 from l2mu_compile.errors import L2MUError, UsageError
 from l2mu_compile.targets.registry import get_target
+from l2mu_compile.task_workers import Workers
 from l2mu_compile.trial import Evaluator, Problem
-from l2mu_compile.trial_workers import Workers
 
 PIPELINES = ("quantize", "prune-population{sparsity=0.99}", "fold-input")
 UNKNOWN = "prune-population{population=nobody}"
@@ -50,6 +50,6 @@ def test_in_processes() -> None:
         assert len(multiprocessing.active_children()) == 2
         for process in multiprocessing.active_children():
             process.kill()
-        with pytest.raises(L2MUError, match="the process that ran trial 4 died"):
+        with pytest.raises(L2MUError, match="the process of task 4 died"):
             workers.next()
     assert not multiprocessing.active_children()

@@ -1,4 +1,4 @@
-"""Processes that run trials: each computes in one thread, and none outlives its search."""
+"""Processes that take tasks: each computes in one thread, and none outlives who gave them."""
 
 from __future__ import annotations
 
@@ -6,35 +6,47 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
+from typing import Generic, TypeVar
 
 from l2mu_compile.errors import L2MUError
 from l2mu_compile.plugins import load_plugin, loaded_files
 from l2mu_compile.processes import signals_held
-from l2mu_compile.trial import Evaluator, Outcome
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 
-class Workers:
-    """``count`` trials at a time: in this process if one, else each in a process of its own.
+class TaskDiedError(L2MUError):
+    """The process that did the task ``number`` ended in the middle of it."""
 
-    To be used in a ``with`` block, at whose end the processes are killed.
+    def __init__(self, number: int) -> None:
+        super().__init__(f"the process of task {number} died; out of memory?")
+        self.number = number
+
+
+class Workers(Generic[Task, Result]):
+    """``count`` tasks at a time: in this process if one, else each in a process of its own.
+
+    ``work`` does a task; it, tasks and results can be pickled. To be used in a ``with`` block, at
+    whose end the processes are killed.
     """
 
-    def __init__(self, evaluator: Evaluator, count: int) -> None:
-        self._evaluator, self._count = evaluator, count
-        self._here: list[tuple[int, str]] = []
+    def __init__(self, work: Callable[[Task], Result], count: int) -> None:
+        self._work, self._count = work, count
+        self._here: list[tuple[int, Task]] = []
         self._idle: list[Connection] = []
         self._busy: dict[Connection, int] = {}
         self._processes: list[BaseProcess] = []
 
     @property
     def busy(self) -> int:
-        """How many trials are being run."""
+        """How many tasks are being done."""
         return len(self._busy) + len(self._here)
 
     @property
@@ -42,33 +54,33 @@ class Workers:
         """How many more could be."""
         return self._count - self.busy
 
-    def start(self, number: int, pipeline: str) -> None:
-        """Begin a trial; its number comes back with its outcome."""
+    def start(self, number: int, task: Task) -> None:
+        """Begin a task; its number comes back with its result."""
         if self._count == 1:
-            self._here.append((number, pipeline))
+            self._here.append((number, task))
             return
         pipe = self._idle.pop() if self._idle else self._new()
-        pipe.send(pipeline)
+        pipe.send(task)
         self._busy[pipe] = number
 
-    def next(self) -> tuple[int, Outcome]:
-        """Wait for a trial to end. Raises what it raised, `L2MUError` if its process died."""
+    def next(self) -> tuple[int, Result]:
+        """Wait for a task to end. Raises what it raised, `TaskDiedError` if its process died."""
         if self._here:
-            number, pipeline = self._here.pop()
-            return number, self._evaluator(pipeline)
+            number, task = self._here.pop()
+            return number, self._work(task)
         pipe = wait(list(self._busy))[0]
         assert isinstance(pipe, Connection)
         number = self._busy.pop(pipe)
         try:
-            outcome = pipe.recv()
+            result = pipe.recv()
         except (EOFError, OSError):
-            raise L2MUError(f"the process that ran trial {number} died; out of memory?") from None
+            raise TaskDiedError(number) from None
         self._idle.append(pipe)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return number, outcome
+        if isinstance(result, Exception):
+            raise result
+        return number, result
 
-    def __enter__(self) -> Workers:
+    def __enter__(self) -> Workers[Task, Result]:
         return self
 
     def __exit__(
@@ -88,7 +100,7 @@ class Workers:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(
-            target=_serve, args=(theirs, loaded_files(), self._evaluator), daemon=True
+            target=_serve, args=(theirs, loaded_files(), self._work), daemon=True
         )
         with signals_held():
             process.start()
@@ -97,21 +109,21 @@ class Workers:
         return ours
 
 
-def _serve(pipe: Connection, files: Sequence[Path], evaluator: Evaluator) -> None:
-    """What a process does: trials, one after the other, until nobody asks for more."""
+def _serve(pipe: Connection, files: Sequence[Path], work: Callable[[Task], Result]) -> None:
+    """What a process does: tasks, one after the other, until nobody asks for more."""
     import torch
 
     for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # the search hears it too, and ends us
+        signal.signal(number, signal.SIG_IGN)  # who asks hears it too, and ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     for file in files:
         load_plugin(file)
     with suppress(EOFError, OSError):
         while True:
-            pipeline = pipe.recv()
+            task = pipe.recv()
             try:
-                pipe.send(evaluator(pipeline))
+                pipe.send(work(task))
             except Exception as error:
                 pipe.send(error)
 

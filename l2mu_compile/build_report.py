@@ -1,0 +1,165 @@
+"""What a run of builds made: ``build.json``, for CI ``junit.xml`` and ``summary.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+from xml.etree import ElementTree
+
+from pydantic import Field, ValidationError
+
+from l2mu_compile.budgets import FIGURES, Figures
+from l2mu_compile.errors import BudgetError, ModelError, reason
+from l2mu_compile.paths import StrPath, file_bytes, printable
+from l2mu_compile.report import MAX_FILE_BYTES, Artifact, Strict
+
+BUILD_FILE, JUNIT_FILE, SUMMARY_FILE = "build.json", "junit.xml", "summary.md"
+
+State = Literal["built", "from cache", "unchanged", "failed"]
+
+
+class Failure(Strict):
+    """Why a build was not made."""
+
+    message: str
+    exit_code: int
+
+
+class Build(Strict):
+    """One build."""
+
+    id: str = Field(description="model/target/pipeline, and its directory below build.json's")
+    state: State = Field(description="what was done: 'unchanged' was there already")
+    key: str | None = Field(description="digest of all it depends on; None where that has no end")
+    figures: Figures
+    violations: list[str] = Field([], description="of its budget")
+    failure: Failure | None = None
+    notes: list[str] = Field([], description="for the user")
+    artifacts: list[Artifact] = Field([], description="its files, as its report.json lists them")
+
+    @property
+    def made(self) -> bool:
+        """Whether there is something to use."""
+        return self.failure is None
+
+
+class BuildReport(Strict):
+    """``build.json``."""
+
+    format_version: Literal[1] = 1
+    tool: str
+    command: list[str]
+    builds: list[Build]
+    notes: list[str] = Field([], description="for the user")
+
+    def exit_code(self) -> int:
+        """That of the first build that could not be made; else of a budget that is broken, or 0."""
+        for build in self.builds:
+            if build.failure:
+                return build.failure.exit_code
+        return BudgetError.exit_code if any(b.violations for b in self.builds) else 0
+
+    def to_json(self) -> str:
+        """The file's text."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    def files(self, folder: Path, baseline: BuildReport | None) -> dict[Path, str]:
+        """All files of a run, by where they go."""
+        return {
+            folder / JUNIT_FILE: junit(self),
+            folder / SUMMARY_FILE: summary(self, baseline),
+            folder / BUILD_FILE: self.to_json(),
+        }
+
+
+def load_build_report(path: StrPath) -> BuildReport:
+    """Read a ``build.json``, or the one in a directory. `ModelError` naming what is wrong."""
+    path = Path(path)
+    path = path / BUILD_FILE if path.is_dir() else path
+    try:
+        if file_bytes(path) > MAX_FILE_BYTES:
+            raise ModelError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
+        return BuildReport.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}: cannot be read: {reason(error)}") from None
+    except ValidationError as error:
+        problems = error.errors()
+        first = next((p for p in problems if p["loc"] == ("format_version",)), problems[0])
+        place = ".".join(map(str, first["loc"]))
+        raise ModelError(f"{path}: {place + ': ' if place else ''}{first['msg']}") from None
+
+
+def junit(report: BuildReport) -> str:
+    """A JUnit file: a test case for every build, failed by its budget, in error if not made."""
+    broken = sum(bool(build.violations) for build in report.builds)
+    failed = sum(not build.made for build in report.builds)
+    counts = {"tests": str(len(report.builds)), "failures": str(broken), "errors": str(failed)}
+    root = ElementTree.Element("testsuites", counts)
+    suite = ElementTree.SubElement(root, "testsuite", {"name": "l2mu-compile build", **counts})
+    for build in report.builds:
+        group, _, name = build.id.rpartition("/")
+        case = ElementTree.SubElement(
+            suite, "testcase", {"classname": group.replace("/", "."), "name": name, "time": "0"}
+        )
+        if build.failure:
+            _problem(case, "error", [build.failure.message])
+        if build.violations:
+            _problem(case, "failure", build.violations)
+        ElementTree.SubElement(case, "system-out").text = "\n".join(
+            [build.state, *map(printable, build.notes)]
+        )
+    ElementTree.indent(root)
+    text = ElementTree.tostring(root, encoding="unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
+
+
+def _problem(case: ElementTree.Element, kind: str, lines: list[str]) -> None:
+    shown = [printable(line) for line in lines]
+    ElementTree.SubElement(case, kind, {"message": shown[0]}).text = "\n".join(shown)
+
+
+def summary(report: BuildReport, baseline: BuildReport | None) -> str:
+    """Markdown for a pull request: a table, with changes since ``baseline``, and what is wrong."""
+    before = {} if baseline is None else {build.id: build.figures for build in baseline.builds}
+    titles = [figure.name for figure in FIGURES.values()]
+    lines = [
+        "# Builds",
+        "",
+        _row(["build", "", *titles, "budget"]),
+        _row(["---", "---", *["---:"] * len(titles), "---"]),
+        *(_row(cells(build, before)) for build in report.builds),
+    ]
+    problems = [f"- `{b.id}`: {printable(text)}" for b in report.builds for text in _problems(b)]
+    notes = [f"- {printable(note)}" for note in report.notes]
+    paragraphs = [lines, *(part for part in (problems, notes) if part)]
+    return "\n\n".join("\n".join(part) for part in paragraphs) + "\n"
+
+
+def _problems(build: Build) -> list[str]:
+    return [build.failure.message] if build.failure else build.violations
+
+
+def cells(build: Build, before: Mapping[str, Figures]) -> list[str]:
+    """What a table says of a build: its name, state, figures with changes, and verdict."""
+    earlier = before.get(build.id)
+    shown = [
+        figure.with_change(
+            getattr(build.figures, figure.field),
+            None if earlier is None else getattr(earlier, figure.field),
+        )
+        for figure in FIGURES.values()
+    ]
+    return [build.id, build.state, *shown, verdict(build)]
+
+
+def verdict(build: Build) -> str:
+    """How a build did, in a word or two."""
+    if build.failure:
+        return "error"
+    broken = len(build.violations)
+    return f"{broken} broken" if broken else "kept"
+
+
+def _row(texts: list[str]) -> str:
+    return f"| {' | '.join(text.replace('|', chr(92) + '|') for text in texts)} |"

@@ -1,0 +1,208 @@
+"""``l2mu-compile build``: what is made, what is kept, and what a budget says of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command_line import ok, readable, run
+from filelock import FileLock
+from refusals import contents, refused
+
+from l2mu_compile.build_report import load_build_report
+from l2mu_compile.compiled import load_host_model
+from l2mu_compile.windows import load_windows
+
+FILE = """\
+jobs = 1
+
+[model.net]
+checkpoint = "net.pt"
+calibrate = "windows.npz"
+test = "windows.npz"
+
+[target.here]
+target = "host"
+
+[pipeline.int8]
+quantize = "int8"
+[pipeline.float]
+"""
+
+
+@pytest.fixture
+def place(workplace, data):
+    """A directory with a checkpoint, windows and a file of builds."""
+    for name in ("net.pt", "windows.npz"):
+        shutil.copy(data / name, name)
+    Path("l2mu.toml").write_text(FILE)
+    return workplace
+
+
+def states(result):
+    return {build["id"]: build["state"] for build in result.json["builds"]}
+
+
+INT8, FLOAT = "net/here/int8", "net/here/float"
+
+
+def test_what_is_unchanged_is_not_built_again(place):
+    assert states(ok("build", "--json")) == {INT8: "built", FLOAT: "built"}
+    windows = load_windows("windows.npz").x
+    decisions = load_host_model(f"build/{INT8}").run(windows)
+    first = contents(Path("build"))
+    assert states(ok("build", "--json")) == {INT8: "unchanged", FLOAT: "unchanged"}
+    assert {**first, "build.json": 0, "junit.xml": 0, "summary.md": 0} == {
+        **contents(Path("build")),
+        **{"build.json": 0, "junit.xml": 0, "summary.md": 0},
+    }
+    shutil.rmtree("build/net")
+    assert states(ok("build", "--json", "int8")) == {INT8: "from cache"}
+    assert (load_host_model(f"build/{INT8}").run(windows) == decisions).all()
+    assert states(ok("build", "--json", "int8", "--rebuild")) == {INT8: "built"}
+
+
+def test_what_depends_on_a_change_is_built_again(place):
+    ok("build", INT8)
+    Path("l2mu.toml").write_text(FILE.replace('test = "windows.npz"', ""))
+    assert states(ok("build", "--json", INT8)) == {INT8: "built"}
+    Path("l2mu.toml").write_text(FILE)
+    assert states(ok("build", "--json", INT8)) == {INT8: "from cache"}
+    content = Path("net.pt").read_bytes()
+    Path("net.pt").write_bytes(content[:-1])
+    result = run("build", "--json", INT8)
+    assert result.code == 3
+    assert "net.pt" in result.json["builds"][0]["failure"]["message"]
+    assert Path(f"build/{INT8}/report.json").exists(), "what was there stays"
+
+
+def test_a_damaged_cache_is_not_used(place):
+    ok("build", INT8)
+    (entry,) = (p for p in Path(".l2mu-cache").iterdir() if p.is_dir())
+    (entry / "network.txt").write_text("damaged")
+    assert states(ok("build", "--json", INT8)) == {INT8: "built"}
+    assert "damaged" not in (entry / "network.txt").read_text()
+    Path(f"build/{INT8}/network.txt").write_text("damaged")
+    result = run("build", "--json", INT8)
+    assert result.json["builds"][0]["state"] == "from cache"
+    assert "damaged" not in Path(f"build/{INT8}/network.txt").read_text()
+
+
+def test_budgets(place):
+    result = run("build", INT8, "--set", "budget.max_flash=1KiB", "--set", "budget.min_accuracy=0")
+    assert result.code == 5
+    readable(result.out)
+    assert f"{INT8}: flash " in result.err and "max_flash 1,024 bytes" in result.err
+    assert "accuracy" not in result.err
+    (build,) = load_build_report("build").builds
+    assert len(build.violations) == 1
+    assert "1 broken" in Path("build/summary.md").read_text()
+    result = run("build", INT8, "--set", "budget.max_instructions_per_step=1000000")
+    assert result.code == 5
+    assert "instructions per step: not known of this build" in result.err
+
+
+def test_budgets_of_change(place):
+    ok("build")
+    figures = json.loads(Path("build/build.json").read_text())
+    for build in figures["builds"]:
+        build["figures"]["flash"] = build["figures"]["flash"] * 97 // 100
+    Path("base.json").write_text(json.dumps(figures))
+    options = ("build", "--baseline", "base.json", "--set", "budget.max_flash_growth")
+    assert run(*options[:-1], 'budget.max_flash_growth="4 %"').code == 0
+    result = run(*options[:-1], 'budget.max_flash_growth="2 %"')
+    assert result.code == 5
+    assert result.err.count("grew by 3.") == 2
+    result = ok("build", "--set", "budget.max_flash_growth=0")
+    assert "there is no baseline" in result.err + result.out
+
+
+def test_the_configuration_is_printed(place):
+    result = ok("build", "--print-config", INT8, "--jobs", 3, "--set", "budget.max_ram=8KiB")
+    assert result.json["jobs"] == 3
+    assert result.json["builds"] == {INT8: {"max_ram": 8192}}
+    assert not Path("build").exists()
+
+
+def test_one_that_fails_keeps_no_other_from_being_made(place):
+    text = FILE.replace("[target.here]", '[model.bad]\ncheckpoint = "nothing.pt"\n[target.here]')
+    Path("l2mu.toml").write_text(text)
+    result = run("build", "float")
+    assert result.code == 3
+    assert "bad/here/float: " in result.err and "nothing.pt" in result.err
+    made = {build.id: build.state for build in load_build_report("build").builds}
+    assert made == {FLOAT: "built", "bad/here/float": "failed"}
+
+
+def test_refusals(place):
+    refused(2, "build: no build of l2mu.toml", arguments=("build", "build"))
+    refused(2, "--set x: write KEY=VALUE", arguments=("build", "--set", "x"))
+    refused(3, "base.json: cannot be read", arguments=("build", "--baseline", "base.json"))
+    refused(2, "nowhere.toml: cannot be read", arguments=("build", "--config", "nowhere.toml"))
+    refused(
+        2,
+        "l2mu.toml, line 8: target.here: unknown target 'hots'",
+        arguments=("build", "--set", "target.here.target=hots"),
+    )
+    refused(
+        2,
+        "l2mu.toml, line 11: pipeline.int8: unknown pass 'shrink'",
+        arguments=(
+            *("build", "--set", "pipeline.int8.passes=shrink"),
+            *("--set", "pipeline.int8.quantize=none"),
+        ),
+    )
+    refused(2, "plug-in", arguments=("build", "--set", 'plugins=["windows.npz"]'))
+    Path("l2mu.toml").unlink()
+    refused(2, "no l2mu.toml here", arguments=("build",))
+
+
+@pytest.mark.slow
+def test_several_runs_with_one_cache(place):
+    """Of several at a time each build is made once."""
+    command = [sys.executable, "-m", "l2mu_compile.cli", "build", "--json", "--jobs", "2", "-o"]
+    runs = [
+        subprocess.Popen([*command, name], stdout=subprocess.PIPE, text=True)
+        for name in ("one", "two", "three")
+    ]
+    found = [json.loads(process.communicate()[0]) for process in runs]
+    assert [process.returncode for process in runs] == [0, 0, 0]
+    for name in (INT8, FLOAT):
+        done = [b["state"] for run in found for b in run["builds"] if b["id"] == name]
+        assert sorted(done) == ["built", "from cache", "from cache"]
+    assert contents(Path("one/net")) == contents(Path("two/net")) == contents(Path("three/net"))
+
+
+def test_one_directory_at_a_time(place):
+    Path("build").mkdir()
+    with FileLock("build/.lock"):
+        result = run("build")
+    assert result.code == 2
+    assert "another build is working there" in result.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [0.5, 2.5, 4.0, 6.0])
+def test_a_killed_run_leaves_what_was_there_or_all(place, delay):
+    ok("build", INT8)
+    before = contents(Path("build", INT8))
+    Path("l2mu.toml").write_text(FILE.replace('quantize = "int8"', 'quantize = "none"'))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "l2mu_compile.cli", "build", "--jobs", "2"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    time.sleep(delay)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    left = contents(Path("build", INT8))
+    ok("build")
+    assert left in (before, contents(Path("build", INT8)))
