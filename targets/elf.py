@@ -79,14 +79,14 @@ def _of_elf_files(read: Callable[Options, Found]) -> Callable[Options, Found]:
     """
 
     @lru_cache(maxsize=_KEPT_FILES)
-    def kept(_content: bytes, *options: Any, **named: Any) -> Found:
-        return read(*options, **named)
+    def kept(_content: bytes, options: Any, named: Any) -> Found:
+        return read(*options, **dict(named))
 
     @wraps(read)
     def checked(*options: Options.args, **named: Options.kwargs) -> Found:
         path = options[0]
         try:
-            return copy(kept(Path(str(path)).read_bytes(), *options, **named))
+            return copy(kept(Path(str(path)).read_bytes(), options, tuple(named.items())))
         except ToolchainError:
             raise
         except OSError as error:
