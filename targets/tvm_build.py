@@ -64,20 +64,22 @@ def require_tvm() -> Any:
 
 def llvm_target(target: Target) -> dict[str, Any]:
     """``target`` as TVM is told it; `UsageError` if it builds nothing for it."""
-    base, features = _processor(target.cpu)
-    if target.triple == "native":
-        found: dict[str, Any] = {"kind": "llvm"}
-        if base == "native":
-            found["mcpu"] = str(require_tvm().get_global_func("target.llvm_get_system_cpu")())
-        return found
+    codegen = require_tvm().target.codegen
+    cpu, features = _processor(target.cpu)
+    native = target.triple == "native"
     triple = _TRIPLES.get(target.link_triple or target.triple)
+    if native:
+        triple = str(codegen.llvm_get_system_triple())
+        cpu = str(codegen.llvm_get_system_cpu()) if cpu == "native" else cpu
     if not target.shared or triple is None:
         raise UsageError(
             f"--backend tvm makes shared libraries for Linux and Android, which {target.name} has "
             "none of; use --backend c"
         )
-    known = {"kind": "llvm", "mtriple": triple, "mcpu": base, "mattr": features}
-    return {**known, "vector-width": _VECTOR_BITS}
+    if not codegen.llvm_is_valid_cpu(cpu, triple):
+        raise UsageError(f"--backend tvm: TVM's LLVM knows no processor {cpu}; use --backend c")
+    found = {"kind": "llvm", "mcpu": cpu, "mattr": features}
+    return found if native else {**found, "mtriple": triple, "vector-width": _VECTOR_BITS}
 
 
 def _processor(cpu: str) -> tuple[str, list[str]]:
@@ -109,7 +111,7 @@ def write_tensors(program: Program, stamp: Sequence[str], folder: Path) -> Any:
     words = constants(program).view("<u4")
     view = {"stamp": stamp, "name": name, "count": len(words)}
     view["body"] = array_body(words, "uint32_t")
-    lines = [*stamp, "TensorIR, as TVM prints and parses it."]
+    lines = [*stamp, "TensorIR, as TVM prints it."]
     text = "".join(f"# {line}\n" for line in lines) + module.script() + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}_tensors.py").write_text(text, encoding="utf-8")
@@ -223,7 +225,9 @@ class TensorModel(SteppedDevice):
 def _compiled(module: Any, target: Target, output: Path) -> Path:
     tvm = require_tvm()
     try:
-        built = tvm.tirx.build(module, target=tvm.target.Target(llvm_target(target)))
+        # This pass would forget which arrays are to be on the stack.
+        with tvm.transform.PassContext(disabled_pass=["tirx.StorageRewrite"]):
+            built = tvm.tirx.build(module, target=tvm.target.Target(llvm_target(target)))
         built.write_to_file(str(output))
     except RuntimeError as error:
         last = (str(error).strip().splitlines() or ["no reason given"])[-1]

@@ -26,6 +26,7 @@ from l2mu_compile.errors import ModelError
 from l2mu_compile.program import Argument, Call, Constant, Place, Program
 from l2mu_compile.targets.emit_c import state_layout
 from l2mu_compile.targets.tvm_kernels import kernels
+from l2mu_compile.targets.tvm_loops import local
 
 ALIGNMENT = 16  # bytes, of constants
 
@@ -39,8 +40,8 @@ def tensor_module(program: Program) -> tvm.IRModule:
     for call in entries:
         if call.kernel not in known:
             raise ModelError(
-                f"{call.owner}: {call.kernel} has no TensorIR version; use --backend c, or passes "
-                "that do not pack weights"
+                f"{call.owner}: {call.kernel} has no TensorIR version; use --backend c, or a "
+                "network whose kernels are not chosen yet"
             )
     functions = _Functions(program, known).all()
     return tvm.IRModule({f"{program.name}_{word}": body for word, body in functions.items()})
@@ -168,11 +169,11 @@ class _Functions:
         """Places with what lives within a step."""
         p = self.program
         scratch = {
-            b.name: IRBuilder.name(b.name, T.alloc_buffer((b.count,), dtype(b.ctype)))
+            b.name: IRBuilder.name(b.name, local(b.count, dtype(b.ctype)))
             for b in p.buffers
             if b.lifetime == "scratch" and b.name != CONVERTED_SAMPLE
         }
-        converted = T.alloc_buffer((p.sample_count,), dtype(p.sample_ctype))
+        converted = local(p.sample_count, dtype(p.sample_ctype))
         return {**places, **scratch, "converted": converted}
 
     def _emit(self, calls: Sequence[Call], places: Places, *result: Any) -> None:
