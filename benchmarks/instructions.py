@@ -96,15 +96,22 @@ class Subject:
     measured: Windows
 
 
-def subjects(folder: Path) -> list[Subject]:
-    """The example, and networks of published sizes, which are saved to ``folder``."""
-    example = Subject(
+def subjects(folder: Path, names: Sequence[str] | None = None) -> list[Subject]:
+    """The example, and networks of published sizes, which are saved to ``folder``; all, or those
+    of these names.
+    """
+    found = [_example()] if names is None or "example" in names else []
+    shapes = (shape for shape in SHAPES.values() if names is None or shape.name in names)
+    return [*found, *(_drawn(shape, folder) for shape in shapes)]
+
+
+def _example() -> Subject:
+    return Subject(
         "example",
         load_model(EXAMPLE / "har.ckpt"),
         load_windows(EXAMPLE / "calibration.npz"),
         load_windows(EXAMPLE / "heldout.npz").first(MEASURED),
     )
-    return [example, *(_drawn(shape, folder) for shape in SHAPES.values())]
 
 
 def _drawn(shape: Shape, folder: Path) -> Subject:
@@ -212,7 +219,7 @@ def main(
     with tempfile.TemporaryDirectory() as name, bars(False) as progress:
         folder = Path(name)
         progress.say("drawing networks")
-        found = [s for s in subjects(folder) if network is None or s.name in network]
+        found = subjects(folder, network)
         for core in target or CORES:
             for subject in found:
                 result = measure(subject, core, folder / f"{core}-{subject.name}", progress)

@@ -95,7 +95,7 @@ def main(
     with_text(before, PLACE, "")  # or there is no need to begin
     with tempfile.TemporaryDirectory() as folder, bars(False) as progress:
         progress.say("drawing networks")
-        drawn = [s for s in subjects(Path(folder)) if network is None or s.name in network]
+        drawn = subjects(Path(folder), network)
         report = progress.phase("running")
         found = []
         for k, subject in enumerate(drawn):
