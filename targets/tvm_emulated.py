@@ -17,7 +17,7 @@ from l2mu_compile.network import DTYPES
 from l2mu_compile.program import Program
 from l2mu_compile.targets.devices import EmulatedModel, suffix
 from l2mu_compile.targets.emit_c import state_bytes, state_layout
-from l2mu_compile.targets.emulator import EmulationError
+from l2mu_compile.targets.emulated_machine import EmulationError
 from l2mu_compile.targets.record import Target
 
 # data, device type and id, dimensions, type (code, bits, lanes), shape, strides, offset.
