@@ -31,8 +31,8 @@ SCRATCH = Region(0x6000_0000, 16 * 1024 * 1024)
 RETURN_TRAP = Region(SCRATCH.end, 0x1000)
 
 _PAGE = 0x1000
-# Where a shared library's functions find a stack; it asks for none itself.
-_LIBRARY_STACK = Region(SCRATCH.end + 0x10000, 64 * 1024)
+# Where a shared library's functions find a stack, as large as a thread's; it asks for none itself.
+_LIBRARY_STACK = Region(SCRATCH.end + 0x10000, 1024 * 1024)
 _READ_EXECUTE = unicorn_const.UC_PROT_READ | unicorn_const.UC_PROT_EXEC
 _READ_WRITE = unicorn_const.UC_PROT_READ | unicorn_const.UC_PROT_WRITE
 

@@ -16,6 +16,7 @@ from maps import convolutional, windows
 from networks import (
     chain,
     cuba,
+    f32,
     feed_forward,
     i8,
     integer_toy,
@@ -219,6 +220,23 @@ def test_all_kernels_run_as_interpreted_on_arm(
     final = planned(make(), PIPELINES[pipeline])
     x = samples(final, windows=1, steps=10)
     assert_same_memory(final, lower(final), built(final, tmp_path, get_target(name)), x)
+
+
+def test_lists_of_spikes_may_be_long(tmp_path: Path) -> None:
+    """40,000 neurons on the stack."""
+    size = 40_000
+    neurons = feed_forward().populations[0]
+    network = feed_forward().replace(
+        populations=(replace(neurons, shape=(size,)), replace(neurons, name="out", shape=(2,))),
+        projections=(
+            Projection("x", "h", f32(np.ones((size, 2)))),
+            Projection("h", "out", f32(np.ones((2, size)) / size)),
+        ),
+    )
+    final = planned(network)
+    model = built(final, tmp_path, get_target("cortex-a53"))
+    assert_same_memory(final, lower(final), model, samples(final, windows=1, steps=3))
+    assert 2 * size < model.stack_bytes() < 3 * size
 
 
 @pytest.mark.slow
