@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from l2mu_compile.errors import NoEmulatorError, ToolchainError, UsageError
 from l2mu_compile.installed import require
 from l2mu_compile.interpreter import as_samples
-from l2mu_compile.network import DTYPES
+from l2mu_compile.network import CTYPE_BYTES, DTYPES
 from l2mu_compile.program import Program
 from l2mu_compile.targets.build import is_native
 from l2mu_compile.targets.c_text import array_body
@@ -35,9 +35,8 @@ from l2mu_compile.targets.tvm_emulated import EmulatedTensors
 EXPORTS = ("__tvm_ffi_*", "__TVM*")
 
 _FEATURES = re.compile(r"[+-](?!v\d)[^+-]+")  # versions of an architecture are in the triple
-# What LLVM calls the parts of zig's triples that it does not know by the same name, and what zig
-# passes to it beside a triple.
 _VECTOR_BITS = 128  # of NEON, and of SSE
+# LLVM's names of zig's triples.
 _TRIPLES = {
     "aarch64-linux-musl": "aarch64-unknown-linux-musl",
     "arm-linux-musleabihf": "armv7a-unknown-linux-musleabihf",
@@ -141,6 +140,7 @@ def complete_tensors(product: Product) -> None:
         **view(product),
         "library": product.image.name,
         "state": state_layout(product.program),
+        "stack_bytes": _scratch_bytes(product.program),
     }
     report = checked_report(product)
     folder = product.image.parent
@@ -220,6 +220,12 @@ class TensorModel(SteppedDevice):
 
     def _tensor(self, array: NDArray) -> Any:
         return self._runtime.tensor(array)
+
+
+def _scratch_bytes(program: Program) -> int:
+    """What a step's lists of spikes and other arrays take on the stack."""
+    scratch = [b for b in program.buffers if b.lifetime == "scratch"]
+    return sum(b.count * CTYPE_BYTES[b.ctype] for b in scratch)
 
 
 def _compiled(module: Any, target: Target, output: Path) -> Path:

@@ -40,6 +40,8 @@ def test_compile_and_verify(place: Path) -> None:
     assert {"lib/libcell.so", "lib/README.md", "src/cell_tensors.py", "src/cell_constants.c"} <= {
         artifact.path for artifact in report.artifacts
     }
+    notes = (output / "lib/README.md").read_text()
+    assert f"a state of {report.state_bytes} bytes; at least " in notes
     assert "@T.prim_func" in (output / "src/cell_tensors.py").read_text()
     verified = ok("verify", output, "--data", windows)
     readable(verified.out.replace(str(place), ""))
