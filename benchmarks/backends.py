@@ -1,130 +1,161 @@
-"""Time whole windows of what each backend makes of the same programs, and write a table of ratios.
+"""Compare what each backend makes of the same programs, and write a table of ratios.
 
-The C backend with its kernels for this machine, the same with the portable ones, and TVM, whose
-kernels are those in TensorIR, take turns in one run, each on one hot window. Times are processor
-time.
+The C backend with its kernels for the processor, the same with the portable ones, and TVM, whose
+kernels are those in TensorIR. On this machine they take turns at whole windows, in one run and in
+processor time; for another core the instructions of a step are counted, which are the same on every
+machine. All are bit-exact, or the run ends.
 
-    python benchmarks/backends.py [--network NAME]... [--page FILE] [--json FILE]
+    python benchmarks/backends.py [--quick] [--network NAME]... [--numbers int8|float32]...
+                                  [--page FILE] [--json FILE]
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
-from statistics import median
 from typing import Annotated, Optional
 
-import numpy as np
 import typer
-from host import CALIBRATION, NETWORKS, hot_seconds, load_network_of
-from networks import SHAPES, Shape, windows_of
+from host import hot_seconds
+from instructions import PAGE, Subject, subjects
 from page import processor, table, with_text, write_results
 
-from l2mu_compile.compiled import load_host_model, read_program
+from l2mu_compile.compiled import load_host_model
 from l2mu_compile.compiler import Job, compile_model
-from l2mu_compile.errors import MismatchError
-from l2mu_compile.frontend import load_model
-from l2mu_compile.interpreter import run
+from l2mu_compile.display import err
 from l2mu_compile.pipeline import default_pipeline
+from l2mu_compile.report import Report
+from l2mu_compile.targets.host import HOST
+from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import get_target
-from l2mu_compile.text import save_network
 from l2mu_compile.windows import Windows
 
 # ruff: noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
 
-PAGE, PLACE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md", "backends"
-ROUNDS, CHECKED = 15, 4
-TUNED, PORTABLE, TVM = "C, kernels for this machine", "C, portable kernels", "TVM"
-HEAD = ("network", "numbers", "backend", "ms", "× C, this machine's", "library, bytes")
+PLACE = "backends"
+NETWORKS = ("b27", "b7", "har05", "example")
+NUMBERS = ("int8", "float32")
+CORE = "cortex-a53"
+CALIBRATION = 4  # windows
+ROUNDS, QUICK_ROUNDS = 15, 2
+TUNED, PORTABLE, TVM = "C, kernels for the processor", "C, portable kernels", "TVM"
+HEAD = (
+    *("network", "numbers", "backend", "ms, this machine", "× C", "library, bytes"),
+    *(f"instructions per step, `{CORE}`", "× C"),
+)
 
 
 @dataclass(frozen=True)
-class Timing:
-    """Median of one window in seconds."""
+class Result:
+    """The least ``seconds`` of a window and the library's bytes on this machine, and the
+    instructions of a step on CORE."""
 
     network: str
     numbers: str
     side: str
     seconds: float
     library_bytes: int
+    instructions: float
 
 
-def measure(shape: Shape, numbers: str, folder: Path) -> list[Timing]:
-    """Every backend in turns; MismatchError where one decides otherwise than the interpreter."""
-    path = folder / f"{shape.name}.txt"
-    save_network(load_network_of(shape, folder), path)
-    model, host = load_model(path), get_target("host")
-    samples = windows_of(shape, CALIBRATION, seed=2).astype(np.int16)
-    calibration = Windows(samples, source="spikes")
-    pipeline = default_pipeline(quantized=numbers == "int8", calibrated=True)
-    portable = replace(host, kernel_sets=("ref",))
-    sides = {TUNED: (host, "c"), PORTABLE: (portable, "c"), TVM: (host, "tvm")}
-    kind = np.int16 if numbers == "int8" else np.float32
-    windows = windows_of(shape, CHECKED, seed=3).astype(kind)
-    runs, sizes = {}, {}
-    for place, (side, (target, backend)) in enumerate(sides.items()):
-        output = folder / f"{numbers}{place}"
-        report = compile_model(model, Job(target, pipeline, calibration, backend=backend), output)
-        device = load_host_model(output)
-        expected = run(read_program(output)[0], windows).decisions
-        if not np.array_equal(device.run(windows), expected):
-            raise MismatchError(f"{shape.name}, {side}: decisions are not as interpreted")
-        runs[side], sizes[side] = device.run, report.flash_bytes
-    found: dict[str, list[float]] = {side: [] for side in sides}
-    for _ in range(ROUNDS):
+def measure(subject: Subject, numbers: str, rounds: int, folder: Path) -> list[Result]:
+    """Every backend in turns."""
+    counted = _compiled(subject, numbers, get_target(CORE), folder / CORE)
+    built = _compiled(subject, numbers, HOST, folder / "host")
+    window = subject.measured.x[:1]
+    runs = {side: load_host_model(folder / "host" / side).run for side in built}
+    found: dict[str, list[float]] = {side: [] for side in runs}
+    for _ in range(rounds):
         for side, classify in runs.items():
-            found[side].append(hot_seconds(classify, windows[:1]))
-    return [Timing(shape.name, numbers, side, median(found[side]), sizes[side]) for side in sides]
-
-
-def as_text(timings: list[Timing]) -> str:
-    """Where it was measured, and the table."""
-    from importlib.metadata import version
-
-    packages = ", ".join(f"{name} {version(name)}" for name in ("ziglang", "apache-tvm"))
-    where = (
-        f"{processor()}, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}; medians of "
-        f"{ROUNDS} rounds; {packages}."
-    )
-    tuned = {(t.network, t.numbers): t.seconds for t in timings if t.side == TUNED}
-    rows = [
-        (
-            *(t.network, t.numbers, t.side, f"{t.seconds * 1e3:.3f}"),
-            f"{t.seconds / tuned[t.network, t.numbers]:.1f}",
-            f"{t.library_bytes:,}",
+            found[side].append(hot_seconds(classify, window))
+    return [
+        Result(
+            network=subject.name,
+            numbers=numbers,
+            side=side,
+            seconds=min(found[side]),
+            library_bytes=report.flash_bytes,
+            instructions=counted[side].instructions_per_step_mean or 0.0,
         )
-        for t in timings
+        for side, report in built.items()
     ]
+
+
+def _compiled(subject: Subject, numbers: str, target: Target, folder: Path) -> dict[str, Report]:
+    """What each side makes for ``target``, each in a directory of its name."""
+    portable = replace(target, kernel_sets=("ref",), optional_sets=())
+    sides = {TUNED: (target, "c"), PORTABLE: (portable, "c"), TVM: (target, "tvm")}
+    pipeline = default_pipeline(quantized=numbers == "int8", calibrated=True)
+    windows = Windows(subject.calibration.x[:CALIBRATION], source="calibration")
+    folder.mkdir(parents=True)
+    return {
+        side: compile_model(
+            subject.model, Job(record, pipeline, windows, backend=backend), folder / side
+        )
+        for side, (record, backend) in sides.items()
+    }
+
+
+def as_text(results: list[Result], rounds: int) -> str:
+    """Where it was measured, and the table."""
+    packages = ", ".join(f"{name} {found}" for name, found in _versions().items())
+    where = (
+        f"{processor()}, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}; least of "
+        f"{rounds} rounds; {packages}."
+    )
+    tuned = {(r.network, r.numbers): r for r in results if r.side == TUNED}
+    rows = [_row(result, tuned[result.network, result.numbers]) for result in results]
     return f"{where}\n\n{table(HEAD, rows)}"
 
 
+def _row(result: Result, tuned: Result) -> tuple[str, ...]:
+    return (
+        *(result.network, result.numbers, result.side),
+        f"{result.seconds * 1e3:.3f}",
+        f"{result.seconds / tuned.seconds:.1f}",
+        f"{result.library_bytes:,}",
+        f"{result.instructions:,.0f}",
+        f"{result.instructions / tuned.instructions:.1f}",
+    )
+
+
+def _versions() -> Mapping[str, str]:
+    return {name: version(name) for name in ("ziglang", "apache-tvm", "unicorn")}
+
+
 def main(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few rounds: to see that it runs.")
+    ] = False,
     network: Annotated[
         Optional[list[str]], typer.Option(help="Only this network; may be given several times.")
+    ] = None,
+    numbers: Annotated[
+        Optional[list[str]], typer.Option(help="Only int8, or only float32.")
     ] = None,
     page: Annotated[Path, typer.Option(help="Page with a place for the table.")] = PAGE,
     json_file: Annotated[
         Optional[Path], typer.Option("--json", metavar="FILE", help="Write the figures there.")
     ] = None,
 ) -> None:
-    """Time what each backend makes of the same programs and write the ratios into a page."""
-    timings = []
-    with tempfile.TemporaryDirectory() as directory:
-        for name in network or NETWORKS:
-            for numbers in ("int8", "float32"):
-                timings += measure(SHAPES[name], numbers, _below(directory, name, numbers))
-    text = as_text(timings)
-    written = with_text(page.read_text(encoding="utf-8"), PLACE, text)
-    write_results(page, written, json_file, {"timings": [asdict(t) for t in timings]})
-    print(text)
-
-
-def _below(directory: str, *names: str) -> Path:
-    folder = Path(directory, *names)
-    folder.mkdir(parents=True)
-    return folder
+    """Compare what each backend makes of the same programs and write the ratios into a page."""
+    before = page.read_text(encoding="utf-8")
+    with_text(before, PLACE, "")  # or there is no need to begin
+    rounds = QUICK_ROUNDS if quick else ROUNDS
+    results: list[Result] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for subject in subjects(folder, network or NETWORKS):
+            for kind in numbers or NUMBERS:
+                results += measure(subject, kind, rounds, folder / f"{subject.name}-{kind}")
+                err.print(f"{subject.name}, {kind}: measured", highlight=False)
+    figures = {"versions": _versions(), "results": [asdict(result) for result in results]}
+    written = with_text(before, PLACE, as_text(results, rounds))
+    write_results(page, written, json_file, figures)
 
 
 if __name__ == "__main__":

@@ -189,8 +189,16 @@ class _Compilation:
         return network
 
     def stream(self, network: Network) -> Stream | None:
-        """What windows on a stream are for ``network``, if that is known."""
+        """What windows on a stream are for ``network``, if that is known and there are streams."""
         job = self.job
+        if not get_backend(job.backend).has_streams:
+            for option, value in (("window", job.window), ("hop", job.hop)):
+                if value is not None:
+                    raise UsageError(
+                        f"--{option} {value}: --backend {job.backend} makes no streams; use "
+                        "--backend c"
+                    )
+            return None
         steps = None if job.windows is None else job.windows.x.shape[1]
         return stream_of(network, job.window, job.hop, steps)
 

@@ -279,6 +279,8 @@ def amount(size: int | None) -> str:
 
 
 def _stream(report: Report) -> str:
+    if report.backend != "c":
+        return "none: these are made by --backend c"
     if report.window is None or report.hop is None:
         return "none: the length of a window is not known (--window)"
     lanes = -(-report.window // report.hop)

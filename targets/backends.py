@@ -13,7 +13,7 @@ from l2mu_compile.targets.build import build, open_device
 from l2mu_compile.targets.costs import Costs
 from l2mu_compile.targets.devices import Device
 from l2mu_compile.targets.product import Product
-from l2mu_compile.targets.record import BUILT, Target
+from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.tvm_build import (
     build_tensors,
     complete_tensors,
@@ -26,7 +26,8 @@ from l2mu_compile.targets.tvm_build import (
 class Backend:
     """``prepared`` is a target as this backend builds for it, ``build`` writes sources and binaries
     and tells what they cost, ``packages`` are what can be made of them, ``open`` has a binary ready
-    to run. ``is_measured`` says that it is this backend's kernels whose instructions are known.
+    to run. ``is_measured`` says that it is this backend's kernels whose instructions are known,
+    ``has_streams`` that what it makes takes samples one by one and tells when a window ends.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Backend:
     packages: Callable[[Target, tuple[str, ...]], tuple[Package, ...]]
     open: Callable[[Program, Target, Path, str | None], Device]
     is_measured: bool
+    has_streams: bool
 
 
 def get_backend(name: str) -> Backend:
@@ -45,8 +47,9 @@ def get_backend(name: str) -> Backend:
 
 
 def _tensor_packages(target: Target, names: tuple[str, ...]) -> tuple[Package, ...]:
+    chosen_packages(target, names)
     for name in names:
-        if name not in BUILT:
+        if name != "lib":
             raise UsageError(f"--artifact {name}: is made of C; use --backend c")
     return (Package("lib", "library for TVM's runtime", complete_tensors),)
 
@@ -54,9 +57,23 @@ def _tensor_packages(target: Target, names: tuple[str, ...]) -> tuple[Package, .
 BACKENDS: dict[str, Backend] = {
     backend.name: backend
     for backend in (
-        Backend("c", lambda target: target, build, chosen_packages, open_device, is_measured=True),
         Backend(
-            "tvm", tensor_target, build_tensors, _tensor_packages, open_tensors, is_measured=False
+            name="c",
+            prepared=lambda target: target,
+            build=build,
+            packages=chosen_packages,
+            open=open_device,
+            is_measured=True,
+            has_streams=True,
+        ),
+        Backend(
+            name="tvm",
+            prepared=tensor_target,
+            build=build_tensors,
+            packages=_tensor_packages,
+            open=open_tensors,
+            is_measured=False,
+            has_streams=False,
         ),
     )
 }

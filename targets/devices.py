@@ -200,8 +200,7 @@ class EmulatedModel(SteppedDevice):
     def stack_bytes(self) -> int:
         stack = self._emulator.stack
         painted = self._emulator.read(stack.origin, stack.size)
-        clean = (i for i, byte in enumerate(painted) if byte != STACK_PAINT)
-        return max(self._deepest, stack.size - next(clean, stack.size))
+        return max(self._deepest, len(painted.lstrip(bytes([STACK_PAINT]))))
 
     def _paint_stack(self) -> None:
         stack = self._emulator.stack

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from l2mu_compile import processes
 from l2mu_compile.errors import NoEmulatorError, UsageError
 from l2mu_compile.targets.devices import Device, Trace
-from l2mu_compile.targets.emulator import EmulationError
+from l2mu_compile.targets.emulated_machine import EmulationError
 from l2mu_compile.targets.record import Qemu, Target
 from l2mu_compile.targets.semihosting import decisions
 from l2mu_compile.targets.toolchain import temporary_directory

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from l2mu_compile.targets.emulator import EmulationError, Emulator
+from l2mu_compile.targets.emulated_machine import EmulationError
+from l2mu_compile.targets.emulator import Emulator
 
 SYS_OPEN, SYS_CLOSE, SYS_WRITE0, SYS_WRITE, SYS_READ, SYS_FLEN = 0x01, 0x02, 0x04, 0x05, 0x06, 0x0C
 SYS_GET_CMDLINE, SYS_EXIT_EXTENDED = 0x15, 0x20

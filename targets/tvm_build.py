@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from l2mu_compile.errors import NoEmulatorError, ToolchainError, UsageError
 from l2mu_compile.installed import require
 from l2mu_compile.interpreter import as_samples
-from l2mu_compile.network import DTYPES
+from l2mu_compile.network import CTYPE_BYTES, DTYPES
 from l2mu_compile.program import Program
 from l2mu_compile.targets.build import is_native
 from l2mu_compile.targets.c_text import array_body
@@ -35,9 +35,8 @@ from l2mu_compile.targets.tvm_emulated import EmulatedTensors
 EXPORTS = ("__tvm_ffi_*", "__TVM*")
 
 _FEATURES = re.compile(r"[+-](?!v\d)[^+-]+")  # versions of an architecture are in the triple
-# What LLVM calls the parts of zig's triples that it does not know by the same name, and what zig
-# passes to it beside a triple.
 _VECTOR_BITS = 128  # of NEON, and of SSE
+# LLVM's names of zig's triples.
 _TRIPLES = {
     "aarch64-linux-musl": "aarch64-unknown-linux-musl",
     "arm-linux-musleabihf": "armv7a-unknown-linux-musleabihf",
@@ -64,20 +63,22 @@ def require_tvm() -> Any:
 
 def llvm_target(target: Target) -> dict[str, Any]:
     """``target`` as TVM is told it; `UsageError` if it builds nothing for it."""
-    base, features = _processor(target.cpu)
-    if target.triple == "native":
-        found: dict[str, Any] = {"kind": "llvm"}
-        if base == "native":
-            found["mcpu"] = str(require_tvm().get_global_func("target.llvm_get_system_cpu")())
-        return found
+    codegen = require_tvm().target.codegen
+    cpu, features = _processor(target.cpu)
+    native = target.triple == "native"
     triple = _TRIPLES.get(target.link_triple or target.triple)
+    if native:
+        triple = str(codegen.llvm_get_system_triple())
+        cpu = str(codegen.llvm_get_system_cpu()) if cpu == "native" else cpu
     if not target.shared or triple is None:
         raise UsageError(
             f"--backend tvm makes shared libraries for Linux and Android, which {target.name} has "
             "none of; use --backend c"
         )
-    known = {"kind": "llvm", "mtriple": triple, "mcpu": base, "mattr": features}
-    return {**known, "vector-width": _VECTOR_BITS}
+    if not codegen.llvm_is_valid_cpu(cpu, triple):
+        raise UsageError(f"--backend tvm: TVM's LLVM knows no processor {cpu}; use --backend c")
+    found = {"kind": "llvm", "mcpu": cpu, "mattr": features}
+    return found if native else {**found, "mtriple": triple, "vector-width": _VECTOR_BITS}
 
 
 def _processor(cpu: str) -> tuple[str, list[str]]:
@@ -109,7 +110,7 @@ def write_tensors(program: Program, stamp: Sequence[str], folder: Path) -> Any:
     words = constants(program).view("<u4")
     view = {"stamp": stamp, "name": name, "count": len(words)}
     view["body"] = array_body(words, "uint32_t")
-    lines = [*stamp, "TensorIR, as TVM prints and parses it."]
+    lines = [*stamp, "TensorIR, as TVM prints it."]
     text = "".join(f"# {line}\n" for line in lines) + module.script() + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}_tensors.py").write_text(text, encoding="utf-8")
@@ -139,6 +140,7 @@ def complete_tensors(product: Product) -> None:
         **view(product),
         "library": product.image.name,
         "state": state_layout(product.program),
+        "stack_bytes": _scratch_bytes(product.program),
     }
     report = checked_report(product)
     folder = product.image.parent
@@ -220,10 +222,18 @@ class TensorModel(SteppedDevice):
         return self._runtime.tensor(array)
 
 
+def _scratch_bytes(program: Program) -> int:
+    """What a step's lists of spikes and other arrays take on the stack."""
+    scratch = [b for b in program.buffers if b.lifetime == "scratch"]
+    return sum(b.count * CTYPE_BYTES[b.ctype] for b in scratch)
+
+
 def _compiled(module: Any, target: Target, output: Path) -> Path:
     tvm = require_tvm()
     try:
-        built = tvm.tirx.build(module, target=tvm.target.Target(llvm_target(target)))
+        # This pass would forget which arrays are to be on the stack.
+        with tvm.transform.PassContext(disabled_pass=["tirx.StorageRewrite"]):
+            built = tvm.tirx.build(module, target=tvm.target.Target(llvm_target(target)))
         built.write_to_file(str(output))
     except RuntimeError as error:
         last = (str(error).strip().splitlines() or ["no reason given"])[-1]

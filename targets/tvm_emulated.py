@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from l2mu_compile.errors import NoEmulatorError
-from l2mu_compile.network import CTYPE_BYTES, DTYPES
+from l2mu_compile.network import DTYPES
 from l2mu_compile.program import Program
 from l2mu_compile.targets.devices import EmulatedModel, suffix
 from l2mu_compile.targets.emit_c import state_bytes, state_layout
-from l2mu_compile.targets.emulator import EmulationError
+from l2mu_compile.targets.emulated_machine import EmulationError
 from l2mu_compile.targets.record import Target
 
 # data, device type and id, dimensions, type (code, bits, lanes), shape, strides, offset.
@@ -27,20 +26,12 @@ _ARGUMENT = "<iIQ"  # type, padding, a pointer
 _CPU = 1
 _CODES = {"i": 0, "f": 2}
 _TENSOR_POINTER = 7
-# Larger arrays than these the code has its runtime allocate.
-_STACK_ARRAY_BYTES = 1024
 
 
 class EmulatedTensors(EmulatedModel):
-    """The functions of a library, called one by one and the instructions of every step counted.
-
-    Raises `NoEmulatorError` for one that allocates memory, which only TVM's runtime has.
-    """
+    """The functions of a library, called one by one and the instructions of every step counted."""
 
     def __init__(self, target: Target, image: Path, program: Program) -> None:
-        scratch = [b for b in program.buffers if b.lifetime == "scratch"]
-        if any(b.count * CTYPE_BYTES[b.ctype] >= _STACK_ARRAY_BYTES for b in scratch):
-            raise NoEmulatorError("its arrays are so large that TVM's runtime allocates them")
         name, inputs = program.name, program.inputs
         super().__init__(target, image, name, inputs, state_bytes(program), complete=False)
         self._word = target.pointer_bytes

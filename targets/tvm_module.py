@@ -26,6 +26,7 @@ from l2mu_compile.errors import ModelError
 from l2mu_compile.program import Argument, Call, Constant, Place, Program
 from l2mu_compile.targets.emit_c import state_layout
 from l2mu_compile.targets.tvm_kernels import kernels
+from l2mu_compile.targets.tvm_loops import local
 
 ALIGNMENT = 16  # bytes, of constants
 
@@ -35,15 +36,13 @@ Places = Mapping[str, Any]
 def tensor_module(program: Program) -> tvm.IRModule:
     """The module of a program; `ModelError` on a kernel that TensorIR has no version of."""
     known = kernels()
-    entries = (*program.calls[: -len((program.save, program.restore))],)
-    for call in entries:
-        if call.kernel not in known:
+    for call in program.calls:
+        if call.kernel not in known and call not in (program.save, program.restore):
             raise ModelError(
-                f"{call.owner}: {call.kernel} has no TensorIR version; use --backend c, or passes "
-                "that do not pack weights"
+                f"{call.owner}: {call.kernel} has no TensorIR version; use --backend c, or a "
+                "network whose kernels are not chosen yet"
             )
-    functions = _Functions(program, known).all()
-    return tvm.IRModule({f"{program.name}_{word}": body for word, body in functions.items()})
+    return tvm.IRModule(_Functions(program, known).all())
 
 
 def constants(program: Program) -> NDArray:
@@ -79,41 +78,38 @@ class _Functions:
         self.state = state_layout(program)
 
     def all(self) -> dict[str, Any]:
-        """Every function by the last part of its name."""
+        """Every function by its name."""
         p = self.program
-        found = {
-            "reset": self._function("reset", self._reset),
-            "classify": self._function("classify", self._result, p.classify),
-        }
+        found = self._function("reset", self._reset)
+        found |= self._function("classify", self._result, p.classify)
         if p.decided:
-            found["decided"] = self._function("decided", self._result, p.decided)
+            found |= self._function("decided", self._result, p.decided)
         for suffix, given, convert in (
             ("", "float32", p.from_floats),
             ("_raw", "int16", p.from_counts),
         ):
-            for word, body in (("step", self._step), ("run", self._run)):
-                found[word + suffix] = self._function(word + suffix, body, given, convert)
+            found |= self._function(f"step{suffix}", self._step, given, convert)
+            found |= self._function(f"run{suffix}", self._run, given, convert)
         return found
 
-    def _function(self, word: str, body: Callable[..., None], *details: Any) -> Any:
+    def _function(self, word: str, body: Callable[..., None], *details: Any) -> dict[str, Any]:
+        name = f"{self.program.name}_{word}"
         with IRBuilder() as builder, T.prim_func():
-            T.func_name(f"{self.program.name}_{word}")
-            symbol = f"{self.program.name}_{word}"
-            T.func_attr({"global_symbol": symbol, "tirx.noalias": True})
-            body(
-                {name: _argument(name, b.count, b.ctype) for name, b in self.state.items()},
-                *details,
-            )
-        return builder.get()
+            T.func_name(name)
+            T.func_attr({"global_symbol": name, "tirx.noalias": True})
+            state = {name: _argument(name, b.count, b.ctype) for name, b in self.state.items()}
+            body(state, *details)
+        return {name: builder.get()}
 
     def _reset(self, state: Places) -> None:
-        self._clear(state)
-        self._emit(self.program.reset, self._with_constants(state))
+        self._start(self._with_constants(state))
 
-    def _clear(self, state: Places) -> None:
+    def _start(self, places: Places) -> None:
+        """Zeros, and what a window starts with instead."""
         for name, buffer in self.state.items():
             with T.serial(0, buffer.count) as j:
-                T.buffer_store(state[name], T.cast(0, state[name].dtype), [j])
+                T.buffer_store(places[name], T.cast(0, places[name].dtype), [j])
+        self._emit(self.program.reset, places)
 
     def _result(self, state: Places, call: Call) -> None:
         result = _argument("result", 1, "int32_t")
@@ -130,8 +126,7 @@ class _Functions:
         steps = T.int32()
         samples = T.match_buffer(handle, (steps, p.inputs), given)
         places = self._with_scratch(self._with_constants(state))
-        self._clear(state)
-        self._emit(p.reset, places)
+        self._start(places)
         with T.serial(0, steps) as step:
             if p.decided is None:
                 self._advance(places, _Row(samples, step), convert)
@@ -168,11 +163,11 @@ class _Functions:
         """Places with what lives within a step."""
         p = self.program
         scratch = {
-            b.name: IRBuilder.name(b.name, T.alloc_buffer((b.count,), dtype(b.ctype)))
+            b.name: IRBuilder.name(b.name, local(b.count, dtype(b.ctype)))
             for b in p.buffers
             if b.lifetime == "scratch" and b.name != CONVERTED_SAMPLE
         }
-        converted = T.alloc_buffer((p.sample_count,), dtype(p.sample_ctype))
+        converted = local(p.sample_count, dtype(p.sample_ctype))
         return {**places, **scratch, "converted": converted}
 
     def _emit(self, calls: Sequence[Call], places: Places, *result: Any) -> None:

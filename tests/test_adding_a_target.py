@@ -25,7 +25,8 @@ from l2mu_compile.network import identifier
 from l2mu_compile.plugins import load_plugin
 from l2mu_compile.random_networks import random_network
 from l2mu_compile.targets.build import open_device
-from l2mu_compile.targets.emulator import EmulationError, Emulator
+from l2mu_compile.targets.emulated_machine import EmulationError
+from l2mu_compile.targets.emulator import Emulator
 from l2mu_compile.targets.registry import get_target
 from l2mu_compile.targets.toolchain import compile_objects, link_firmware
 

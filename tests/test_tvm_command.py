@@ -13,6 +13,7 @@ from networks import l2mu, samples
 from l2mu_compile import load_host_model, load_windows, save_network
 from l2mu_compile.interpreter import run as interpreted
 from l2mu_compile.report import load_report
+from l2mu_compile.targets.host import HOST
 from l2mu_compile.text import load_network
 
 pytestmark = pytest.mark.usefixtures("terminal")
@@ -39,9 +40,12 @@ def test_compile_and_verify(place: Path) -> None:
     assert {"lib/libcell.so", "lib/README.md", "src/cell_tensors.py", "src/cell_constants.c"} <= {
         artifact.path for artifact in report.artifacts
     }
+    notes = (output / "lib/README.md").read_text()
+    assert f"a state of {report.state_bytes} bytes; at least " in notes
     assert "@T.prim_func" in (output / "src/cell_tensors.py").read_text()
     verified = ok("verify", output, "--data", windows)
     readable(verified.out.replace(str(place), ""))
+    assert "none: these are made by --backend c" in verified.out
     assert "bit-exact: 6 windows x 20 steps" in verified.out
     x = load_windows(windows).x
     expected = interpreted(load_network(output / "network.txt"), x).decisions
@@ -67,7 +71,16 @@ def test_code_for_another_machine_runs_on_the_emulator(place: Path, target: str)
     ("options", "said"),
     [
         (("--target", "cortex-m4"), "which cortex-m4 has none of; use --backend c"),
-        (("--artifact", "cmake"), "--artifact cmake: is made of C; use --backend c"),
+        (("--board", "microbit"), "which cortex-m0plus has none of; use --backend c"),
+        *(
+            (("--artifact", name), f"--artifact {name}: is made of C; use --backend c")
+            for name in HOST.artifacts
+            if name != "lib"
+        ),
+        (("--artifact", "firmware"), "target 'host' has no artifact 'firmware'"),
+        (("--artifact", "snap"), "unknown artifact 'snap'"),
+        (("--window", "20"), "--window 20: --backend tvm makes no streams; use --backend c"),
+        (("--hop", "5"), "--hop 5: --backend tvm makes no streams; use --backend c"),
     ],
 )
 def test_what_it_does_not_make_is_refused(place: Path, options: tuple[str, ...], said: str) -> None:

@@ -13,7 +13,8 @@ from unicorn import unicorn_const
 
 from l2mu_compile.errors import MismatchError, ToolchainError, UsageError
 from l2mu_compile.targets.elf import footprint
-from l2mu_compile.targets.emulator import SCRATCH, EmulationError, Emulator
+from l2mu_compile.targets.emulated_machine import SCRATCH, EmulationError
+from l2mu_compile.targets.emulator import Emulator
 from l2mu_compile.targets.record import EmulatorModel, Memory, Region, Target
 from l2mu_compile.targets.registry import get_target
 from l2mu_compile.targets.toolchain import compile_objects, link_firmware, shared_library

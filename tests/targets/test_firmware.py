@@ -19,7 +19,8 @@ from l2mu_compile.stream import Stream
 from l2mu_compile.targets.build import open_device
 from l2mu_compile.targets.devices import EmulatedModel
 from l2mu_compile.targets.elf import segments, symbols
-from l2mu_compile.targets.emulator import EmulationError, Emulator
+from l2mu_compile.targets.emulated_machine import EmulationError
+from l2mu_compile.targets.emulator import Emulator
 from l2mu_compile.targets.flash_image import flash_contents, intel_hex
 from l2mu_compile.targets.product import Product
 from l2mu_compile.targets.record import Region, Target

@@ -30,7 +30,7 @@ from l2mu_compile.targets.build import open_device
 from l2mu_compile.targets.cortex_m import KIB
 from l2mu_compile.targets.devices import EmulatedModel
 from l2mu_compile.targets.emit_c import state_bytes
-from l2mu_compile.targets.emulator import EmulationError
+from l2mu_compile.targets.emulated_machine import EmulationError
 from l2mu_compile.targets.firmware import firmware_use
 from l2mu_compile.targets.product import Product
 from l2mu_compile.targets.qemu import QemuFirmware, instructions_of
