@@ -1,14 +1,15 @@
-"""What is looked at: a model, or the directory that compiling or tuning it left, with what there is
-to compare it with."""
+"""What is looked at: a model, or the directory that compiling, tuning or searching left, with what
+there is to compare it with."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from l2mu_compile.compiled import FLOAT_FILE, NETWORK_FILE, REPORT_FILE
+from l2mu_compile.compiled import COMPILED, FLOAT_FILE, NETWORK_FILE, REPORT_FILE, SEARCH_FILE
 from l2mu_compile.errors import ModelError, UsageError
-from l2mu_compile.frontend import load_model_for, read_network
+from l2mu_compile.frontend import read_network
+from l2mu_compile.labels import load_labelled_model
 from l2mu_compile.network import Network
 from l2mu_compile.paths import printable
 from l2mu_compile.report import Report, Source, load_report, load_report_file
@@ -41,12 +42,17 @@ class Subject:
 
 @dataclass(frozen=True)
 class ModelArguments:
-    """What the command line says of a model: see `l2mu_compile.frontend.load_model`."""
+    """What the command line says of a model: see `l2mu_compile.frontend.load_model`; names of
+    ``classes``, and ``scale`` and ``offset`` of raw counts."""
 
     params: Path | None = None
     module: str | None = None
     inputs: int | None = None
     readout: str | None = None
+    nir: str | None = None
+    classes: str | None = None
+    scale: tuple[float, ...] | None = None
+    offset: tuple[float, ...] | None = None
 
 
 def load_subject(
@@ -68,14 +74,16 @@ def load_subject(
 def _directory(
     folder: Path, against: Path | None, arguments: ModelArguments, windows: Windows | None
 ) -> Subject:
+    if (folder / SEARCH_FILE).exists():
+        folder = folder / COMPILED
     if (folder / REPORT_FILE).exists():
         report: Report | TuneReport = load_report(folder / REPORT_FILE)
     elif (folder / TUNE_FILE).exists():
         report = load_report_file(folder / TUNE_FILE, TuneReport)
     else:
         raise ModelError(
-            f"{folder}: holds neither {REPORT_FILE} nor {TUNE_FILE}; give what `compile` or `tune` "
-            "wrote, a checkpoint or a network text"
+            f"{folder}: holds none of {REPORT_FILE}, {TUNE_FILE} and {SEARCH_FILE}; give what "
+            "`compile`, `tune` or `search` wrote, a checkpoint or a network text"
         )
     network = read_network(folder / NETWORK_FILE)
     if network_digest(network) != report.digest:
@@ -112,7 +120,8 @@ def _compared(subject: Subject, original: Network, name: str) -> Subject:
 def _model(
     path: Path | None, arguments: ModelArguments, windows: Windows | None
 ) -> tuple[Network, Source, tuple[str, ...]]:
-    model = load_model_for(
-        windows, path, arguments.params, arguments.module, arguments.inputs, arguments.readout
-    )
+    said = arguments
+    source = path, said.params, said.module, said.inputs, said.readout, None, said.nir
+    model = load_labelled_model(source, said.classes, windows)
+    model = model.with_input(*(None if v is None else list(v) for v in (said.scale, said.offset)))
     return model.network, model.source, model.notes

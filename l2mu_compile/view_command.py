@@ -10,7 +10,19 @@ import typer
 from rich.markup import escape
 
 from l2mu_compile.display import bars, out, show_note
-from l2mu_compile.options import AsJson, Inputs, ModuleSpec, Params, Plugins, ReadoutRule
+from l2mu_compile.options import (
+    AsJson,
+    Classes,
+    InputOffset,
+    Inputs,
+    InputScale,
+    ModuleSpec,
+    Nir,
+    Params,
+    Plugins,
+    ReadoutRule,
+    numbers,
+)
 from l2mu_compile.paths import printable
 
 # ruff: noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
@@ -27,7 +39,8 @@ def view(
         Optional[Path],
         typer.Argument(
             metavar="NETWORK",
-            help="Checkpoint, network text (.txt), or directory of `compile` or `tune`.",
+            help="Checkpoint, network text (.txt), NIR or ONNX graph, or directory of `compile`, "
+            "`tune` or `search`.",
         ),
     ] = None,
     data: Annotated[
@@ -52,6 +65,10 @@ def view(
     module: ModuleSpec = None,
     inputs: Inputs = None,
     readout: ReadoutRule = None,
+    nir: Nir = None,
+    input_scale: InputScale = None,
+    input_offset: InputOffset = None,
+    classes: Classes = None,
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
@@ -67,9 +84,19 @@ def view(
     if window is not None and data is None:
         raise UsageError("--window: of which file? Give --data too")
     windows = load_windows(data) if data else None
+    scale, offset = numbers("scale", input_scale), numbers("offset", input_offset)
     with bars(as_json) as progress:
         progress.say("loading")
-        arguments = ModelArguments(params, module, inputs, readout)
+        arguments = ModelArguments(
+            params=params,
+            module=module,
+            inputs=inputs,
+            readout=readout,
+            nir=nir,
+            classes=classes,
+            scale=None if scale is None else tuple(scale),
+            offset=None if offset is None else tuple(offset),
+        )
         subject = load_subject(network, against, arguments, windows)
         page = page_on(subject, windows, window or 0, progress.phase("running the window"))
     with writing(output):
