@@ -25,10 +25,12 @@ SHOWN, ORIGINAL = "shown", "original"  # kinds of lines
 
 @dataclass(frozen=True)
 class Side:
-    """What one of the two networks made of a window: its decision, and scores by class."""
+    """What one of the two networks made of a window: its decision, and scores by class. Of the
+    first ``steps`` of ``result`` there are spikes and membranes."""
 
     decision: int
     scores: NDArray
+    steps: int
     result: Run
 
 
@@ -99,7 +101,7 @@ def watch(
     ordered = network.order()
     names = network.class_names
     sides = [side for side in (shown, other) if side is not None]
-    steps = shown.result.steps
+    steps = shown.steps
     left_out = []
     if steps < samples.shape[1]:
         left_out.append(f"Only the first {steps:,} of {samples.shape[1]:,} steps are shown.")
@@ -141,10 +143,8 @@ def _side(network: Network, x: NDArray, progress: Progress | None) -> Side:
     samples = check_samples(network, x)
     neurons = sum(p.size for p in network.populations)
     steps = min(samples.shape[1], MOST_STEPS, max(MOST_VALUES // neurons, 1))
-    whole = network.replace(window=None, full_window=None)
-    result = run(whole, samples[:, :steps], record=("spikes", "membranes"), progress=progress)
-    decided = result if steps == samples.shape[1] else run(whole, samples, progress=progress)
-    return Side(int(decided.decisions[0]), decided.scores[0], result)
+    result = run(network, samples, ("spikes", "membranes"), progress, recorded=steps)
+    return Side(int(result.decisions[0]), result.scores[0], steps, result)
 
 
 def _scores(names: tuple[str, ...], sides: list[Side], label: int | None) -> tuple[Score, ...]:

@@ -30,6 +30,7 @@ from l2mu_compile.targets.tvm_build import TensorModel
 from l2mu_compile.windows import Windows
 
 NETWORK_FILE, FLOAT_FILE, REPORT_FILE = "network.txt", "float/network.txt", "report.json"
+SEARCH_FILE, COMPILED = "search.json", "compiled"  # a search's report, and what it compiled
 
 BATCH = 256  # windows the float model decides at a time
 

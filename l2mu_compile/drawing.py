@@ -216,14 +216,16 @@ def _card(
 ) -> Card:
     if name == network.input.name:
         what = "spikes" if network.input.spiking else "samples"
-        lines: tuple[str, ...] = (f"{network.input.size:,} channels of {what}",)
+        lines: tuple[str, ...] = (f"{times(maps(network, name))} channels of {what}",)
         kind = "input"
     else:
         p = network.population(name)
-        shape = " × ".join(f"{n:,}" for n in p.shape)
         rate = rates.get(name)
         spikes = "" if rate is None else f", {100 * rate:.1f} % spikes"
-        lines = (f"{shape} neurons, {p.neuron.kind}", membranes(network, p) + spikes)
+        lines = (
+            f"{times(maps(network, name))} neurons, {p.neuron.kind}",
+            membranes(network, p) + spikes,
+        )
         kind = "population"
     if name == network.readout.population:
         lines, kind = (*lines, f"decides by {network.readout.rule.replace('_', ' ')}"), "readout"
@@ -235,21 +237,52 @@ def membranes(network: Network, p: Population) -> str:
     return f"{p.membrane_bits}-bit" if network.quantized else "float32"
 
 
+def maps(network: Network, name: str) -> tuple[int, ...]:
+    """The shape of a population or the input: channels, height and width where convolutions read
+    or write it."""
+    for p in network.projections:
+        if p.convolution is not None and name in (p.source, p.target):
+            shape = p.convolution.target if name == p.target else p.convolution.source
+            return shape if max(shape[1:]) > 1 else shape[:1]
+    entry = network.input
+    return (entry.size,) if name == entry.name else network.population(name).shape
+
+
 def structure(p: Projection) -> str:
-    """``490 × 70``, targets times sources, or how often which blocks."""
+    """``490 × 70``, targets times sources, how often which blocks, or the kernels that slide."""
     if p.convolution is not None:
-        return f"convolution {' × '.join(f'{size:,}' for size in p.weight.shape)}"
+        return f"conv {times(p.weight.shape)}"
     rows, columns = p.weight.shape[-2:]
     if not p.blocks:
         return f"{rows:,} × {columns:,}"
     return f"{p.blocks:,} {'shared blocks' if p.shared else 'blocks'} {rows:,} × {columns:,}"
 
 
+def sliding(p: Projection) -> str:
+    """How the kernels of a convolution slide, where that is not one by one."""
+    if p.convolution is None:
+        return ""
+    usual = {"padding": (0, 0), "groups": 1}
+    found = {n: getattr(p.convolution, n) for n in ("stride", "padding", "dilation", "groups")}
+    return ", ".join(
+        f"{name} {value if isinstance(value, int) else times(value)}"
+        for name, value in (found | {"pool": p.convolution.pool}).items()
+        if value != usual.get(name, (1, 1))
+    )
+
+
+def times(sizes: Iterable[int]) -> str:
+    """``16 × 2``."""
+    return " × ".join(f"{size:,}" for size in sizes)
+
+
 def _label(p: Projection, edge: float, y: float, way: int, network: Network) -> Label:
     name = shortened(p.source, NAME_LETTERS)
     bits = "float32" if p.weight.dtype.kind == "f" else f"{p.bits}-bit"
-    text = f"{structure(p)} · {bits} · {p.synapses:,} syn."
-    full = f"{p.source} to {p.target}, delay {p.delay}: {text}"
+    rest = f" · {bits} · {p.synapses:,} syn."
+    text = structure(p) + rest
+    details = ", ".join(filter(None, (structure(p), sliding(p))))
+    full = f"{p.source} to {p.target}, delay {p.delay}: {details}{rest}"
     text = shortened(text, LABEL_LETTERS - len(name))
     anchor = "start" if way > 0 else "end"
     return Label(name, text, full, anchor, edge + way * (HEAD + 7), y - 8)

@@ -116,23 +116,27 @@ def run(
     samples: NDArray,
     record: Collection[str] = (),
     progress: Progress | None = None,
+    recorded: int | None = None,
 ) -> Run:
     """Run windows through ``network`` from a state of zero.
 
     ``samples``: float32 or raw counts ``[B, T, inputs]``. ``record`` may hold ``"spikes"`` and
-    ``"membranes"`` (with synaptic states and accumulators). ``progress(step, steps)`` is called
-    after each step. Raises `ModelError` if the samples do not fit the network.
+    ``"membranes"`` (with synaptic states and accumulators), of the first ``recorded`` steps or all.
+    ``progress(step, steps)`` is called after each step. Raises `ModelError` if the samples do not
+    fit the network.
     """
     samples = check_samples(network, samples)
     windows, steps, _ = samples.shape
     machine = _Machine(network, windows)
-    kept = _Recorder(network, samples.shape[:2], record)
+    last = steps if recorded is None else min(recorded, steps)
+    kept = _Recorder(network, (windows, last), record)
     score = _Score(network, windows, steps)
     with np.errstate(over="ignore", invalid="ignore"):
         for step in range(steps):
             machine.step(samples[:, step])
             score.add(machine, step)
-            kept.keep(machine, step)
+            if step < last:
+                kept.keep(machine, step)
             if progress:
                 progress(step + 1, steps)
     return Run(

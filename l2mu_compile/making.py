@@ -56,7 +56,7 @@ def ready(recipe: Recipe, root: Path, command: tuple[str, ...]) -> Ready:
         command=command,
         provenance=provenance(recipe, root, command),
     )
-    return Ready(_model(table, root, calibrate, test), job, test)
+    return Ready(model_of(table, root, calibrate, test), job, test)
 
 
 def make(recipe: Recipe, root: Path, command: tuple[str, ...], output: Path) -> Report:
@@ -89,7 +89,9 @@ def passes_of(table: PipelineTable, calibrated: bool) -> tuple[Pass, ...]:
     return default_pipeline(table.quantize == "int8", calibrated)
 
 
-def _model(table: ModelTable, root: Path, *windows: Windows | None) -> Model:
+def model_of(table: ModelTable, root: Path, *windows: Windows | None) -> Model:
+    """The model that ``table`` means, its files relative to ``root``; classes may be named by
+    ``windows``. Raises as `ready`."""
     checkpoint, params = (
         None if path is None else root / path for path in (table.checkpoint, table.params)
     )

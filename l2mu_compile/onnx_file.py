@@ -80,7 +80,10 @@ def array_of(tensor: Any, what: str) -> NDArray:
     held = held or max(len(getattr(tensor, f"{k}_data")) for k in ("float", "int32", "int64"))
     if prod(dims) != (held or len(tensor.double_data)):
         raise ModelError(f"{what}: has shape {list(dims)}, which is not what the file holds")
-    array: NDArray = helper.numpy_helper.to_array(tensor)
+    try:
+        array: NDArray = helper.numpy_helper.to_array(tensor)
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{what}: cannot be read: {error}") from None
     return array
 
 

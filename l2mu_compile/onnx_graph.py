@@ -14,10 +14,9 @@ from l2mu_compile.errors import L2MUError, ModelError
 from l2mu_compile.onnx_file import array_of
 from l2mu_compile.onnx_nodes import onnx_package
 from l2mu_compile.onnx_ops import MAX_VALUES, OPERATORS, apply
-from l2mu_compile.source_lines import first_line
 from l2mu_compile.tensor_files import shown
 
-OLDEST_OPSET = 13
+OLDEST_OPSET, NEWEST_OPSET = 13, 27
 MAX_NODES = 100_000
 
 
@@ -45,7 +44,8 @@ class OnnxNode:
         except L2MUError as error:
             raise ModelError(f"{self} {error}") from None
         except Exception as failure:
-            raise ModelError(f"{self} cannot be run: {first_line(failure)}") from None
+            text = (str(failure).strip() or type(failure).__name__).splitlines()[0]
+            raise ModelError(f"{self} cannot be run: {text}") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +91,11 @@ def read_graph(model: Any) -> OnnxGraph:
             f"is of opset {opset}; {OLDEST_OPSET} is the oldest that is read: export with "
             f"opset_version={OLDEST_OPSET} or later"
         )
+    if opset > NEWEST_OPSET:
+        raise ModelError(
+            f"is of opset {opset}; {NEWEST_OPSET} is the newest that is read: export with "
+            f"opset_version={NEWEST_OPSET} or earlier"
+        )
     if len(model.graph.node) > MAX_NODES:
         raise ModelError(f"has {len(model.graph.node)} nodes; at most {MAX_NODES}")
     if model.functions or model.graph.sparse_initializer:
@@ -104,13 +109,16 @@ class _Reader:
         self.constants: dict[str, Any] = {}
         self.known: dict[Any, str] = {}
         self.nodes: list[OnnxNode] = []
+        self.folded = 0
 
     def read(self, graph: Any) -> OnnxGraph:
         for tensor in graph.initializer:
             self.constant(tensor.name, tensor, f"constant {shown(tensor.name)}")
-        inputs = {v.name: self.shape(v) for v in graph.input if v.name not in self.constants}
-        for name in inputs:
-            self.define(name, name, "input")
+        inputs = {}
+        for value in graph.input:
+            if value.name not in self.constants:
+                self.define(value.name, value.name, "input")
+                inputs[value.name] = self.shape(value)
         for node in graph.node:
             self.node(node)
         outputs = tuple(self.value(v.name, "an output of the graph") for v in graph.output)
@@ -121,16 +129,14 @@ class _Reader:
         where = f"node {shown(label)} ({shown(node.op_type).strip(chr(39))})"
         if node.domain not in ("", "ai.onnx"):
             raise ModelError(f"{where}: operators of {shown(node.domain)} are not supported")
-        if len(node.output) != 1 and node.op_type in OPERATORS and node.op_type != "Split":
+        known = (*OPERATORS, "Identity", "Constant")
+        if len(node.output) != 1 and node.op_type in known and node.op_type != "Split":
             raise ModelError(f"{where}: has {len(node.output)} outputs, not one")
-        if node.op_type == "Identity":
+        if node.op_type == "Identity" and len(node.input) == 1:
             self.define(node.output[0], self.value(node.input[0], where), where)
             return
         if node.op_type == "Constant":
-            tensors = [a.t for a in node.attribute if a.name == "value"]
-            if not tensors:
-                raise ModelError(f"{where}: is no tensor, which is not supported")
-            self.constant(node.output[0], tensors[0], where)
+            self.constant(node.output[0], _held(node, where), where)
             return
         if node.op_type not in OPERATORS:
             raise ModelError(
@@ -138,6 +144,8 @@ class _Reader:
                 f"membrane is greater than a threshold, there may be {', '.join(OPERATORS)}"
             )
         found = {a.name: _attribute(a, where) for a in node.attribute}
+        if len(found) < len(node.attribute):
+            raise ModelError(f"{where}: has two attributes of one name")
         inputs = tuple(self.value(name, where) if name else None for name in node.input)
         for part, output in enumerate(node.output):
             if node.op_type == "Split":
@@ -145,8 +153,19 @@ class _Reader:
             key = (node.op_type, inputs, repr(sorted(found.items())))
             if key not in self.known:
                 self.known[key] = output
-                self.nodes.append(OnnxNode(node.op_type, label, inputs, output, dict(found)))
+                self.keep(OnnxNode(node.op_type, label, inputs, output, dict(found)))
             self.define(output, self.known[key], where)
+
+    def keep(self, node: OnnxNode) -> None:
+        """A node, or what it makes where that is constant."""
+        if all(i is None or i in self.constants for i in node.inputs):
+            made = OnnxGraph({}, (), self.constants, (node,)).run_carefully({})[node.output]
+            self.folded += made.numel() if isinstance(made, Tensor) else made.size
+            if self.folded > MAX_VALUES:
+                raise ModelError(f"{node}: more than {MAX_VALUES} constants in all up to here")
+            self.constants[node.output] = made
+        else:
+            self.nodes.append(node)
 
     def constant(self, name: str, tensor: Any, where: str) -> None:
         array = array_of(tensor, where).copy()
@@ -170,6 +189,20 @@ class _Reader:
         if kind.elem_type != onnx_package().TensorProto.FLOAT:
             raise ModelError(f"input {shown(value.name)} is not of float32, which is not supported")
         return tuple(d.dim_value if d.dim_value > 0 else None for d in kind.shape.dim)
+
+
+def _held(node: Any, where: str) -> Any:
+    """The tensor of a ``Constant``, which may be written as numbers, too."""
+    onnx = onnx_package()
+    for attribute in node.attribute:
+        value = onnx.helper.get_attribute_value(attribute)
+        if attribute.name == "value" and attribute.type == onnx.AttributeProto.TENSOR:
+            return value
+        if attribute.name in ("value_float", "value_floats"):
+            return onnx.numpy_helper.from_array(np.array(value, np.float32))
+        if attribute.name in ("value_int", "value_ints"):
+            return onnx.numpy_helper.from_array(np.array(value, np.int64))
+    raise ModelError(f"{where}: holds no tensor and no numbers, which is not supported")
 
 
 def _sizes_only(value: Any) -> Any:

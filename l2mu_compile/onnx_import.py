@@ -38,11 +38,11 @@ def import_onnx(path: Path) -> Network | OnnxModel:
 
 def _module(model: Any) -> OnnxModel:
     """The module of a graph; what shapes torch cannot put together is the graph's own fault."""
-    graph = read_graph(model)
     try:
+        graph = read_graph(model)
         check_same(OnnxModel(graph))
         return OnnxModel(graph)
-    except (RuntimeError, ValueError, TypeError, LookupError) as failure:
+    except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError) as failure:
         raise ModelError(f"has no neurons that are understood: {first_line(failure)}") from None
 
 

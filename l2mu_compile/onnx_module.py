@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
+import numpy as np
 import snntorch
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from l2mu_compile.tensor_files import shown
 BATCH = 2
 TOLERANCE = 1e-9
 MAX_PATH = 200
+LEAST_STEPS = 3
 
 Values = dict[str, Any]
 
@@ -57,7 +59,12 @@ class OnnxModel(nn.Module):
             self.spikes.setdefault(membrane, []).append(fired)
         self.spiking = nn.Module()
         for layer in self.layers:
-            _place(self.spiking, layer.name.split("."), _neuron(layer.updates[-1]))
+            update = layer.updates[-1]
+            neuron = _neuron(update, self.neurons.made[update.membrane])
+            _place(self.spiking, layer.name.split("."), neuron)
+        batch_axis = 1 if windows and self.time_first else 0
+        self.batch_axis, self.batch = batch_axis, shape[batch_axis]
+        self.graph = _any_batch(graph, self.neurons.at_rest, self.batch)
         self.shown = self._outputs()
         self.plan = self._plan()
 
@@ -104,7 +111,7 @@ class OnnxModel(nn.Module):
         before = states.get(layer.name, (current,) + (torch.zeros_like(current),) * count)[1:]
         states[layer.name] = neuron(current, *before)
         values[update.membrane] = states[layer.name][-1]
-        for fired in self.spikes[update.membrane]:
+        for fired in self.spikes.get(update.membrane, []):
             values[fired] = states[layer.name][0]
 
     def _outputs(self) -> list[str]:
@@ -149,12 +156,14 @@ def check_same(module: OnnxModel, steps: int = 12, batch: int = 3) -> None:
     ``module`` is in float64 afterwards.
     """
     graph, neurons = _doubled(module.graph), module.neurons
+    axis = 1 if module.window is None else module.batch_axis
     module.double()
     module.graph = graph
     generator = torch.Generator().manual_seed(1)
-    batch = next((s for s in graph.inputs[neurons.sample][:1] if s), batch)
-    shape = [s or batch for s in graph.inputs[neurons.sample]]
-    shape = [steps, batch, module.inputs] if module.window is None else shape
+    shape = [steps, batch, module.inputs]
+    if module.window is not None:
+        shape = [s or batch for s in graph.inputs[neurons.sample]]
+    shape[axis] = module.batch * batch if module.batch else batch
     torch.set_default_dtype(torch.float64)
     try:
         for scale in (1.0, 10.0):
@@ -166,6 +175,21 @@ def check_same(module: OnnxModel, steps: int = 12, batch: int = 3) -> None:
 
 
 def _compare(module: OnnxModel, samples: Tensor) -> None:
+    """Graph and module on the same samples; the graph on as many windows at once as it takes."""
+    neurons, axis = module.neurons, 1 if module.window is None else module.batch_axis
+    runs = samples.split(module.batch or samples.shape[axis], axis)
+    told = [list(_told(module, run)) for run in runs]
+    for step, found in enumerate(module.environments(samples)):
+        for name in module.owner:
+            wanted = torch.cat([run[step][name] for run in told])
+            if wanted.shape != found[name].shape or not torch.allclose(
+                wanted, found[name], rtol=TOLERANCE, atol=TOLERANCE
+            ):
+                raise ModelError(f"{neurons.made[name]} is no neuron that is understood")
+
+
+def _told(module: OnnxModel, samples: Tensor) -> Iterator[Values]:
+    """All values of the graph, of every run of it."""
     neurons, graph = module.neurons, module.graph
     states = {
         name: torch.zeros([s or samples.shape[1] for s in shape], dtype=samples.dtype)
@@ -173,13 +197,10 @@ def _compare(module: OnnxModel, samples: Tensor) -> None:
         if name != neurons.sample
     }
     after = {} if module.window is not None else _after(module)
-    entries = [samples] if module.window is not None else list(samples)
-    for entry, found in zip(entries, module.environments(samples), strict=True):
+    for entry in [samples] if module.window is not None else samples:
         told = graph.run({**states, neurons.sample: entry})
-        for name in module.owner:
-            if not torch.allclose(told[name], found[name], rtol=TOLERANCE, atol=TOLERANCE):
-                raise ModelError(f"{neurons.made[name]} is no neuron that is understood")
         states = {name: told[after[name]] for name in states}
+        yield {name: told[name] for name in module.owner}
 
 
 def _after(module: OnnxModel) -> dict[str, str]:
@@ -199,6 +220,24 @@ def _after(module: OnnxModel) -> dict[str, str]:
     return found
 
 
+def _any_batch(graph: OnnxGraph, at_rest: Mapping[str, Any], batch: int | None) -> OnnxGraph:
+    """``graph`` with every `Reshape` to the one size of batch that it is for taking any other."""
+    nodes, constants = [], dict(graph.constants)
+    for node in graph.nodes:
+        value, sizes = (*node.inputs, None)[:2]
+        fixed = node.kind == "Reshape" and not node.attributes.get("allowzero")
+        if fixed and batch and sizes in graph.constants and value not in graph.constants:
+            wanted = np.array(graph.constants[sizes])
+            first = at_rest[str(value)].shape[:1]
+            if wanted.ndim == 1 and wanted.size and first == (batch,) and wanted[0] == batch:
+                wanted[0] = 0  # as many as there are
+                free = f"{node.output} for any batch"
+                constants[free] = wanted
+                node = replace(node, inputs=(value, free))
+        nodes.append(node)
+    return replace(graph, nodes=tuple(nodes), constants=constants)
+
+
 def _doubled(graph: OnnxGraph) -> OnnxGraph:
     def double(value: Any) -> Any:
         return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
@@ -207,12 +246,24 @@ def _doubled(graph: OnnxGraph) -> OnnxGraph:
 
 
 def _at_rest(graph: OnnxGraph) -> dict[str, Tensor]:
+    _require_steps(graph)
     given = [shape[0] for shape in graph.inputs.values() if shape and shape[0]]
     batch = given[0] if given else BATCH
     shapes = {name: [s or batch for s in shape] for name, shape in graph.inputs.items()}
-    if any(prod(shape) > MAX_VALUES for shape in shapes.values()):
+    if sum(prod(shape) for shape in shapes.values()) > MAX_VALUES:
         raise ModelError(f"has inputs of more than {MAX_VALUES} values")
     return {name: torch.zeros(shape) for name, shape in shapes.items()}
+
+
+def _require_steps(graph: OnnxGraph) -> None:
+    """A window, the only input of its graph, must say how many steps it has."""
+    for name, shape in graph.inputs.items():
+        given = [size for size in shape[:2] if size and size > 1]
+        if len(graph.inputs) == 1 and len(shape) == 3 and not given:
+            raise ModelError(
+                f"input {shown(name)} leaves open how many steps a window has: export with no axis "
+                "but that of the batch in dynamic_axes"
+            )
 
 
 def _steps(neurons: Neurons) -> list[Layer]:
@@ -223,6 +274,11 @@ def _steps(neurons: Neurons) -> list[Layer]:
             raise ModelError(
                 f"{neurons.made[name]} has no membrane of the step before: export a step with all "
                 "states as inputs and outputs, or a window"
+            )
+        if name not in neurons.graph.outputs:
+            raise ModelError(
+                f"{neurons.made[name]} is a membrane that is not put out, although the one before, "
+                f"{shown(update.before)}, is an input"
             )
         found.append(Layer(_named(neurons, name, [layer.name for layer in found]), (update,)))
     return found
@@ -240,12 +296,14 @@ def _chains(neurons: Neurons) -> list[Layer]:
             chains.append(chain)
         chain.append(update)
         ends[update.membrane] = chain
-    counts = {len(chain) for chain in chains}
-    if len(counts) > 1 or counts == {1}:
-        raise ModelError(
-            f"has neurons that are updated {', '.join(map(str, sorted(counts)))} times in one "
-            "window; every neuron must be updated once per step, in at least two steps"
-        )
+    steps = max((len(chain) for chain in chains), default=0)
+    for chain in chains:
+        if len(chain) < max(steps, LEAST_STEPS):
+            raise ModelError(
+                f"{neurons.made[chain[0].membrane]} is updated {len(chain)} times in a window of "
+                f"{steps} steps; every neuron must be updated once per step, in at least "
+                f"{LEAST_STEPS} steps"
+            )
     found: list[Layer] = []
     for chain in chains:
         _require_alike(neurons, chain)
@@ -293,7 +351,7 @@ def _place(root: nn.Module, path: list[str], neuron: nn.Module) -> None:
     root.add_module(path[-1], neuron)
 
 
-def _neuron(update: Update) -> nn.Module:
+def _neuron(update: Update, node: OnnxNode) -> nn.Module:
     options: dict[str, Any] = {
         "threshold": _parameter(update.threshold),
         "reset_mechanism": {"clamp": "zero"}.get(str(update.reset), update.reset),
@@ -301,10 +359,15 @@ def _neuron(update: Update) -> nn.Module:
     }
     if update.alpha is not None:
         if update.reset == "zero":
-            raise ModelError("a neuron with a synaptic current is reset in another way")
+            raise ModelError(
+                f"{node}: a neuron with a synaptic current whose membrane alone is reset to zero"
+            )
         return snntorch.Synaptic(alpha=update.alpha, beta=update.beta, **options)
     if update.reset == "clamp":
-        raise ModelError("a neuron without a synaptic current is held at zero after a spike")
+        raise ModelError(
+            f"{node}: is held at zero for the step after a spike, input included, as snnTorch's "
+            "RLeaky with reset_mechanism='zero'; that is supported with a synaptic current only"
+        )
     return snntorch.Leaky(beta=update.beta, **options)
 
 

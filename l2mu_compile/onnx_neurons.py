@@ -25,6 +25,7 @@ from l2mu_compile.tensor_files import shown
 
 MAX_TERMS = 1 << 14
 MAX_REACH = 1 << 22
+SUMS = ("Add", "Sum", "Sub", "Where")
 
 Term = tuple[int, str]
 
@@ -67,6 +68,8 @@ class Neurons:
         self.reach: dict[str, frozenset[str]] = {}
         self.heard: dict[str, frozenset[str]] = {}
         self._follow()
+        if self._add_shown():
+            self._follow()
         self.sample = self._sample()
         self.updates: dict[str, Update] = {}
         for node in graph.nodes:
@@ -93,10 +96,32 @@ class Neurons:
         shifted = shift is not None and shift.kind == "Sub" and shift.inputs[1] in self.static
         if shift is not None and shifted and not bool(threshold.any()):
             membrane, threshold = str(shift.inputs[0]), self.at_rest[str(shift.inputs[1])]
+        if not bool((threshold > 0).all()):
+            raise ModelError(
+                f"{node} compares with a threshold that is not above zero: such a neuron spikes "
+                "without input, which is not supported"
+            )
         self.fired[node.output] = membrane
         first = self.thresholds.setdefault(membrane, threshold)
         if not torch.equal(first, threshold):
             raise ModelError(f"{node} compares a membrane with a second threshold")
+
+    def _add_shown(self) -> bool:
+        """Membranes that are put out and that nothing compares any more, as after a last step."""
+        pending, seen = [o for o in self.graph.outputs if o in self.made], set()
+        while pending:
+            name = pending.pop()
+            node, past = self.made[name], self.direct(name)
+            if name in seen or name in self.thresholds or name in self.fired:
+                continue
+            seen.add(name)
+            if node.kind not in SUMS:
+                pending += [i for i in node.inputs if i in self.made]
+            elif len(past & set(self.thresholds)) == 1:
+                (before,) = past & set(self.thresholds)
+                if self.at_rest[before].shape == self.at_rest[name].shape:
+                    self.thresholds[name] = self.thresholds[before]
+        return bool(seen)
 
     def _follow(self) -> None:
         """What every value is made of: inputs and membranes it reaches, spikes it hears of."""
@@ -154,12 +179,15 @@ class Neurons:
                 last = -sign if node.kind in ("Sub", "Neg") else sign
                 signs = [*[sign] * (len(node.inputs) - 1), last]
                 pending += [(s, str(i)) for s, i in zip(signs, node.inputs, strict=True)][::-1]
-            elif not (node is not None and node.kind == "Mul" and self._has_zero(node)):
+            elif not (node is not None and node.kind == "Mul" and self._is_nothing(node)):
                 found.append((sign, name))
         return tuple(found)
 
-    def _has_zero(self, node: OnnxNode) -> bool:
-        return any(i in self.static and not bool(self.at_rest[i].any()) for i in node.inputs)
+    def _is_nothing(self, product: OnnxNode) -> bool:
+        """True for zero times what is no membrane: there is no reset in the first step."""
+        zero = any(i in self.static and not bool(self.at_rest[i].any()) for i in product.inputs)
+        reached = frozenset().union(*(self.direct(i) for i in product.inputs if i))
+        return zero and not reached & set(self.thresholds)
 
     def _update(self, node: OnnxNode) -> Update:
         name = node.output
@@ -171,6 +199,7 @@ class Neurons:
         threshold = self.thresholds[name]
         if before is None:
             return Update(name, None, threshold, tuple(rest), tuple(rest))
+        self._require_late_reset(node, before, rest)
         beta, reset = self._decay(node, before, decays)
         taken = next((t for t in rest if self._takes(t, before, threshold)), None)
         if taken is not None and reset == "none" and not clamped:
@@ -192,6 +221,23 @@ class Neurons:
             name, before, threshold, update.arriving, tuple(rest), beta, alpha, synapse,
             "clamp" if clamped else reset,
         )  # fmt: skip
+
+    def _require_late_reset(self, node: OnnxNode, before: str, rest: Sequence[Term]) -> None:
+        """Refuse what is made of a membrane of the same step and its spikes alone."""
+        spikes = {before, getattr(self.updates.get(before), "before", None)}
+        same = self.at_rest[before].shape == self.at_rest[node.output].shape
+        if (
+            before in self.updates
+            and same
+            and all(
+                self.heard.get(v) and not self.direct(v) and set(self.heard[v]) <= spikes
+                for _, v in rest
+            )
+        ):
+            raise ModelError(
+                f"{node} resets a membrane in the step of its spike, as snnTorch does with "
+                "reset_delay=False, which is not supported; train with reset_delay=True"
+            )
 
     def _unclamped(self, node: OnnxNode) -> tuple[tuple[Term, ...], bool]:
         """A membrane's terms, and whether all of them are held at zero after a spike."""
@@ -237,8 +283,7 @@ class Neurons:
             return beta, "zero"
         if torch.allclose(after, beta * (given - threshold), atol=1e-6):
             raise ModelError(
-                f"{node} subtracts the threshold before it decays, which cannot be read from ONNX "
-                "yet; snnTorch does with reset_delay=False"
+                f"{node} subtracts the threshold before it decays, which cannot be read from ONNX"
             )
         raise ModelError(f"{node} is reset in a way that is not supported")
 

@@ -47,8 +47,8 @@ def _cast(attributes: Mapping[str, Any], values: Sequence[Any]) -> Any:
 def _gemm(attributes: Mapping[str, Any], values: Sequence[Any]) -> Any:
     a, b = values[:2]
     a = a.transpose(-1, -2) if attributes.get("transA") else a
-    weight = b if attributes.get("transB") else b.transpose(-1, -2)
-    product = torch.nn.functional.linear(a, weight) * attributes.get("alpha", 1.0)
+    product = torch.nn.functional.linear(a, b) if attributes.get("transB") else torch.matmul(a, b)
+    product = product * attributes.get("alpha", 1.0)
     return product if len(values) < 3 else product + attributes.get("beta", 1.0) * values[2]
 
 
@@ -67,14 +67,17 @@ def _gather(attributes: Mapping[str, Any], values: Sequence[Any]) -> Any:
     return torch.stack(chosen, axis) if values[1].ndim else chosen[0]
 
 
-def _reshape(_: Mapping[str, Any], values: Sequence[Any]) -> Any:
+def _reshape(attributes: Mapping[str, Any], values: Sequence[Any]) -> Any:
     value, sizes = values[0], _ints(values[1])
+    if attributes.get("allowzero"):
+        return value.reshape(sizes)
     return value.reshape([value.shape[k] if s == 0 else s for k, s in enumerate(sizes)])
 
 
 def _flatten(attributes: Mapping[str, Any], values: Sequence[Any]) -> Any:
-    axis = attributes.get("axis", 1)
-    return values[0].reshape(*values[0].shape[:1], -1) if axis == 1 else values[0].flatten(axis)
+    axis, shape = attributes.get("axis", 1), values[0].shape
+    axis = axis + len(shape) if axis < 0 else axis
+    return values[0].reshape(prod(shape[:axis]), prod(shape[axis:]))
 
 
 def _unsqueeze(attributes: Mapping[str, Any], values: Sequence[Any]) -> Any:
@@ -117,7 +120,10 @@ def _split(attributes: Mapping[str, Any], values: Sequence[Any]) -> Any:
 
 def _reduce(name: str) -> Operator:
     def reduce(attributes: Mapping[str, Any], values: Sequence[Any]) -> Any:
-        axes = _axes(attributes, values) or list(range(values[0].ndim))
+        axes = _axes(attributes, values)
+        if not axes and attributes.get("noop_with_empty_axes"):
+            return values[0]
+        axes = axes or list(range(values[0].ndim))
         return getattr(torch, name)(values[0], axes, keepdim=bool(attributes.get("keepdims", 1)))
 
     return reduce

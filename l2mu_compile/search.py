@@ -10,7 +10,14 @@ from pathlib import Path
 from pydantic import Field
 
 from l2mu_compile import __version__
-from l2mu_compile.compiled import NETWORK_FILE, ProgressOf, no_progress, verify_output
+from l2mu_compile.compiled import (
+    COMPILED,
+    NETWORK_FILE,
+    SEARCH_FILE,
+    ProgressOf,
+    no_progress,
+    verify_output,
+)
 from l2mu_compile.compiler import Job, compile_model
 from l2mu_compile.errors import BudgetError, ModelError
 from l2mu_compile.frontend import Model, read_network
@@ -40,7 +47,7 @@ from l2mu_compile.trial import (
 from l2mu_compile.tuning import DataFile, LabelledReport, data_file
 from l2mu_compile.windows import Windows
 
-SEARCH_FILE, PLOT_FILE, COMPILED = "search.json", "pareto.svg", "compiled"
+PLOT_FILE = "pareto.svg"
 STUDY_SUFFIX = ".study"
 STUDY_NAME = "l2mu-compile"
 CANDIDATES = 4  # compiled at most, where code exceeds a budget that predictions met

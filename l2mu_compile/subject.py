@@ -1,16 +1,18 @@
-"""What is looked at: a model, or the directory that compiling or tuning it left, with what there is
-to compare it with."""
+"""What is looked at: a model, or the directory that compiling, tuning or searching left, with what
+there is to compare it with."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from l2mu_compile.compiled import FLOAT_FILE, NETWORK_FILE, REPORT_FILE
+from l2mu_compile.compiled import COMPILED, FLOAT_FILE, NETWORK_FILE, REPORT_FILE, SEARCH_FILE
 from l2mu_compile.errors import ModelError, UsageError
-from l2mu_compile.frontend import load_model_for, read_network
+from l2mu_compile.frontend import read_network
+from l2mu_compile.making import model_of
 from l2mu_compile.network import Network
 from l2mu_compile.paths import printable
+from l2mu_compile.recipe import ModelTable
 from l2mu_compile.report import Report, Source, load_report, load_report_file
 from l2mu_compile.text import network_digest
 from l2mu_compile.tuning import TUNE_FILE, TuneReport
@@ -39,63 +41,55 @@ class Subject:
         return "compiled" if isinstance(self.report, Report) else "tuned"
 
 
-@dataclass(frozen=True)
-class ModelArguments:
-    """What the command line says of a model: see `l2mu_compile.frontend.load_model`."""
-
-    params: Path | None = None
-    module: str | None = None
-    inputs: int | None = None
-    readout: str | None = None
-
-
 def load_subject(
-    path: Path | None, against: Path | None, arguments: ModelArguments, windows: Windows | None
+    path: Path | None, against: Path | None, said: ModelTable, windows: Windows | None
 ) -> Subject:
-    """Load what is looked at. ``arguments`` are about the model at ``path``, or, where that is a
+    """Load what is looked at. What is ``said`` is about the model at ``path``, or, where that is a
     directory, about ``against``.
 
     Raises `ModelError` for files that are damaged or do not belong together, `UsageError` for
     arguments that do not.
     """
     if path is not None and path.is_dir():
-        return _directory(path, against, arguments, windows)
-    network, source, notes = _model(path, arguments, windows)
+        return _directory(path, against, said, windows)
+    network, source, notes = _model(path, said, windows)
     subject = Subject(network, source, notes=notes)
-    return _against(subject, against, ModelArguments(), windows)
+    return _against(subject, against, ModelTable(), windows)
 
 
 def _directory(
-    folder: Path, against: Path | None, arguments: ModelArguments, windows: Windows | None
+    folder: Path, against: Path | None, said: ModelTable, windows: Windows | None
 ) -> Subject:
+    if (folder / SEARCH_FILE).exists():
+        folder = folder / COMPILED
     if (folder / REPORT_FILE).exists():
         report: Report | TuneReport = load_report(folder / REPORT_FILE)
     elif (folder / TUNE_FILE).exists():
         report = load_report_file(folder / TUNE_FILE, TuneReport)
     else:
         raise ModelError(
-            f"{folder}: holds neither {REPORT_FILE} nor {TUNE_FILE}; give what `compile` or `tune` "
-            "wrote, a checkpoint or a network text"
+            f"{folder}: holds none of {REPORT_FILE}, {TUNE_FILE} and {SEARCH_FILE}; give what "
+            "`compile`, `tune` or `search` wrote, a checkpoint or a network text"
         )
     network = read_network(folder / NETWORK_FILE)
     if network_digest(network) != report.digest:
         raise ModelError(f"{folder / NETWORK_FILE}: has changed since its report was written")
     subject = Subject(network, report.source, report, notes=tuple(report.notes))
-    if isinstance(report, Report) and against is None and arguments == ModelArguments():
+    if isinstance(report, Report) and against is None and said == ModelTable():
         return _compared(subject, read_network(folder / FLOAT_FILE), AS_GIVEN)
-    return _against(subject, against, arguments, windows)
+    return _against(subject, against, said, windows)
 
 
 def _against(
-    subject: Subject, path: Path | None, arguments: ModelArguments, windows: Windows | None
+    subject: Subject, path: Path | None, said: ModelTable, windows: Windows | None
 ) -> Subject:
     """``subject`` beside the model at ``path``, if one is given."""
-    if path is None and arguments == ModelArguments():
+    if path is None and said == ModelTable():
         return subject
     if path is not None and path.is_dir():
-        other = _directory(path, None, ModelArguments(), windows)
+        other = _directory(path, None, ModelTable(), windows)
         return _compared(subject, other.network, printable(path.name))
-    original, source, notes = _model(path, arguments, windows)
+    original, source, notes = _model(path, said, windows)
     return replace(_compared(subject, original, source.name), notes=(*subject.notes, *notes))
 
 
@@ -110,9 +104,7 @@ def _compared(subject: Subject, original: Network, name: str) -> Subject:
 
 
 def _model(
-    path: Path | None, arguments: ModelArguments, windows: Windows | None
+    path: Path | None, said: ModelTable, windows: Windows | None
 ) -> tuple[Network, Source, tuple[str, ...]]:
-    model = load_model_for(
-        windows, path, arguments.params, arguments.module, arguments.inputs, arguments.readout
-    )
+    model = model_of(said.model_copy(update={"checkpoint": path}), Path(), windows)
     return model.network, model.source, model.notes

@@ -12,7 +12,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from l2mu_compile import __version__
 from l2mu_compile.activity import Activity, watch
-from l2mu_compile.drawing import MOST_POPULATIONS, MOST_PROJECTIONS, draw, membranes, structure
+from l2mu_compile.drawing import (
+    MOST_POPULATIONS,
+    MOST_PROJECTIONS,
+    draw,
+    maps,
+    membranes,
+    sliding,
+    structure,
+    times,
+)
 from l2mu_compile.interpreter import Progress
 from l2mu_compile.network import Network
 from l2mu_compile.paths import printable
@@ -213,7 +222,7 @@ def _populations(
     rows = [
         (
             Cell(p.name),
-            Cell(" × ".join(f"{n:,}" for n in p.shape)),
+            Cell(times(maps(network, p.name))),
             Cell(p.neuron.kind),
             Cell(p.neuron.reset),
             Cell(membranes(network, p)),
@@ -239,7 +248,7 @@ def _projections(network: Network, taken: dict[str, float | None]) -> Table:
             Cell(p.source),
             Cell(p.target),
             Cell(str(p.delay)),
-            Cell(structure(p)),
+            Cell(structure(p), small=sliding(p)),
             Cell(f"{p.synapses:,}"),
             Cell("float32" if p.weight.dtype.kind == "f" else f"{p.bits}-bit"),
             Cell(f"{p.stored_bytes:,}"),

@@ -10,7 +10,19 @@ import typer
 from rich.markup import escape
 
 from l2mu_compile.display import bars, out, show_note
-from l2mu_compile.options import AsJson, Inputs, ModuleSpec, Params, Plugins, ReadoutRule
+from l2mu_compile.options import (
+    AsJson,
+    Classes,
+    InputOffset,
+    Inputs,
+    InputScale,
+    ModuleSpec,
+    Nir,
+    Params,
+    Plugins,
+    ReadoutRule,
+    numbers,
+)
 from l2mu_compile.paths import printable
 
 # ruff: noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
@@ -27,7 +39,8 @@ def view(
         Optional[Path],
         typer.Argument(
             metavar="NETWORK",
-            help="Checkpoint, network text (.txt), or directory of `compile` or `tune`.",
+            help="Checkpoint, network text (.txt), NIR or ONNX graph, or directory of `compile`, "
+            "`tune` or `search`.",
         ),
     ] = None,
     data: Annotated[
@@ -52,13 +65,19 @@ def view(
     module: ModuleSpec = None,
     inputs: Inputs = None,
     readout: ReadoutRule = None,
+    nir: Nir = None,
+    input_scale: InputScale = None,
+    input_offset: InputOffset = None,
+    classes: Classes = None,
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw a network, its passes and what it does on a window: one page, to open from disk."""
     from l2mu_compile.errors import UsageError
+    from l2mu_compile.labels import labels_or_file
     from l2mu_compile.output import write_whole, writing
-    from l2mu_compile.subject import ModelArguments, load_subject
+    from l2mu_compile.recipe import ModelTable
+    from l2mu_compile.subject import load_subject
     from l2mu_compile.view import view as page_on
     from l2mu_compile.windows import load_windows
 
@@ -67,10 +86,20 @@ def view(
     if window is not None and data is None:
         raise UsageError("--window: of which file? Give --data too")
     windows = load_windows(data) if data else None
+    scale, offset = numbers("scale", input_scale), numbers("offset", input_offset)
     with bars(as_json) as progress:
         progress.say("loading")
-        arguments = ModelArguments(params, module, inputs, readout)
-        subject = load_subject(network, against, arguments, windows)
+        said = ModelTable(
+            params=params,
+            module=module,
+            inputs=inputs,
+            readout=readout,
+            nir=nir,
+            classes=None if classes is None else labels_or_file(classes),
+            input_scale=scale,
+            input_offset=offset,
+        )
+        subject = load_subject(network, against, said, windows)
         page = page_on(subject, windows, window or 0, progress.phase("running the window"))
     with writing(output):
         write_whole(output, page)

@@ -6,6 +6,7 @@ import base64
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,24 @@ import networks
 import numpy as np
 import onnx
 import pytest
+import toy_training
 from command_line import ok
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from networks import feed_forward, integer_toy, planned, recurrent
+from networks import PORTABLE, feed_forward, integer_toy, planned, recurrent
 
 from l2mu_compile import onnx_file
+from l2mu_compile.convolution import Convolution
 from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.frontend import load_model
-from l2mu_compile.network import Network
+from l2mu_compile.network import Input, Network, Population, Projection, Readout
 from l2mu_compile.onnx_export import to_onnx, write_onnx
 from l2mu_compile.onnx_import import import_onnx
 from l2mu_compile.onnx_own import ARRAYS, TEXT
+from l2mu_compile.passbase import Context
+from l2mu_compile.pipeline import parse_pipeline, run_passes
+from l2mu_compile.text import to_text
+from l2mu_compile.windows import Windows
 
 GRAPHS = st.sampled_from(["step", "window"])
 MANY = settings(
@@ -57,6 +64,61 @@ def test_what_is_compiled_comes_back(tmp_path: Path, bits: int, graph: str) -> N
     comes_back(network, tmp_path, graph)
     said = {p.key for p in onnx.load(tmp_path / "a.onnx").metadata_props}
     assert (ARRAYS in said) == (bits == 4)
+
+
+FOLD = "fold-input, remove-dead, fold-threshold, calibrate"
+LIST = {
+    "as given": "",
+    "folded": FOLD,
+    "int8": f"{FOLD}, quantize",
+    "int4": f"{FOLD}, quantize{{bits=4}}",
+    "ternary": f"{FOLD}, quantize{{bits=2}}",
+    "shifts": f"{FOLD}, quantize{{bits=4,weights=shift,decay=shift}}",
+    "some of few bits": f"{FOLD}, quantize{{bits=4,share=0.95}}",
+    "fewer synapses": f"prune-synapses{{sparsity=0.7}}, {FOLD}, quantize",
+    "fewer neurons": f"prune-population{{sparsity=0.3}}, {FOLD}, quantize{{bits=4}}",
+    "early exit": f"{FOLD}, quantize, early-exit{{risk=0.2}}",
+    "of floats, early exit": f"{FOLD}, early-exit{{risk=0.2}}",
+    "shorter": f"shorten-window{{steps=9}}, {FOLD}, quantize",
+}
+
+
+@pytest.mark.parametrize("plan", ["", ", select-kernels{prefer=size}, plan-memory"])
+@pytest.mark.parametrize("passes", LIST)
+def test_every_pass_comes_back(tmp_path: Path, passes: str, plan: str) -> None:
+    """Whatever passes made of a network, its text is the same after a round trip, both graphs."""
+    given = networks.l2mu(sensors=None).replace(window=12)
+    x = networks.samples(given, windows=60, steps=12)
+    data = Windows(x, np.arange(60) % given.classes, source="x.npz", group=np.arange(60) % 6)
+    context = Context(PORTABLE, x, labelled=toy_training.split(given, data))
+    listed = parse_pipeline((LIST[passes] + plan).removeprefix(", ") or "remove-dead")
+    network = run_passes(given, listed, context)
+    bits = {"int4": 4, "ternary": 2, "shifts": 4, "some of few bits": 4}.get(passes)
+    assert bits is None or bits in {p.bits for p in network.projections}
+    labels = tuple(f"class {k}" for k in range(network.classes))
+    readout = replace(network.readout, labels=labels)
+    network = network.replace(name="renamed", readout=readout)
+    for graph in ("step", "window"):
+        write_onnx(network, tmp_path / "a.onnx", graph)
+        found = import_onnx(tmp_path / "a.onnx")
+        assert isinstance(found, Network)
+        assert to_text(found) == to_text(network) and found == network
+
+
+def test_networks_that_no_graph_can_hold(tmp_path: Path) -> None:
+    """Convolutions, by name; nothing is written."""
+    slides = Convolution((2, 4, 5), (3, 4, 5), padding=(1, 1))
+    kernels = np.ones((3, 2, 3, 3), np.float32)
+    network = Network(
+        "maps",
+        Input("x", 40),
+        (Population("u", (60,), networks.lif(0.5)),),
+        (Projection("x", "u", kernels, convolution=slides),),
+        Readout("u"),
+    )
+    with pytest.raises(ModelError, match=r"u\.x: convolutions are not exported as ONNX yet"):
+        write_onnx(network, tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 def test_wherever_a_checkpoint_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,6 +82,12 @@ def tried(found: SearchReport) -> list[tuple[str, Measures | None]]:
     return [(trial.passes, trial.measures) for trial in found.trials]
 
 
+def test_what_was_chosen_is_viewed(found: SearchReport) -> None:
+    ok("view", "out", "-o", "a.html")
+    ok("view", "out/compiled", "-o", "b.html")
+    assert Path("a.html").read_text() == Path("b.html").read_text()
+
+
 def test_what_is_shown(searched: tuple[Path, Result]) -> None:
     folder, shown = searched
     readable(shown.out)

@@ -6,17 +6,25 @@ import json
 import re
 from pathlib import Path
 
+import nir
 import numpy as np
 import pytest
 from command_line import ok
 from networks import chain, feed_forward, samples
 from pages import pixels, read_page
 from refusals import contents, refused
+from test_nir_convolutions import chain as chain_of
+from test_nir_convolutions import conv, fires, saved
 from toy_training import network, windows
 
+from l2mu_compile.activity import watch
 from l2mu_compile.interpreter import run
+from l2mu_compile.recipe import ModelTable
 from l2mu_compile.report import load_report
+from l2mu_compile.subject import load_subject
 from l2mu_compile.text import load_network, save_network
+from l2mu_compile.view import percent, view
+from l2mu_compile.windows import load_windows
 
 pytestmark = pytest.mark.usefixtures("workplace")
 
@@ -168,6 +176,59 @@ def test_large_networks_stay_small_and_say_what_is_missing() -> None:
     assert "3000 neurons, of which 512 are shown" in read_page("network.html").text
 
 
+def test_a_long_window_is_run_once_and_whole() -> None:
+    """Scores and rates are those of all its steps, rasters those of the first."""
+    drawn, x = chain(2, 3), samples(chain(2, 3), windows=1, steps=1100)
+    save_network(drawn, "long.txt")
+    np.savez("long.npz", x=x)
+    page = view(load_subject(Path("long.txt"), None, ModelTable(), None), load_windows("long.npz"))
+    Path("page.html").write_text(page)
+    told, table = run(drawn, x, record=("spikes",)), read_page("page.html")
+    column = table.table("class")
+    assert [int(row[drawn.name].strip("◀").replace(",", "")) for row in column] == told.scores[
+        0
+    ].tolist()
+    for p, row in zip(drawn.order(), table.table("population"), strict=True):
+        assert row["spikes"] == percent(told.rate(p))
+    counted: list[int] = []
+    watch(drawn, None, load_windows("long.npz"), 0, lambda step, steps: counted.append(step))
+    assert counted == list(range(1, 1101))
+
+
+def test_options_of_a_model_are_those_of_compile() -> None:
+    """Raw counts are what the float network saw in its units, and classes have names."""
+    x = windows().x
+    np.savez("raw.npz", x=2 * x - 6)
+    ok("view", "net.txt", "--data", "data.npz", "-o", "a.html")
+    raw = ("--data", "raw.npz", "--input-scale", "0.5", "--input-offset", "3")
+    ok("view", "net.txt", *raw, "--classes", "up,down,left", "-o", "b.html")
+    plain, named = read_page("a.html").table("class"), read_page("b.html").table("class")
+    assert [row["class"].removesuffix("label") for row in named] == ["up", "down", "left"]
+    assert [row["toy"] for row in named] == [row["toy"] for row in plain]
+
+
+def test_convolutions_of_a_nir_graph(tmp_path: Path) -> None:
+    """Maps and kernels are drawn as such; what the file leaves open is said on the command line."""
+    nodes, edges = chain_of(
+        nir.Input(np.array([2, 7, 9])),
+        conv(1, (4, 2, 3, 3), stride=2, padding=1),
+        fires(4, 4, 5),
+        nir.Flatten(np.array([4, 4, 5]), 0, -1),
+        nir.Linear(np.ones((3, 80), np.float32)),
+        fires(3),
+    )
+    path = saved(tmp_path, nodes, edges)
+    ok("view", path, "--nir", "producer=snntorch,reset=zero")
+    page = read_page("network.html")
+    assert "2 × 7 × 9 channels of samples" in page.text and "4 × 4 × 5 neurons" in page.text
+    first, last = page.table("from")
+    assert first["weights"] == "conv 4 × 2 × 3 × 3"
+    assert "stride 2 × 2, padding 1 × 1" in page.text
+    assert last["weights"] == "3 × 80"
+    assert page.table("population")[0]["reset"] == "zero"
+    refused(2, "--nir", arguments=("view", path, "--nir", "reset=sometimes"))
+
+
 def test_refusals_leave_nothing() -> None:
     Path("empty").mkdir()
     save_network(feed_forward(), "other.txt")
@@ -179,7 +240,13 @@ def test_refusals_leave_nothing() -> None:
     refused(2, "--window: of which file?", arguments=("view", "net.txt", "--window", "1"))
     many = ("view", "net.txt", "--data", "data.npz", "--window", "90")
     refused(2, "--window 90: data.npz has 90 windows, counted from 0", arguments=many)
-    refused(3, "empty: holds neither report.json nor tune.json", arguments=("view", "empty"))
+    none = "empty: holds none of report.json, tune.json and search.json"
+    refused(3, none, arguments=("view", "empty"))
+    nir = ("view", "net.txt", "--nir", "reset=zero")
+    refused(2, "--nir belongs to a NIR graph", arguments=nir)
+    scale = ("view", "net.txt", "--input-scale", "1,2")
+    refused(2, "--input-scale: 2 numbers for 3 channels", arguments=scale)
+    refused(3, "--classes: ", arguments=("view", "net.txt", "--classes", "a,b"))
     refused(3, "data.npz: windows have", arguments=("view", "other.txt", "--data", "data.npz"))
     refused(
         2,
