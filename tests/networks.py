@@ -14,6 +14,7 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from l2mu_compile.convolution import Convolution
 from l2mu_compile.grids import GRIDS
 from l2mu_compile.network import (
     NARROW_BITS,
@@ -43,6 +44,7 @@ PARAMETERS = ("alpha", "beta", "threshold", "bias", "shift", "quantum", *SENSOR_
 PORTABLE = replace(get_target("host"), cpu="baseline", kernel_sets=("ref",))
 AWKWARD_SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33)
 SHIFTS = ([0, 1, 7, 12, 30], [17, 22, 30])  # the larger ones keep currents narrow
+_PAIRS = st.tuples(st.integers(1, 3), st.integers(1, 3))
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 
@@ -302,6 +304,29 @@ def integer_networks(draw: Draw, name: str = "rand") -> Network:
     rule = draw(st.sampled_from(READOUT_RULES))
     network = _network(draw, name, rule, _IntegerNumbers(draw, rng))
     return network.replace(stage="quantized")
+
+
+@st.composite
+def convolutions(draw: st.DrawFn) -> tuple[Convolution, NDArray]:
+    """A convolution whose kernel reads something, and an integer kernel."""
+    groups = draw(st.integers(1, 3))
+    channels, out = (groups * draw(st.integers(1, 2)) for _ in range(2))
+    kernel = np.array(draw(_PAIRS))
+    stride, pool = np.array(draw(_PAIRS)), np.array(draw(_PAIRS))
+    dilation, padding = np.array(draw(_PAIRS)), np.array(draw(_PAIRS)) - 1
+    span = (kernel - 1) * dilation + 1
+    pooled = span + np.array(draw(_PAIRS)) * 2
+    rest = np.minimum(np.array(draw(_PAIRS)) - 1, pool - 1)
+    size = (pooled + 2 * padding - span) // stride + 1
+    made = Convolution(
+        (channels, *(pooled * pool + rest).tolist()),
+        (out, *size.tolist()),
+        *(tuple(values.tolist()) for values in (stride, padding, dilation)),
+        groups,
+        tuple(pool.tolist()),
+    )
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    return made, rng.integers(-9, 10, (out, channels // groups, *kernel))
 
 
 def undecided(network: Network) -> Network:
