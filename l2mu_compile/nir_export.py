@@ -51,8 +51,8 @@ def to_nir(network: Network, dt: float = DT) -> Any:
     made = plan(network)
     _check(network, made)
     entry, read = network.input, network.readout.population
-    shape_of = {p.name: (p.size,) for p in network.populations} | {entry.name: (entry.size,)}
-    shape_of |= made.shapes
+    shape_of: dict[str, Shape] = {p.name: (p.size,) for p in network.populations}
+    shape_of |= {entry.name: (entry.size,), **made.shapes}
     nodes: dict[str, Any] = {entry.name: nir.Input(np.array(shape_of[entry.name]))}
     edges: list[tuple[str, str]] = []
     for population in network.populations:
