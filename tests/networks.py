@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -360,8 +360,9 @@ def _network(draw: Draw, name: str, rule: str, numbers: Any) -> Network:
     projections = []
     for j, target in enumerate(names):
         if j == 0 or draw(st.integers(0, 3)) == 0:
-            synapses = partial(numbers.synapses, sizes[target], entry.size)
-            reading = Projection("x", target, **synapses(blocks=True))
+            slides = entry.scale is None or entry.scale.ndim == 0
+            synapses = numbers.synapses(sizes[target], entry.size, slides)
+            reading = Projection("x", target, **synapses)
             made = numbers.packed if entry.spiking else numbers.sampled
             projections.append(made(reading))
         for i, source in enumerate(names):
@@ -370,7 +371,7 @@ def _network(draw: Draw, name: str, rule: str, numbers: Any) -> Network:
             for delay in (0, 1):
                 if (delay == 0 and i >= j) or draw(st.integers(0, 2)) == 0:
                     continue
-                synapses = numbers.synapses(sizes[target], sizes[source], blocks=True)
+                synapses = numbers.synapses(sizes[target], sizes[source])
                 heard = Projection(source, target, delay=delay, **synapses)
                 projections.append(numbers.packed(heard))
     order = draw(st.permutations(range(len(projections))))
@@ -406,15 +407,42 @@ class _Numbers:
             return count, size // count
         return (size,)
 
-    def synapses(self, targets: int, sources: int, blocks: bool) -> dict[str, Any]:
-        """``weight`` and ``blocks`` of a dense, shared or distinct projection."""
+    def synapses(self, targets: int, sources: int, slides: bool = True) -> dict[str, Any]:
+        """``weight`` and form of a projection that is dense, of blocks or, if it ``slides``, a
+        convolution."""
+        if slides and self.chance(4):
+            return self.convolved(targets, sources)
         common = [c for c in range(1, min(targets, sources) + 1) if targets % c == sources % c == 0]
         if len(common) > 1 and not self.chance(3):
             count = self.draw(st.sampled_from(common[1:]))
             block = targets // count, sources // count
             shape = block if self.chance() else (count, *block)
             return {"weight": self.weights(shape), "blocks": count}
-        return {"weight": self.weights((targets, sources)), "blocks": 0}
+        return {"weight": self.weights((targets, sources))}
+
+    def convolved(self, targets: int, sources: int) -> dict[str, Any]:
+        """Any convolution with so many neurons at its ends; weights that nothing reads are 0."""
+        source, target = self.map(sources), self.map(targets)
+        groups = [g for g in range(1, source[0] + 1) if source[0] % g == target[0] % g == 0]
+        kernel = tuple(self.draw(st.integers(1, min(3, size))) for size in source[1:])
+        pool = tuple(self.draw(st.integers(1, min(2, size))) for size in source[1:])
+        stride, dilation, padding = (self.draw(_PAIRS) for _ in range(3))
+        padding = padding[0] - 1, padding[1] - 1
+        count = self.draw(st.sampled_from(groups))
+        made = Convolution(source, target, stride, padding, dilation, count, pool)
+        read = [made.reads(axis, kernel[axis]).any(axis=(1, 2)) for axis in (0, 1)]
+        weight = self.weights((target[0], source[0] // count, *kernel))
+        weight = np.where(np.outer(*read), weight, weight.dtype.type(0))
+        return {"weight": weight, "convolution": made}
+
+    def map(self, size: int) -> tuple[int, int, int]:
+        """Channels, height and width of a map of so many neurons."""
+        channels, height = (
+            self.draw(st.sampled_from([n for n in range(1, size + 1) if size % n == 0]))
+            for _ in range(2)
+        )
+        height = math.gcd(height, size // channels)
+        return channels, height, size // channels // height
 
     def neuron(self, kind: str, parameters: Callable[[str], NDArray]) -> Neuron:
         if kind == "li":
@@ -504,7 +532,7 @@ class _IntegerNumbers(_Numbers):
     def packed(self, projection: Projection) -> Projection:
         """``projection``, or, if it is dense, one like it with packed weights."""
         kind = self.draw(st.sampled_from(("none", "scalar", "each")))
-        if kind == "none" or projection.blocks:
+        if kind == "none" or not projection.is_dense:
             return projection
         grid = self.draw(st.sampled_from(tuple(GRIDS.values())))
         most = min(grid.quanta[-1], 127 // -min(grid.multiples))
