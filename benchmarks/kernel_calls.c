@@ -30,6 +30,9 @@ static int16_t threshold_i16[MOST] L2MU_ALIGNED;
 static int16_t bias_i16[MOST] L2MU_ALIGNED;
 static int32_t shift[MOST];
 static int32_t margin_array[MOST];
+static uint16_t read_start[MOST + 1U];
+static uint16_t read_kernel[MOST];
+static uint16_t read_other[MOST];
 
 const void *const weights = memory;
 void *const first = first_array;
@@ -38,6 +41,7 @@ const float *const sample = samples;
 const float *const spiking_sample = spiking_samples;
 uint8_t *const flags = flag_array;
 const int32_t *const margins = margin_array;
+const int32_t *const shifts = shift;
 const uint16_t *const spikes = list;
 uint16_t *const listed = found;
 uint16_t rows;
@@ -57,6 +61,7 @@ l2mu_sparse_i8_t sparse_i8;
 l2mu_packed_t packed;
 l2mu_input_f32_t input_f32;
 l2mu_input_i8_t input_i8;
+l2mu_slide_t slide;
 
 static uint32_t random_state;
 
@@ -141,6 +146,33 @@ static void set_tiles(const case_t *c)
     sparse_i8 = (l2mu_sparse_i8_t){weights, delta_array, start_array, c->n};
 }
 
+/* What rows of the source map read, which are as many as columns: nothing follows from them where nothing
+ * spikes, so that the reads of target rows stand there then. */
+static void set_slide(const case_t *c)
+{
+    if (c->side == 0U) {
+        return;
+    }
+    const uint16_t side = (uint16_t)(c->side - c->columns + 1U);
+    const uint16_t own = (c->spikes > 0U) ? c->side : side;
+    uint16_t reads = 0;
+    for (uint16_t i = 0; i < own; ++i) {
+        read_start[i] = reads;
+        for (uint16_t k = 0; k < c->columns; ++k) {
+            const uint16_t other = (uint16_t)((c->spikes > 0U) ? (i - k) : (i + k));
+            if (other < ((c->spikes > 0U) ? side : c->side)) {
+                read_kernel[reads] = k;
+                read_other[reads] = other;
+                ++reads;
+            }
+        }
+    }
+    read_start[own] = reads;
+    slide = (l2mu_slide_t){
+        read_start, read_kernel, read_other, read_start, read_kernel, read_other, c->side, c->side,
+        c->blocks,  c->n,        c->n,       (uint16_t)(side * side), side, c->columns, c->columns};
+}
+
 void start(void)
 {
     for (size_t i = 0; i < (WEIGHT_BYTES / sizeof(float)); ++i) {
@@ -165,6 +197,7 @@ void prepare(const case_t *c)
     draw_spikes(c->sources, c->spikes);
     set_neurons(c);
     set_tiles(c);
+    set_slide(c);
     rows = c->n;
     columns = c->columns;
     source_count = c->sources;

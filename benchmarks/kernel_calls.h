@@ -1,5 +1,6 @@
 /* A case: one call of a kernel. `n` are its targets, rows, neurons, channels or classes;
- * `columns` of a sparse projection the tiles of every source. */
+ * `columns` of a sparse projection the tiles of every source. Of a convolution `n` are target channels,
+ * `blocks` source channels, `columns` the rows and columns of its kernel, `side` those of the source map. */
 #ifndef KERNEL_CALLS_H
 #define KERNEL_CALLS_H
 
@@ -18,6 +19,7 @@ typedef struct {
     uint16_t bounded;
     uint16_t synaptic;
     uint16_t targets; /* of all blocks */
+    uint16_t side;
 } case_t;
 
 extern const void *const weights;
@@ -27,6 +29,7 @@ extern const float *const sample;
 extern const float *const spiking_sample;
 extern uint8_t *const flags;
 extern const int32_t *const margins;
+extern const int32_t *const shifts;
 extern const uint16_t *const spikes;
 extern uint16_t *const listed;
 extern uint16_t rows;
@@ -41,6 +44,7 @@ extern l2mu_sparse_i8_t sparse_i8;
 extern l2mu_packed_t packed;
 extern l2mu_input_f32_t input_f32;
 extern l2mu_input_i8_t input_i8;
+extern l2mu_slide_t slide;
 
 void start(void);
 void prepare(const case_t *c);

@@ -43,12 +43,14 @@ _ARGUMENTS = {
     "const uint8_t *": "flags",
     "uint8_t *": "flags",
     "int32_t": "10",
+    "const l2mu_slide_t *": "&slide",
     **{f"const l2mu_neurons_{n}_t *": f"&neurons_{n}" for n in NUMBERS},
     **{f"const l2mu_{k}_{n}_t *": f"&{k}_{n}" for k in ("dense", "input") for n in ("f32", "i8")},
 }
 _OWN_ARGUMENTS = {
     "count_undecided": {"const int32_t *": "margins"},
     "list_samples": {"const float *": "spiking_sample"},
+    "input_conv": {"const int32_t *": "shifts", "uint8_t": "1"},
     "quantize_sample": {"const float *": "sample"},
     "flag_spikes": {"uint16_t": "source_count"},
 }
@@ -57,7 +59,9 @@ _OWN_ARGUMENTS = {
 @dataclass(frozen=True)
 class Case:
     """One call of a kernel: ``n`` are its targets, rows, neurons, channels or classes; ``columns``
-    of a sparse projection the tiles of every source."""
+    of a sparse projection the tiles of every source. Of a convolution ``n`` are target channels,
+    ``blocks`` source channels, ``columns`` the rows and columns of its kernel, ``side`` those of
+    the source map."""
 
     n: int
     columns: int = 1
@@ -67,6 +71,12 @@ class Case:
     biased: int = 0
     own: int = 0
     bounded: int = 0
+    side: int = 0
+
+    @property
+    def target_side(self) -> int:
+        """Rows and columns of a convolution's target map."""
+        return self.side - self.columns + 1
 
 
 def spiking_neurons(case: Case) -> list[int]:
@@ -114,10 +124,11 @@ def record(index: int, kernel: str, case: Case) -> list[int]:
     kind = NUMBERS.index(kept_in) if kept_in in NUMBERS else 0
     parted = operation in ("accumulate_shared", "accumulate_distinct")
     blocks = case.sources // case.columns if parted else case.blocks
+    targets = case.n * (case.target_side**2 if case.side else blocks)
     return [
         *(index, kind, case.n, case.columns, case.blocks, case.sources, case.spikes),
         *(case.biased, case.own, case.bounded),
-        *(operation.startswith("fire_synaptic"), case.n * blocks),
+        *(operation.startswith("fire_synaptic"), targets, case.side),
     ]
 
 

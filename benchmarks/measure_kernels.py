@@ -1,10 +1,11 @@
 """Measure what every kernel takes on every target that something counts for, and write it down.
 
 `targets/kernel_costs.json`, which select-kernels and the report read, is written anew for all
-targets, or for those named; what cannot be measured here stays. `targets/kernel_costs.py` says what
+targets, or for those named, and for all kernels or those of the operations named; what cannot be
+measured here stays. `targets/kernel_costs.py` says what
 its terms mean.
 
-    python benchmarks/measure_kernels.py [--target NAME]... [--output FILE]
+    python benchmarks/measure_kernels.py [--target NAME]... [--operation NAME]... [--output FILE]
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -24,6 +26,7 @@ from counted_code import cannot_count
 from kernel_counter import Case, counts, spiking_neurons
 from numpy.typing import NDArray
 
+from l2mu_compile.convolution import Convolution
 from l2mu_compile.display import bars, err
 from l2mu_compile.output import write_whole
 from l2mu_compile.sparse import tile_of
@@ -40,19 +43,23 @@ MANY_TARGETS = ("accumulate_dense",)
 SPARSE = ("accumulate_sparse",)
 MULTIPLYING = ("multiply_dense",)
 BLOCKS = ("accumulate_shared", "accumulate_distinct")
+CONVOLVED = ("accumulate_conv",)
+CONVOLVED_INPUT = ("input_conv",)
 INPUT = ("input",)
 NEURONS = ("fire", "leak", "saturate")
 UNDECIDED = ("count_undecided",)
 LISTING = ("list_samples", "count_spikes", "flag_spikes")
 CHANNELS = ("quantize_sample", "maximum", "sum", "copy")
 OPERATIONS = (
-    *(*MANY_TARGETS, *SPARSE, *MULTIPLYING, *BLOCKS, *INPUT),
+    *(*MANY_TARGETS, *SPARSE, *MULTIPLYING, *BLOCKS, *CONVOLVED, *INPUT),
     *(*NEURONS, *LISTING, *UNDECIDED, *CHANNELS),
 )
 
 SIZES = (1, 3, 7, 8, 12, 16, 20, 27, 33, 56, 64, 70, 100, 128, 160, 200, 250, 300, 400, 512)
 SMALL = (1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 24)
 SPIKES = (0, 1, 2, 3, 6, 13, 40, 100)
+KERNELS = (1, 2, 3, 5)  # rows and columns of kernels
+OUT = (1, 2, 3, 4, 6, 8, 12, 16, 33)  # target channels
 TILES = (0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 16, 24, 33, 64)
 RATES = (0, 0.01, 0.03, 0.1, 0.3, 1)
 SOURCES = 128
@@ -128,6 +135,14 @@ def cases_of(kernel: str) -> list[Case]:
             Case(rows, columns=columns, sources=64 * columns, spikes=min(spikes, 64 * columns))
             for rows, columns, spikes in product(SMALL, (1, 4, 7), SPIKES)
         ]
+    if operation.startswith((*CONVOLVED, *CONVOLVED_INPUT)):
+        channels, sides, spikes = (1, 3), (1, 2, 5), (0, 1, 6, 13, 40)
+        if operation.startswith(CONVOLVED_INPUT):
+            channels, sides, spikes = (1, 2, 5), (1, 2, 3, 5), (0,)
+        return [
+            Case(n, k, c, c * (k + m - 1) ** 2, min(s, c * (k + m - 1) ** 2), side=k + m - 1)
+            for n, k, c, m, s in product(OUT, KERNELS, channels, sides, spikes)
+        ]
     if operation.startswith(INPUT):
         whole = [Case(n, columns=columns) for n, columns in product(SIZES, (1, 2, 3, 6, 9, 24, 64))]
         parted = product(SMALL, (1, 2, 3, 5), (2, 7, 32))
@@ -147,6 +162,8 @@ def cases_of(kernel: str) -> list[Case]:
 
 def sizes_of(case: Case) -> dict[str, float]:
     """The sizes that terms are made of."""
+    if case.side:
+        return _convolved_sizes(case)
     spiking = spiking_neurons(case)
     return {
         **{"spikes": float(case.spikes), "any": float(case.spikes > 0)},
@@ -155,6 +172,24 @@ def sizes_of(case: Case) -> dict[str, float]:
         **{name: float(getattr(case, name)) for name in ("columns", "blocks", "sources")},
         "tiles": float(case.columns),
         **{name: float(getattr(case, name)) for name in ("biased", "own", "bounded")},
+    }
+
+
+def _convolved_sizes(case: Case) -> dict[str, float]:
+    """Of what is read, the averages over the sources that spike; without any, over targets."""
+    convolution = Convolution(
+        (case.blocks, case.side, case.side), (case.n, case.target_side, case.target_side)
+    )
+    lines = convolution.reads(0, case.columns).sum(axis=(0, 1))
+    rows, columns = np.divmod(np.array(spiking_neurons(case), int) % case.side**2, case.side)
+    own = lines[rows], lines[rows] * lines[columns]
+    each = (case.columns, case.columns**2) if case.spikes == 0 else tuple(a.mean() for a in own)
+    return {
+        **{"spikes": float(case.spikes), "any": float(case.spikes > 0)},
+        **{"lines": float(each[0]), "reads": float(each[1])},
+        **{"targets": float(case.n * convolution.positions), "out": float(case.n)},
+        **{"channels": float(case.blocks), "single": float(convolution.positions == 1)},
+        "many": float(convolution.positions > 1),
     }
 
 
@@ -179,6 +214,13 @@ def models_of(kernel: str) -> Iterator[list[str]]:
             both = _products(("any", "spikes"), cut)
             found += [["1", *each], ["1", *each, *_products(("1", "any", "spikes"), (SEVERAL,))]]
             found += [["1", *both], ["1", *both, *_products(both, (SEVERAL,))]]
+    elif operation.startswith(CONVOLVED):
+        for many, single in product(_cuts("out", EVEN_CUTS), _cuts("out")):
+            each = [*_products(("many",), many), *_products(("single",), single)]
+            found.append(["1", "spikes", "spikes*lines", *_products(("spikes*reads",), each)])
+    elif operation.startswith(CONVOLVED_INPUT):
+        sums = ("channels*lines", "channels*reads")
+        found.append(["1", *_products(("targets",), ("1", "channels", *sums))])
     elif operation.startswith(INPUT):
         for rows, columns in product(_cuts("rows"), _cuts("columns", (*EVEN_CUTS, FLAGGED))):
             several = _products((SEVERAL,), columns)  # kernels may do one channel by other means
@@ -231,13 +273,13 @@ def fitted(kernel: str, cases: Sequence[Case], counted: NDArray) -> dict[str, fl
     return best
 
 
-def measure(target: Target) -> dict[str, Any]:
-    """A target's entry of the table."""
+def measure(target: Target, operations: Sequence[str] = OPERATIONS) -> dict[str, Any]:
+    """A target's entry of the table, with the kernels of ``operations``."""
     target = as_measured(target)
     names = [
         name
         for name in kernel_table()
-        if parts(name)[0].startswith(OPERATIONS) and parts(name)[2] in target.kernel_sets
+        if parts(name)[0].startswith(tuple(operations)) and parts(name)[2] in target.kernel_sets
     ]
     cases = {name: cases_of(name) for name in names}
     with tempfile.TemporaryDirectory() as folder:
@@ -270,6 +312,10 @@ def main(
         Optional[list[str]], typer.Option(help="Only this one; may be given several times.")
     ] = None,
     output: Annotated[Path, typer.Option(help="The table; what others it has stays.")] = TABLE,
+    operation: Annotated[
+        Optional[list[str]],
+        typer.Option(help="Only kernels of operations that begin so; others' rows stay."),
+    ] = None,
 ) -> None:
     """Measure the kernels of targets and write them into the table."""
     chosen = [get_target(name) for name in target or TARGETS]
@@ -278,8 +324,12 @@ def main(
     table = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
     with bars(False) as progress, ProcessPoolExecutor() as pool:
         shown = progress.phase("measuring targets")
-        for i, (one, entry) in enumerate(zip(chosen, pool.map(measure, chosen), strict=True), 1):
-            table[one.name] = entry
+        measured = pool.map(partial(measure, operations=operation or OPERATIONS), chosen)
+        for i, (one, entry) in enumerate(zip(chosen, measured, strict=True), 1):
+            kept = table.get(one.name, {}).get("kernels", {}) if operation else {}
+            rows = kept | entry["kernels"]
+            ordered_rows = {name: rows[name] for name in kernel_table() if name in rows}
+            table[one.name] = entry | {"kernels": ordered_rows}
             offs = [row["off"] for row in entry["kernels"].values()]
             good = sum(off <= STATED for off in offs)
             err.print(

@@ -140,6 +140,16 @@ class Convolution:
             part[:, ys[:, None], xs, vs[:, None], us] = weight[:, None, None]
         return full.reshape(self.shape)
 
+    def kernel_in(self, full: NDArray, shape: tuple[int, ...]) -> NDArray:
+        """The kernel of this ``shape`` in a ``full`` matrix that `dense` made; 0 in what nothing
+        reads with."""
+        kernel = np.zeros(shape, full.dtype)
+        maps = full.reshape(*self.target, *self.source)
+        for to, source, weight, row, column in self._joined(kernel):
+            y, x, v, u = (s.start for s in (row.target, column.target, row.source, column.source))
+            weight[:] = maps[to, y, x, source, v, u]
+        return kernel
+
     def _joined(self, kernel: NDArray) -> Iterator[tuple[slice, int, NDArray, Tap, Tap]]:
         """(target channels, source channel, weights, row, column), sources in ascending order."""
         out, of_group = kernel.shape[0] // self.groups, kernel.shape[1]

@@ -1,15 +1,17 @@
 """What NIR has no field for, as metadata of files this package writes, so that a network comes back
-as it was: names, order, shapes, blocks along diagonals, readout."""
+as it was: names, order, shapes, blocks along diagonals, convolutions in full, readout."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from l2mu_compile.convolution import Convolution
 from l2mu_compile.errors import ModelError
 from l2mu_compile.network import Network, Population, Projection, Readout, with_neuron
 from l2mu_compile.neurons import parameter_names
@@ -30,11 +32,14 @@ class PopulationExtras(_Strict):
 
 
 class ProjectionExtras(_Strict):
-    """Which projection this is, and how its matrix is made of blocks."""
+    """Which projection this is, and how its matrix is made of blocks, or of kernels (of shape
+    ``kernel``) of a convolution."""
 
     name: str
     blocks: int
     shared: bool
+    convolution: Convolution | None = None
+    kernel: list[int] | None = None
 
 
 class Extras(_Strict):
@@ -73,9 +78,12 @@ class Extras(_Strict):
         place = {p.name: i for i, p in enumerate(self.projections)}
         return sorted(projections, key=lambda p: place.get(p.name, len(place)))
 
-    def in_blocks(self, projection: Projection) -> Projection | None:
-        """A dense ``projection`` with the blocks it had; None if it is not known or has others."""
+    def in_form(self, projection: Projection) -> Projection | None:
+        """A dense ``projection`` with the blocks it had, or the convolution it was; None if it is
+        not known or has others."""
         known = {p.name: p for p in self.projections}.get(projection.name)
+        if known is not None and known.convolution is not None:
+            return _convolved(projection, known.convolution, known.kernel or [])
         if known is None or known.blocks < 1:
             return None if known is None else projection
         rows, columns = projection.weight.shape
@@ -102,7 +110,13 @@ def extras_of(network: Network) -> str:
         spiking=network.input.spiking,
         populations=[_population(p) for p in network.populations],
         projections=[
-            ProjectionExtras(name=p.name, blocks=p.blocks, shared=p.shared)
+            ProjectionExtras(
+                name=p.name,
+                blocks=p.blocks,
+                shared=p.shared,
+                convolution=p.convolution,
+                kernel=None if p.convolution is None else list(p.weight.shape),
+            )
             for p in network.projections
         ],
         rule=network.readout.rule,
@@ -125,6 +139,20 @@ def read_extras(metadata: Mapping[str, Any]) -> Extras:
         found = error.errors()[0]
         place = ".".join(map(str, found["loc"]))
         raise ModelError(f"metadata {KEY} is damaged: {place} {found['msg']}") from None
+
+
+def _convolved(
+    projection: Projection, convolution: Convolution, kernel: Sequence[int]
+) -> Projection | None:
+    """``projection`` as a ``convolution``, if it is that one."""
+    shape = tuple(kernel)
+    if len(shape) != 4 or math.prod(shape) > projection.weight.size:
+        return None
+    if convolution.problem(shape) is not None or convolution.shape != projection.shape:
+        return None
+    weight = convolution.kernel_in(projection.weight, shape)
+    made = replace(projection, weight=weight, convolution=convolution)
+    return made if np.array_equal(made.dense(), projection.weight) else None
 
 
 def _population(population: Population) -> PopulationExtras:

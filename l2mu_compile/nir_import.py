@@ -269,7 +269,7 @@ def _projection(
         kernel = _float32(matrix.kernel, node, "weights")
         return Projection(source, target, kernel, delay, convolution=matrix.convolution)
     full = Projection(source, target, _float32(dense(matrix), node, "weights"), delay)
-    known = extras.in_blocks(full)
+    known = extras.in_form(full)
     if known is not None:
         return known
     weight, blocks = structured(full.weight, 0)

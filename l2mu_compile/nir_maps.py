@@ -1,14 +1,16 @@
 """Maps of a NIR graph: what convolutions and pools read, and how.
 
 A map is ``(channels, height, width)``, the last axes of what the ``Input`` declares or what a
-convolution says of its own input; it stays through neurons and ends at a matrix. `Conv1d` has a
-height of 1.
+convolution says of its own input; it stays through neurons and ends at a matrix. Where a matrix
+leads to neurons, the shape of their parameters says it anew. `Conv1d` has a height of 1.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ from l2mu_compile.convolution import Convolution, Map, Pair
 from l2mu_compile.errors import ModelError
 from l2mu_compile.nir_file import NirNode
 from l2mu_compile.nir_graph import FlatGraph, shown
+from l2mu_compile.nir_neurons import FIELDS
 
 CONVOLUTIONS = ("Conv1d", "Conv2d")
 POOLS = ("SumPool2d", "AvgPool2d")
@@ -47,7 +50,7 @@ def slides(graph: FlatGraph) -> dict[str, Slide]:
         return {}
     found: dict[str, Slide] = {}
     maps: dict[str, Map] = {}
-    declared = _declared(graph)
+    declared = _map_of(graph, graph.nodes[graph.input].fields.get("shape"))
     if declared is not None:
         maps[graph.input] = declared
     for name in wanted:
@@ -55,7 +58,30 @@ def slides(graph: FlatGraph) -> dict[str, Slide]:
         if own is not None:
             found[name] = _checked(name, graph.nodes[name], own)
             maps[name] = found[name].convolution.target
-    waiting = deque(maps)
+    _spread(graph, wanted, found, maps, maps)
+    shaped = {name: _shape(node) for name, node in graph.nodes.items() if name not in maps}
+    start = {name: made for name, shape in shaped.items() if (made := _map_of(graph, shape))}
+    _spread(graph, wanted, found, maps, start)
+    for name in wanted:
+        if name not in found:
+            raise ModelError(
+                f"{shown(name)} ({graph.nodes[name].kind}): nothing tells the height and width of "
+                "what it reads; the Input's shape or its own input_shape has to"
+            )
+    return found
+
+
+def _spread(
+    graph: FlatGraph,
+    wanted: list[str],
+    found: dict[str, Slide],
+    maps: dict[str, Map],
+    start: Mapping[str, Map],
+) -> None:
+    """Add to ``maps``, and to ``found``, what follows from the maps that nodes at the ``start``
+    put out."""
+    maps |= start
+    waiting = deque(start)
     while waiting:
         source = waiting.popleft()
         for target in graph.out_of[source]:
@@ -68,18 +94,17 @@ def slides(graph: FlatGraph) -> dict[str, Slide]:
                 arriving = found[target].convolution.target
             maps[target] = arriving
             waiting.append(target)
-    for name in wanted:
-        if name not in found:
-            raise ModelError(
-                f"{shown(name)} ({graph.nodes[name].kind}): nothing tells the height and width of "
-                "what it reads; the Input's shape or its own input_shape has to"
-            )
-    return found
 
 
-def _declared(graph: FlatGraph) -> Map | None:
-    """The Input's shape as a map: its last axes, as many as its first convolution reads."""
-    shape = graph.nodes[graph.input].fields.get("shape")
+def _shape(node: NirNode) -> NDArray | None:
+    """The shape of what neurons put out, where they have parameters of their own."""
+    arrays = [node.fields.get(field) for field in FIELDS.get(node.kind, ())]
+    shapes = [a.shape for a in arrays if isinstance(a, np.ndarray) and a.size > 1]
+    return np.array(shapes[0]) if shapes else None
+
+
+def _map_of(graph: FlatGraph, shape: Any) -> Map | None:
+    """A shape as a map: its last axes, as many as the graph's convolutions read."""
     if not isinstance(shape, np.ndarray) or shape.ndim > 1 or shape.size < 2:
         return None
     if not ((shape >= 1) & (shape < LARGEST) & (shape == np.floor(shape))).all():

@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from l2mu_compile.bounds import SAMPLE_HIGH, SAMPLE_LOW
-from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import Q15, SPIKE_LEVEL
 from l2mu_compile.network import Network, Population, Projection, spiking
 from l2mu_compile.neurons import CuBaLIF
@@ -189,10 +188,10 @@ class _Maker:
         return self.nodes.once("Cast", [last], f"{p.source}/spikes.last", to=to)
 
     def _product(self, kind: str, p: Projection, weight: NDArray, source: str) -> str:
-        """Weights times a source's values; blocks are products of their own."""
+        """Weights times a source's values; blocks are products of their own, a convolution is a
+        matrix in full: no operator of ONNX slides over integers as wide as samples are."""
         name = p.name
-        if p.convolution is not None:
-            raise ModelError(f"{name}: convolutions are not exported as ONNX yet")
+        weight = weight if p.convolution is None else p.convolution.dense(weight)
         columns = self.nodes.constant(f"{name}/weight", np.swapaxes(weight, -1, -2))
         if not p.blocks:
             return self.nodes.add(kind, [source, columns], f"{name}/current")

@@ -368,21 +368,20 @@ def _convolved(convolution: Convolution, weight: Tensor, source: Tensor) -> Tens
     maps = source.reshape(-1, *convolution.source)
     if convolution.pool != (1, 1):
         maps = F.avg_pool2d(maps, convolution.pool, divisor_override=1)
-    behind = [
-        (size - 1) * stride + (kernel - 1) * dilation + 1 - padding - length
-        for size, stride, kernel, dilation, padding, length in zip(
+    height, width = (
+        (size - 1) * stride + (kernel - 1) * dilation + 1
+        for size, stride, kernel, dilation in zip(
             convolution.target[1:],
             convolution.stride,
             weight.shape[2:],
             convolution.dilation,
-            convolution.padding,
-            maps.shape[2:],
             strict=True,
         )
-    ]
-    (top, left), (bottom, right) = convolution.padding, behind
+    )
+    top, left = convolution.padding
+    bottom, right = max(height - top - maps.shape[2], 0), max(width - left - maps.shape[3], 0)
     found = F.conv2d(
-        F.pad(maps, (left, right, top, bottom)),
+        F.pad(maps, (left, right, top, bottom))[..., :height, :width],
         weight,
         stride=convolution.stride,
         dilation=convolution.dilation,

@@ -9,6 +9,10 @@ are, by operation,
 
     targets, sources    of a dense projection
     rows, columns       of a block; and ``blocks``
+    lines, reads        rows that a source of a convolution is read from, on average, and places;
+                        for samples, that a target reads from in a channel
+    out, channels       of targets and of sources, of a convolution's group; and all ``targets``
+    single, many        1 where each channel has a single target, or many; else 0
     neurons             or channels, or classes
     tiles               of a source of a sparse projection that spikes, on average
     biased, own         1 for neurons with a bias, with a decay each; else 0
@@ -34,6 +38,7 @@ from typing import Any
 import numpy as np
 
 from l2mu_compile.bounds import unsaturated_range
+from l2mu_compile.convolution import Convolution, Pair
 from l2mu_compile.network import Network, Population, Projection, spiking
 from l2mu_compile.program import Call, Program
 from l2mu_compile.sparse import tile_of, tiles_of
@@ -113,6 +118,8 @@ def projection_sizes(network: Network, projection: Projection) -> dict[str, floa
     rows, columns = projection.weight.shape[-2:]
     targets, sources = projection.shape
     found: dict[str, float] = {"targets": targets, "sources": sources}
+    if projection.convolution is not None:
+        found |= _convolved(projection.convolution, (rows, columns), network.multiplies(projection))
     found |= {"rows": rows, "columns": columns}
     found["blocks"] = max(projection.blocks, 1)
     if network.multiplies(projection):
@@ -175,6 +182,19 @@ def _sizes(network: Network, call: Call) -> dict[str, float]:
         return {"neurons": channels} | activity(channels, channels * ASSUMED_RATE)
     named = {p.name: p for p in network.populations}
     return population_sizes(network, named.get(call.owner) or named[network.readout.population])
+
+
+def _convolved(convolution: Convolution, kernel: Pair, of_targets: bool) -> dict[str, float]:
+    """What a source reaches, or a target reads in each channel, on average."""
+    ends = convolution.target if of_targets else convolution.source
+    lines, columns = (convolution.reads(a, kernel[a]).sum() / ends[a + 1] for a in (0, 1))
+    groups = convolution.groups
+    return {
+        **{"lines": float(lines), "reads": float(lines * columns)},
+        **{"out": convolution.target[0] // groups, "channels": convolution.source[0] // groups},
+        "single": float(convolution.positions == 1),
+        "many": float(convolution.positions > 1),
+    }
 
 
 def _tiles_of_a_spike(projection: Projection, tile: int) -> float:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from l2mu_compile.convolution import Convolution
 from l2mu_compile.grids import GRIDS
 from l2mu_compile.network import (
     NARROW_BITS,
@@ -43,6 +45,7 @@ PARAMETERS = ("alpha", "beta", "threshold", "bias", "shift", "quantum", *SENSOR_
 PORTABLE = replace(get_target("host"), cpu="baseline", kernel_sets=("ref",))
 AWKWARD_SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33)
 SHIFTS = ([0, 1, 7, 12, 30], [17, 22, 30])  # the larger ones keep currents narrow
+_PAIRS = st.tuples(st.integers(1, 3), st.integers(1, 3))
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 
@@ -310,6 +313,29 @@ def integer_networks(draw: Draw, name: str = "rand") -> Network:
     return network.replace(stage="quantized")
 
 
+@st.composite
+def convolutions(draw: st.DrawFn) -> tuple[Convolution, NDArray]:
+    """A convolution whose kernel reads something, and an integer kernel."""
+    groups = draw(st.integers(1, 3))
+    channels, out = (groups * draw(st.integers(1, 2)) for _ in range(2))
+    kernel = np.array(draw(_PAIRS))
+    stride, pool = np.array(draw(_PAIRS)), np.array(draw(_PAIRS))
+    dilation, padding = np.array(draw(_PAIRS)), np.array(draw(_PAIRS)) - 1
+    span = (kernel - 1) * dilation + 1
+    pooled = span + np.array(draw(_PAIRS)) * 2
+    rest = np.minimum(np.array(draw(_PAIRS)) - 1, pool - 1)
+    size = (pooled + 2 * padding - span) // stride + 1
+    made = Convolution(
+        (channels, *(pooled * pool + rest).tolist()),
+        (out, *size.tolist()),
+        *(tuple(values.tolist()) for values in (stride, padding, dilation)),
+        groups,
+        tuple(pool.tolist()),
+    )
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    return made, rng.integers(-9, 10, (out, channels // groups, *kernel))
+
+
 def undecided(network: Network) -> Network:
     """The network without margins, as passes need it that move scores."""
     return network.replace(readout=replace(network.readout, margins=None))
@@ -341,8 +367,9 @@ def _network(draw: Draw, name: str, rule: str, numbers: Any) -> Network:
     projections = []
     for j, target in enumerate(names):
         if j == 0 or draw(st.integers(0, 3)) == 0:
-            synapses = partial(numbers.synapses, sizes[target], entry.size)
-            reading = Projection("x", target, **synapses(blocks=True))
+            slides = entry.scale is None or entry.scale.ndim == 0
+            synapses = numbers.synapses(sizes[target], entry.size, slides)
+            reading = Projection("x", target, **synapses)
             made = numbers.packed if entry.spiking else numbers.sampled
             projections.append(made(reading))
         for i, source in enumerate(names):
@@ -351,7 +378,7 @@ def _network(draw: Draw, name: str, rule: str, numbers: Any) -> Network:
             for delay in (0, 1):
                 if (delay == 0 and i >= j) or draw(st.integers(0, 2)) == 0:
                     continue
-                synapses = numbers.synapses(sizes[target], sizes[source], blocks=True)
+                synapses = numbers.synapses(sizes[target], sizes[source])
                 heard = Projection(source, target, delay=delay, **synapses)
                 projections.append(numbers.packed(heard))
     order = draw(st.permutations(range(len(projections))))
@@ -387,15 +414,42 @@ class _Numbers:
             return count, size // count
         return (size,)
 
-    def synapses(self, targets: int, sources: int, blocks: bool) -> dict[str, Any]:
-        """``weight`` and ``blocks`` of a dense, shared or distinct projection."""
+    def synapses(self, targets: int, sources: int, slides: bool = True) -> dict[str, Any]:
+        """``weight`` and form of a projection that is dense, of blocks or, if it ``slides``, a
+        convolution."""
+        if slides and self.chance(4):
+            return self.convolved(targets, sources)
         common = [c for c in range(1, min(targets, sources) + 1) if targets % c == sources % c == 0]
         if len(common) > 1 and not self.chance(3):
             count = self.draw(st.sampled_from(common[1:]))
             block = targets // count, sources // count
             shape = block if self.chance() else (count, *block)
             return {"weight": self.weights(shape), "blocks": count}
-        return {"weight": self.weights((targets, sources)), "blocks": 0}
+        return {"weight": self.weights((targets, sources))}
+
+    def convolved(self, targets: int, sources: int) -> dict[str, Any]:
+        """Any convolution with so many neurons at its ends; weights that nothing reads are 0."""
+        source, target = self.map(sources), self.map(targets)
+        groups = [g for g in range(1, source[0] + 1) if source[0] % g == target[0] % g == 0]
+        kernel = tuple(self.draw(st.integers(1, min(3, size))) for size in source[1:])
+        pool = tuple(self.draw(st.integers(1, min(2, size))) for size in source[1:])
+        stride, dilation, padding = (self.draw(_PAIRS) for _ in range(3))
+        padding = padding[0] - 1, padding[1] - 1
+        count = self.draw(st.sampled_from(groups))
+        made = Convolution(source, target, stride, padding, dilation, count, pool)
+        read = [made.reads(axis, kernel[axis]).any(axis=(1, 2)) for axis in (0, 1)]
+        weight = self.weights((target[0], source[0] // count, *kernel))
+        weight = np.where(np.outer(*read), weight, weight.dtype.type(0))
+        return {"weight": weight, "convolution": made}
+
+    def map(self, size: int) -> tuple[int, int, int]:
+        """Channels, height and width of a map of so many neurons."""
+        channels, height = (
+            self.draw(st.sampled_from([n for n in range(1, size + 1) if size % n == 0]))
+            for _ in range(2)
+        )
+        height = math.gcd(height, size // channels)
+        return channels, height, size // channels // height
 
     def neuron(self, kind: str, parameters: Callable[[str], NDArray]) -> Neuron:
         if kind == "li":
@@ -485,7 +539,7 @@ class _IntegerNumbers(_Numbers):
     def packed(self, projection: Projection) -> Projection:
         """``projection``, or, if it is dense, one like it with packed weights."""
         kind = self.draw(st.sampled_from(("none", "scalar", "each")))
-        if kind == "none" or projection.blocks:
+        if kind == "none" or not projection.is_dense:
             return projection
         grid = self.draw(st.sampled_from(tuple(GRIDS.values())))
         most = min(grid.quanta[-1], 127 // -min(grid.multiples))

@@ -68,17 +68,21 @@ def ends(inputs: Any, outputs: Any) -> tuple[nir.Input, nir.Output]:
     return nir.Input(np.atleast_1d(inputs)), nir.Output(np.atleast_1d(outputs))
 
 
-def braille(seed: int = 0, scale: float = 1.0, cell: Any = cuba) -> dict[str, Any]:
-    """The nodes of the recurrent network of the NIR paper, smaller (``paper/03_rnn``)."""
+def braille(
+    seed: int = 0, scale: float = 1.0, cell: Any = cuba, sizes: tuple[int, int, int] = (6, 9, 4)
+) -> dict[str, Any]:
+    """The nodes of the recurrent network of the NIR paper (``paper/03_rnn``), smaller if nothing
+    else is said."""
     rng = np.random.default_rng(seed)
-    start, end = ends(6, 4)
+    inputs, hidden, outputs = sizes
+    start, end = ends(inputs, outputs)
     return {
         "input": start,
-        "fc1": affine(rng, 9, 6, 2 * scale),
-        "lif1.lif": cell(9),
-        "lif1.w_rec": affine(rng, 9, 9, scale),
-        "fc2": affine(rng, 4, 9, 2 * scale),
-        "lif2": cell(4),
+        "fc1": affine(rng, hidden, inputs, 2 * scale),
+        "lif1.lif": cell(hidden),
+        "lif1.w_rec": affine(rng, hidden, hidden, scale),
+        "fc2": affine(rng, outputs, hidden, 2 * scale),
+        "lif2": cell(outputs),
         "output": end,
     }
 
@@ -89,6 +93,42 @@ FLAT = (
 )
 # The recurrent weights first: they get last step's spikes, none at first.
 ORDER = ("input", "fc1", "lif1.w_rec", "lif1.lif", "fc2", "lif2", "output")
+
+
+def scnn(seed: int = 0) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """The nodes and edges that Sinabs's exporter makes of the NIR paper's network for N-MNIST
+    (``paper/02_cnn/mnist_sinabs_to_nir.py``), with other weights, sums of which are exact."""
+    rng = np.random.default_rng(seed)
+
+    def weight(mean: float, spread: float, *shape: int) -> NDArray:
+        return f32(np.round(rng.normal(mean, spread, shape) * 64) / 64)
+
+    def conv(size: int, stride: int, weight: NDArray) -> nir.Conv2d:
+        bias = f32(np.zeros(len(weight)))
+        return nir.Conv2d((size, size), weight, (stride, stride), (1, 1), (1, 1), 1, bias)
+
+    def pool() -> nir.SumPool2d:
+        return nir.SumPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0]))
+
+    def fires(*shape: int) -> nir.IF:
+        ones = np.ones(shape, np.float32)
+        return nir.IF(r=ones, v_threshold=ones, v_reset=0 * ones)
+
+    def matrix(weight: NDArray) -> nir.Affine:
+        return nir.Affine(weight, f32(np.zeros(len(weight))))
+
+    layers = (
+        *(conv(34, 2, weight(0.05, 0.3, 16, 2, 5, 5)), fires(16, 16, 16)),
+        *(conv(16, 1, weight(0.01, 0.12, 16, 16, 3, 3)), fires(16, 16, 16), pool()),
+        *(conv(8, 1, weight(-0.005, 0.1, 8, 16, 3, 3)), fires(8, 8, 8), pool()),
+        nir.Flatten({"input": np.array([8, 4, 4])}, 0, -1),
+        *(matrix(weight(-0.01, 0.12, 256, 128)), fires(256)),
+        *(matrix(weight(0.0, 0.12, 10, 256)), fires(10)),
+    )
+    nodes = {"input": nir.Input(np.array([2, 34, 34]))}
+    nodes |= {str(i): layer for i, layer in enumerate(layers)}
+    nodes["output"] = nir.Output(np.array([10]))
+    return nodes, list(pairwise(nodes))
 
 
 class Simulation:

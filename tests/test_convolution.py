@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import lif
+from networks import convolutions, lif
 from numpy.typing import NDArray
 
 from l2mu_compile.bounds import largest_sum
@@ -21,31 +21,6 @@ from l2mu_compile.interpreter import run
 from l2mu_compile.network import Input, Network, Population, Projection, Readout
 from l2mu_compile.text import parse, to_text
 from l2mu_compile.verify import verify
-
-PAIRS = st.tuples(st.integers(1, 3), st.integers(1, 3))
-
-
-@st.composite
-def convolutions(draw: st.DrawFn) -> tuple[Convolution, NDArray]:
-    """A convolution whose kernel reads something, and an integer kernel."""
-    groups = draw(st.integers(1, 3))
-    channels, out = (groups * draw(st.integers(1, 2)) for _ in range(2))
-    kernel = np.array(draw(PAIRS))
-    stride, pool = np.array(draw(PAIRS)), np.array(draw(PAIRS))
-    dilation, padding = np.array(draw(PAIRS)), np.array(draw(PAIRS)) - 1
-    span = (kernel - 1) * dilation + 1
-    pooled = span + np.array(draw(PAIRS)) * 2
-    rest = np.minimum(np.array(draw(PAIRS)) - 1, pool - 1)
-    size = (pooled + 2 * padding - span) // stride + 1
-    made = Convolution(
-        (channels, *(pooled * pool + rest).tolist()),
-        (out, *size.tolist()),
-        *(tuple(values.tolist()) for values in (stride, padding, dilation)),
-        groups,
-        tuple(pool.tolist()),
-    )
-    rng = np.random.default_rng(draw(st.integers(0, 99)))
-    return made, rng.integers(-9, 10, (out, channels // groups, *kernel))
 
 
 def by_torch(made: Convolution, kernel: NDArray, values: NDArray) -> NDArray:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import networks
 import nir
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from nir_graphs import Simulation, changed, events, f32, written
 from numpy.typing import NDArray
 
 from l2mu_compile.convolution import Convolution
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import run
-from l2mu_compile.network import Network
+from l2mu_compile.network import Input, Network, Population, Projection, Readout
+from l2mu_compile.nir_export import to_nir, write_nir
 from l2mu_compile.nir_import import import_nir
+from l2mu_compile.text import to_text
 
 Nodes = dict[str, Any]
 
@@ -269,3 +275,166 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path, said: dict[str, Any], sa
     with pytest.raises(ModelError) as error:
         import_nir(path)
     assert says in str(error.value)
+
+
+# ---- written -----------------------------------------------------------------------------------
+
+
+def back(network: Network, path: Path) -> Network:
+    """``network`` written and read; nothing is left for anybody to assume."""
+    write_nir(network, path / "n.nir")
+    found = import_nir(path / "n.nir")
+    assert found.notes == ()
+    return found.network
+
+
+def kinds(network: Network) -> list[str]:
+    """The kinds of nodes that projections are written as."""
+    ends = {network.input.name, *(p.name for p in network.populations), "output"}
+    return [type(n).__name__ for name, n in to_nir(network).nodes.items() if name not in ends]
+
+
+def row(*maps: Any, seed: int = 0, **said: Any) -> Network:
+    """Convolutions and their kernels, or None for a matrix, one after the other from the input."""
+    rng = np.random.default_rng(seed)
+    source, size = "x", maps[0][0].shape[1]
+    populations, projections = [], []
+    for i, joined in enumerate(maps):
+        made, kernel = joined if joined is not None else (None, sixteenths(rng, (5, size)))
+        size = made.shape[0] if made else 5
+        populations.append(Population(f"p{i}", (size,), networks.lif(0.75)))
+        projections.append(Projection(source, f"p{i}", f32(kernel), convolution=made))
+        source = f"p{i}"
+    entry = Input("x", maps[0][0].shape[1], **said)
+    return Network("row", entry, tuple(populations), tuple(projections), Readout(source))
+
+
+def ones(made: Convolution, weight: float = 1, kernel: tuple[int, int] = (1, 1)) -> Any:
+    return made, np.full((made.target[0], made.source[0] // made.groups, *kernel), weight)
+
+
+MAPS = (2, 8, 6)
+PLAIN = Convolution(MAPS, (3, 6, 4))
+POOL = Convolution(MAPS, (2, 4, 3), groups=2, pool=(2, 2))
+AFTER = Convolution((3, 6, 4), (2, 3, 3), padding=(1, 1), pool=(2, 2))
+LINE = Convolution((2, 1, 20), (4, 1, 10), stride=(1, 2), padding=(0, 1))
+SAME = Convolution(MAPS, (3, 8, 6), padding=(0, 1))
+LATE = Convolution(MAPS, (3, 8, 6), padding=(0, 0))
+WRITTEN = {
+    "convolution": (row((PLAIN, np.ones((3, 2, 3, 3)))), ["Conv2d"]),
+    "sum": (row(ones(POOL)), ["SumPool2d"]),
+    "average": (row(ones(POOL, 0.25)), ["AvgPool2d"]),
+    "average of thirds": (
+        row(ones(replace(POOL, target=(2, 2, 3), pool=(3, 2)), np.float32(1 / 6))),
+        ["AvgPool2d"],
+    ),
+    "weighed pool": (row(ones(POOL, 0.5)), ["SumPool2d", "Conv2d"]),
+    "pool and convolution": (
+        row((PLAIN, np.ones((3, 2, 3, 3))), (AFTER, np.ones((2, 3, 3, 2))), None),
+        ["Conv2d", "SumPool2d", "Conv2d", "Flatten", "Linear"],
+    ),
+    "after a matrix": (
+        row(
+            (PLAIN, np.ones((3, 2, 3, 3))), None, ones(Convolution((1, 1, 5), (2, 1, 3)), 1, (1, 3))
+        ),
+        ["Conv2d", "Flatten", "Linear", "Conv2d"],
+    ),
+    "pool after a matrix": (
+        row(
+            (PLAIN, np.ones((3, 2, 3, 3))),
+            None,
+            ones(Convolution((1, 1, 5), (1, 1, 2), pool=(1, 2))),
+        ),
+        ["Conv2d", "Flatten", "Linear", "SumPool2d"],
+    ),
+    "one dimension": (
+        row((LINE, np.ones((4, 2, 1, 3))), ones(Convolution((4, 1, 10), (4, 1, 10), groups=4))),
+        ["Conv1d", "Conv1d"],
+    ),
+    "same": (row((SAME, np.ones((3, 2, 2, 3)))), ["Conv2d"]),
+    "another padding behind": (row((LATE, np.ones((3, 2, 2, 3)))), ["Linear"]),
+    "seen in two ways": (
+        row((PLAIN, np.ones((3, 2, 3, 3))), ones(Convolution((2, 6, 6), (2, 6, 6), groups=2))),
+        ["Conv2d", "Flatten", "Linear"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_networks_come_back_as_they_were(tmp_path: Path, name: str) -> None:
+    network, nodes = WRITTEN[name]
+    assert kinds(network) == nodes
+    found = back(network, tmp_path)
+    assert found == network
+    assert to_text(found) == to_text(network)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(networks.convolutions(), st.booleans(), st.booleans())
+def test_any_convolution_comes_back_as_it_was(
+    tmp_path: Path, given: tuple[Convolution, NDArray], spiking: bool, biased: bool
+) -> None:
+    network = row(given, None, spiking=spiking)
+    if biased:
+        channels = np.arange(1, given[0].target[0] + 1) / 8
+        bias = f32(np.repeat(channels, given[0].positions))
+        network = network.map_populations(lambda p: replace(p, bias=bias) if p.name == "p0" else p)
+    assert not {"Linear", "Affine"} & set(kinds(network)[:-1])
+    assert back(network, tmp_path) == network
+
+
+def biased(bias: NDArray, *others: Projection) -> Network:
+    network = row((PLAIN, np.ones((3, 2, 3, 3))), seed=1)
+    first = replace(network.populations[0], bias=bias)
+    return network.replace(populations=(first,), projections=(*network.projections, *others))
+
+
+UNEVEN = f32(np.arange(72) / 64)
+OWN = Projection("p0", "p0", f32(np.eye(72)) / 4, delay=1)
+
+
+def test_a_bias_within_channels_is_brought_by_a_matrix(tmp_path: Path) -> None:
+    alone, beside = biased(UNEVEN), biased(UNEVEN, OWN)
+    assert kinds(alone) == ["Affine"]
+    assert kinds(beside) == ["Conv2d", "Delay", "Flatten", "Affine"]
+    for network in (alone, beside):
+        assert back(network, tmp_path) == network
+
+
+def test_convolutions_that_read_the_step_before(tmp_path: Path) -> None:
+    loop = Convolution((3, 6, 4), (3, 6, 4), padding=(1, 1), groups=3)
+    late = Projection("p0", "p0", f32(np.ones((3, 1, 3, 3)) / 8), delay=1, convolution=loop)
+    network = biased(np.repeat(f32([0.5, 0, -0.5]), 24), late)
+    assert kinds(network) == ["Conv2d", "Delay", "Conv2d"]
+    assert back(network, tmp_path) == network
+
+
+def test_what_is_written_means_the_same(tmp_path: Path) -> None:
+    """By torch, node by node; the nir package finds that shapes fit where kernels are square."""
+    rng = np.random.default_rng(2)
+    second = replace(AFTER, target=(2, 3, 2))
+    first, kernel = sixteenths(rng, (3, 2, 3, 3)), sixteenths(rng, (2, 3, 3, 3))
+    network = row((PLAIN, first), (second, kernel), None)
+    network = network.map_populations(lambda p: replace(p, neuron=networks.lif(0.75, 1, "zero")))
+    write_nir(network, tmp_path / "a.nir")
+    graph = nir.read(tmp_path / "a.nir")
+    order = ["x", "p0.x", "p0", "p1.p0.pool", "p1.p0", "p1", "p2.p1.flat", "p2.p1", "p2", "output"]
+    assert set(order) == set(graph.nodes)
+    samples = events(20, 96)
+    expected = Simulation(graph.nodes, graph.edges, order).run(samples)
+    found = run(network, samples[None], ("spikes",)).spikes
+    for name in ("p0", "p1", "p2"):
+        assert np.array_equal(found[name][0], expected[name].reshape(20, -1) > 0), name
+
+
+def test_a_form_that_metadata_does_not_fit_is_left_out_of_account(tmp_path: Path) -> None:
+    network, _ = WRITTEN["another padding behind"]
+    graph = to_nir(network)
+    for old, new in (("[3,8,6]", "[3,6,8]"), ("[3,2,2,3]", "[3,2,1,3]"), ("[3,8,6]", "[0,8,6]")):
+        assert old in graph.metadata["l2mu_compile"]
+        said = {"l2mu_compile": graph.metadata["l2mu_compile"].replace(old, new)}
+        other = nir.NIRGraph(graph.nodes, graph.edges, graph.metadata | said)
+        nir.write(tmp_path / "a.nir", other)
+        found = import_nir(tmp_path / "a.nir").network.projections[0]
+        assert found.convolution is None
+        assert np.array_equal(found.dense(), network.projections[0].dense())

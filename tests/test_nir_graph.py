@@ -122,14 +122,14 @@ def row(*nodes: NirNode) -> FlatGraph:
 
 def test_sizes_come_from_either_side() -> None:
     weight = NirNode("Linear", {"weight": np.ones((3, 2))})
-    found = sizes(row(sized(tau=1), NirNode("Flatten"), weight, sized(tau=[1], r=2)))
+    found = sizes(row(sized(tau=1), NirNode("Flatten"), weight, sized(tau=[1], r=2)), {})
     assert found.out == {"in": 2, "0": 2, "1": 2, "2": 3, "3": 3, "out": 3}
     assert found.arriving["2"] == 2
 
 
 def test_nothing_tells_a_size() -> None:
     with pytest.raises(ModelError, match="nothing tells how many neurons it has"):
-        sizes(row(sized(tau=1)))
+        sizes(row(sized(tau=1)), {})
 
 
 # ---- signals -----------------------------------------------------------------------------------

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from networks import chain, cuba, f32, feed_forward, late_reader, li, lif, narrow, recurrent
 from onnx_graphs import compare_floats, forced, steps_of, window_of, zeros_of
 
+from l2mu_compile.convolution import Convolution
 from l2mu_compile.interpreter import run
-from l2mu_compile.network import Network, Population, Readout
+from l2mu_compile.network import Input, Network, Population, Projection, Readout
 from l2mu_compile.neurons import LIF, CuBaLIF
 from l2mu_compile.onnx_export import to_onnx
 
@@ -138,3 +139,26 @@ def test_values_are_named() -> None:
     assert all(node.name == node.output[0] for node in graph.node)
     kinds = "Add Mul Sub Where Greater Cast MatMul Reshape Identity".split()
     assert {node.op_type for node in graph.node} == set(kinds)
+
+
+@pytest.mark.parametrize("quantized", [False, True], ids=["float32", "int8"])
+def test_convolutions_are_matrices(quantized: bool) -> None:
+    made = Convolution((2, 6, 5), (3, 3, 3), (2, 2), (1, 1))
+    after = Convolution((3, 3, 3), (4, 3, 3), padding=(1, 1))
+    rng = np.random.default_rng(4)
+    network = Network(
+        "maps",
+        Input("x", 60),
+        (Population("a", (27,), networks.lif(0.75)), Population("b", (36,), networks.lif(0.5))),
+        (
+            Projection("x", "a", f32(rng.normal(0.1, 0.4, (3, 2, 3, 3))), convolution=made),
+            Projection("a", "b", f32(rng.normal(0.1, 0.4, (4, 3, 3, 3))), convolution=after),
+        ),
+        Readout("b"),
+    )
+    x = networks.samples(network, steps=15)
+    if quantized:
+        assert_equal(networks.planned(network, True, x), x)
+    else:
+        assert compare_floats(network, x) > 0.9
+    assert all(run(network, x).spike_totals.values())

@@ -7,16 +7,21 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from networks import f32, lif
 
 from l2mu_compile.compiler import Job, compile_model
-from l2mu_compile.frontend import load_model
+from l2mu_compile.convolution import Convolution
+from l2mu_compile.frontend import Model, load_model
+from l2mu_compile.network import Input, Network, Population, Projection, Readout
 from l2mu_compile.pipeline import default_pipeline
+from l2mu_compile.report import Source
 from l2mu_compile.targets.kernel_costs import TABLE, as_measured, costs_for
 from l2mu_compile.targets.kernel_sets import parts
 from l2mu_compile.targets.kernel_table import kernel_table
 from l2mu_compile.targets.registry import get_target
-from l2mu_compile.windows import load_windows
+from l2mu_compile.windows import Windows, load_windows
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "benchmarks"))  # after the tests' own modules
@@ -96,6 +101,40 @@ def test_a_table_is_written_for_some_targets_and_keeps_the_others(
         assert row == pytest.approx(checked_in["kernels"][kernel], rel=0.01, abs=0.05)
     lines = output.read_text(encoding="utf-8").splitlines()
     assert sum("l2mu_fire_none_i16_dsp" in line for line in lines) == 1
+
+
+def test_rows_of_other_operations_stay(tmp_path: Path) -> None:
+    output = tmp_path / "table.json"
+    output.write_text(TABLE.read_text(encoding="utf-8"), encoding="utf-8")
+    measure_kernels.main(["cortex-m4"], output, ["input_conv"])
+    found, before = (json.loads(path.read_text(encoding="utf-8")) for path in (output, TABLE))
+    assert list(found["cortex-m4"]["kernels"]) == list(before["cortex-m4"]["kernels"])
+    assert found == before
+
+
+def test_a_convolution_takes_what_is_predicted(tmp_path: Path) -> None:
+    """Of samples, and of spikes: what is predicted for their calls is what is counted."""
+    rng = np.random.default_rng(0)
+    made = Convolution((2, 8, 8), (8, 4, 4), (2, 2), (1, 1))
+    after = Convolution((8, 4, 4), (4, 2, 2), padding=(1, 1), pool=(2, 2))
+    network = Network(
+        "maps",
+        Input("x", 128),
+        (Population("a", (128,), lif(0.5)), Population("b", (16,), lif(0.5))),
+        (
+            Projection("x", "a", f32(rng.normal(0.1, 0.4, (8, 2, 3, 3))), convolution=made),
+            Projection("a", "b", f32(rng.normal(0.1, 0.3, (4, 8, 3, 3))), convolution=after),
+        ),
+        Readout("b"),
+    )
+    windows = Windows(f32(rng.normal(0, 1, (3, 12, 128))))
+    job = Job(get_target("cortex-m4"), default_pipeline(quantized=True, calibrated=True), windows)
+    model = Model(network, Source(kind="network", name="maps"))
+    report = compile_model(model, job, tmp_path / "out")
+    assert report.instructions_per_step_mean is not None
+    assert report.predicted_instructions_per_step == pytest.approx(
+        report.instructions_per_step_mean, rel=WITHIN
+    )
 
 
 def test_sizes_of_cases_are_those_of_their_spikes() -> None:

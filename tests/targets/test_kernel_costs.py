@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from networks import feed_forward, l2mu, planned, samples
 
+from l2mu_compile.convolution import Convolution
 from l2mu_compile.lowering import lower
 from l2mu_compile.network import Input, Network, Population, Projection, Readout
 from l2mu_compile.neurons import LIF
@@ -152,6 +153,20 @@ def test_sizes_are_those_of_the_network() -> None:
     busy = network.map_populations(lambda p: replace(p, rate=0.5))
     assert projection_sizes(busy, busy.projections[1])["spikes"] == 3
     assert population_sizes(busy, busy.population("m"))["spikes"] == 6
+
+
+def test_sizes_of_a_convolution_are_averages_over_its_map() -> None:
+    """A row of four reads two by two; the middle ones reach two targets, the others one."""
+    made = Convolution((2, 1, 4), (6, 1, 3), groups=2)
+    neuron = LIF(np.float32(0.5), np.float32(1))
+    populations = tuple(Population(n, (s,), neuron) for n, s in (("a", 8), ("b", 18)))
+    weight = np.ones((6, 1, 1, 2), np.float32)
+    projections = tuple(Projection(s, "b", weight, convolution=made) for s in ("a", "x"))
+    network = Network("n", Input("x", 8), populations, projections, Readout("b"))
+    sizes, sampled = (projection_sizes(network, p) for p in projections)
+    assert (sizes["lines"], sizes["reads"], sizes["out"], sizes["channels"]) == (1, 1.5, 3, 1)
+    assert (sampled["lines"], sampled["reads"], sampled["targets"]) == (1, 2, 18)
+    assert (sizes["single"], sizes["many"]) == (0, 1)
 
 
 def test_sources_with_more_tiles_are_taken_to_spike_more() -> None:
