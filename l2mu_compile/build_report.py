@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from l2mu_compile.budgets import FIGURES, Figures
-from l2mu_compile.errors import BudgetError, ModelError, reason
-from l2mu_compile.paths import StrPath, file_bytes, printable
-from l2mu_compile.report import MAX_FILE_BYTES, Artifact, Strict
+from l2mu_compile.errors import BudgetError
+from l2mu_compile.paths import StrPath, printable
+from l2mu_compile.report import Artifact, Strict, load_report_file
 
 BUILD_FILE, JUNIT_FILE, SUMMARY_FILE = "build.json", "junit.xml", "summary.md"
 
@@ -77,17 +77,7 @@ def load_build_report(path: StrPath) -> BuildReport:
     """Read a ``build.json``, or the one in a directory. `ModelError` naming what is wrong."""
     path = Path(path)
     path = path / BUILD_FILE if path.is_dir() else path
-    try:
-        if file_bytes(path) > MAX_FILE_BYTES:
-            raise ModelError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
-        return BuildReport.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path}: cannot be read: {reason(error)}") from None
-    except ValidationError as error:
-        problems = error.errors()
-        first = next((p for p in problems if p["loc"] == ("format_version",)), problems[0])
-        place = ".".join(map(str, first["loc"]))
-        raise ModelError(f"{path}: {place + ': ' if place else ''}{first['msg']}") from None
+    return load_report_file(path, BuildReport)
 
 
 def junit(report: BuildReport) -> str:

@@ -13,14 +13,14 @@ from importlib.resources import files
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from l2mu_compile.errors import ModelError, reason
 from l2mu_compile.output import file_digest
-from l2mu_compile.paths import StrPath, file_bytes, printable
+from l2mu_compile.paths import StrPath, printable
 from l2mu_compile.plugins import KINDS
 from l2mu_compile.recipe import Recipe
-from l2mu_compile.report import MAX_FILE_BYTES, Strict
+from l2mu_compile.report import Strict, load_report_file
 from l2mu_compile.targets.emit_c import TOOL
 from l2mu_compile.targets.host import HOST
 from l2mu_compile.targets.toolchain import macros
@@ -93,16 +93,7 @@ def provenance(recipe: Recipe, root: Path, command: tuple[str, ...]) -> Provenan
 
 def load_provenance(folder: StrPath) -> Provenance:
     """Read the provenance of a directory. Raises `ModelError` naming what is wrong."""
-    path = Path(folder) / PROVENANCE_FILE
-    try:
-        if file_bytes(path) > MAX_FILE_BYTES:
-            raise ModelError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
-        return Provenance.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path}: cannot be read: {reason(error)}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ModelError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return load_report_file(Path(folder) / PROVENANCE_FILE, Provenance)
 
 
 def _with_siblings(path: Path, what: str) -> list[Path]:

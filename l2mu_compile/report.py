@@ -227,7 +227,7 @@ class ReportFile(Strict):
         return self.model_dump_json(indent=2) + "\n"
 
 
-Kind = TypeVar("Kind", bound=ReportFile)
+Kind = TypeVar("Kind", bound=Strict)
 
 
 class Report(ReportFile):

@@ -144,7 +144,7 @@ def test_one_that_fails_keeps_no_other_from_being_made(place):
 def test_refusals(place):
     refused(2, "build: no build of l2mu.toml", arguments=("build", "build"))
     refused(2, "--set x: write KEY=VALUE", arguments=("build", "--set", "x"))
-    refused(3, "base.json: cannot be read", arguments=("build", "--baseline", "base.json"))
+    refused(3, "base.json: cannot read", arguments=("build", "--baseline", "base.json"))
     refused(2, "nowhere.toml: cannot be read", arguments=("build", "--config", "nowhere.toml"))
     refused(
         2,

@@ -73,7 +73,7 @@ def test_summary(tmp_path):
 
 
 def test_what_is_no_report(tmp_path):
-    with pytest.raises(ModelError, match="cannot be read"):
+    with pytest.raises(ModelError, match="cannot read"):
         load_build_report(tmp_path)
     path = tmp_path / "build.json"
     path.write_text("{")
