@@ -1,4 +1,4 @@
-"""Feed a reader changed inputs for some seconds: ``python tests/fuzz/fuzzer.py net.txt --seconds 9``.
+"""Feed a reader changed inputs for some seconds: ``python fuzzer.py net.txt --seconds 9``.
 
 It ends with 1 if one of them raised anything but `L2MUError`, took more than `CPU_SECONDS` or more
 than `MEMORY_BYTES`; those are kept. With atheris installed, what an input makes the loader do
