@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 EXAMPLE := examples/har_smartwatch
 
 .PHONY: demo test test-all lint types schema kernel-costs targets-table bench bench-instructions \
-        bench-host bench-backends bench-crossover bench-scaling bench-compression clean
+        bench-host bench-backends bench-crossover bench-scaling bench-compression fuzz clean
 
 demo: $(VENV)/.ready
 	@echo '$$ l2mu-compile compile $(EXAMPLE)/har.ckpt --target cortex-m4 --quantize int8 \'
@@ -21,6 +21,11 @@ test: $(VENV)/.ready
 
 test-all: $(VENV)/.ready
 	$(BIN)/pytest -n auto --dist worksteal --hypothesis-profile unshrunk --durations 40
+
+# Every reader of files, so many seconds each, on changed inputs.
+fuzz: SECONDS ?= 60
+fuzz: $(VENV)/.ready
+	SECONDS=$(SECONDS) $(BIN)/pytest -n auto -rP tests/fuzz -m slow
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +25,10 @@ def _size(value: object) -> object:
         return value
     if match[2].lower() not in UNITS:
         raise ValueError("write bytes, KiB or MiB")
-    return round(float(match[1]) * UNITS[match[2].lower()])
+    size = float(match[1]) * UNITS[match[2].lower()]
+    if not math.isfinite(size):
+        raise ValueError("is too large a size")
+    return round(size)
 
 
 def _share(value: object) -> object:

@@ -24,8 +24,9 @@ from l2mu_compile.toml_lines import TomlError, line_of, read_toml
 CONFIG_FILE, PYPROJECT, TABLE = "l2mu.toml", "pyproject.toml", ("tool", "l2mu-compile")
 MAX_FILE_BYTES = 1 << 18
 MAX_BUILDS = 10_000
+MAX_SHOWN = 200  # letters of a key
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 class BuildTable(Table):
@@ -159,7 +160,7 @@ class _Where:
     def error(self, key: Sequence[str | int], what: str) -> UsageError:
         """``l2mu.toml, line 12: target.watch.board: what``."""
         line = line_of(self.text, (*self.prefix, *key))
-        shown = printable(".".join(map(str, key)))
+        shown = printable(".".join(map(str, key)))[:MAX_SHOWN]
         return UsageError(f"{self.path}{_at(line)}: {shown + ': ' if shown else ''}{what}")
 
     def problem(self, error: ValidationError) -> UsageError:
@@ -202,7 +203,7 @@ def _check_tables(config: Config, where: _Where) -> None:
             if not _NAME.fullmatch(name):
                 raise where.error(
                     (kind, name),
-                    "names are letters, digits, '_', '-' and '.', and name directories",
+                    "names are up to 100 letters, digits, '_', '-' and '.', and name directories",
                 )
     for name, table in config.model.items():
         if table.checkpoint is None and table.module is None:

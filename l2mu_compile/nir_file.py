@@ -1,8 +1,10 @@
 """NIR files (HDF5), read without trusting them: plain arrays and strings, or a `ModelError`.
 
 Nothing outside the file is opened, no filter but those of HDF5 itself is run, and no array is read
-before its shape, its type and what it takes up in the file have been looked at. ``nir.read`` does
-none of this, and refuses published files that are clear enough (see `l2mu_compile.nir_graph`).
+before its shape, its type and what it takes up in the file have been looked at. The HDF5 library
+itself may crash on a damaged file or never return, so all this happens in a process of its own.
+``nir.read`` does none of this, and refuses published files that are clear enough (see
+`l2mu_compile.nir_graph`).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from l2mu_compile import installed
 from l2mu_compile.errors import L2MUError, ModelError, reason
 from l2mu_compile.paths import file_bytes
 from l2mu_compile.values import frozen_array
+from l2mu_compile.workers import DiedError, alone
 
 MAX_FILE_BYTES = 1 << 28
 MAX_BYTES = 1 << 28  # of all arrays and strings together
@@ -28,6 +31,7 @@ MAX_NAME_BYTES = 1 << 10
 MAX_EDGES = 1 << 16
 MAX_RATIO = 1100  # deflate makes at most 1032 bytes of one
 SLACK_BYTES = 1 << 20
+CPU_SECONDS = 10
 
 # gzip, shuffle, fletcher32, szip, nbit, scaleoffset, lzf: other filters are code from elsewhere.
 _FILTERS = {1, 2, 3, 4, 5, 6, 32000}
@@ -57,10 +61,11 @@ def read_nir(path: Path) -> NirNode:
     try:
         if file_bytes(path) > MAX_FILE_BYTES:
             raise ModelError(f"larger than {MAX_FILE_BYTES} bytes")
-        with h5py.File(path, "r", locking=False) as file:
-            return _Reader(h5py).graph_file(file)
+        return alone(lambda: _read(h5py, path), CPU_SECONDS, 4 * MAX_BYTES)
     except L2MUError:
         raise
+    except DiedError:
+        raise ModelError("not a readable NIR file: the HDF5 library fails on it") from None
     except FileNotFoundError:
         raise ModelError("no such file") from None
     except (IsADirectoryError, PermissionError) as error:
@@ -72,6 +77,11 @@ def read_nir(path: Path) -> NirNode:
 def require(package: str) -> Any:
     """A package of the ``nir`` extra; `UsageError` if it is not installed."""
     return installed.require(package, "nir", "NIR files")
+
+
+def _read(h5py: Any, path: Path) -> NirNode:
+    with h5py.File(path, "r", locking=False) as file:
+        return _Reader(h5py).graph_file(file)
 
 
 class _Reader:

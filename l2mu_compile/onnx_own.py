@@ -45,6 +45,8 @@ def own_network(model: Any) -> Network | None:
     text = said.get(TEXT)
     if text is None:
         return None
+    if not isinstance(text, str):  # protobuf has bytes for what is not UTF-8
+        raise ModelError(f"metadata {TEXT}: is no text")
     if len(text) > MAX_TEXT_BYTES:
         raise ModelError(f"metadata {TEXT}: larger than {MAX_TEXT_BYTES} bytes")
     held = _by_digest(model.graph)

@@ -56,7 +56,7 @@ LINE_KINDS = ("network", "input", "population", "projection", "readout", "buffer
 _HEAD = re.compile(r"(?P<name>\S+) : (?P<type>[A-Za-z_0-9]+)\[(?P<dims>[0-9,]+)\](?P<rest>.*)")
 _ARROW = re.compile(
     r"(?P<source>\S+) -> (?P<target>\S+) : (?P<type>dense|blocks|conv)\[(?P<dims>[0-9,]+)\]"
-    r"(?:x(?P<count>[0-9]+))? @(?P<weight>\S+?)#(?P<digest>[0-9a-f]+)(?P<rest>.*)"
+    r"(?:x(?P<count>[0-9]{1,9}))? @(?P<weight>\S+?)#(?P<digest>[0-9a-f]+)(?P<rest>.*)"
 )
 _READOUT = re.compile(
     r"(?P<name>\S+) : (?P<rule>\S+)(?: margins=\[(?P<margins>[0-9, ]+)\])?"
@@ -416,7 +416,8 @@ class _Parser:
             return self._tensor(name, expected)
         if re.fullmatch(r"[+-]?[0-9]+", text):
             return np.asarray(int(text), dtype=np.int32)
-        return np.asarray(float(text), dtype=np.float32)
+        with np.errstate(over="ignore"):  # infinity, which verify refuses
+            return np.asarray(float(text), dtype=np.float32)
 
     def _tensor(self, name: str, expected: str) -> NDArray:
         array = self.tensors.get(name)

@@ -31,6 +31,8 @@ def read_toml(text: str) -> dict[str, Any]:
         place = _PLACE.search(str(error))
         line = int(place[1]) if place and place[1] else None
         raise TomlError(_PLACE.sub("", str(error)), line) from None
+    except ValueError:
+        raise TomlError("holds a number of too many digits", None) from None
     except RecursionError:
         raise TomlError("is nested too deeply", None) from None
 

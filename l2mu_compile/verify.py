@@ -37,6 +37,9 @@ from l2mu_compile.neurons import LI, parameter_names
 Problems = Iterator[tuple[str, str]]
 
 MAX_NEURONS = 2**16 - 1  # a spike list holds 16-bit indices and a 16-bit count
+MAX_POPULATIONS = 2**10
+MAX_PROJECTIONS = 2**13
+MAX_ARENA = 2**31 - 1  # bytes
 MAX_MATRIX = 2**26  # what a projection may take up when written out, weights
 Q15_ONE = 2**15
 MAX_FRACTION = 100  # 2^fraction is a float32
@@ -71,11 +74,19 @@ def problems(network: Network) -> Problems:
 
 def _names(network: Network) -> Problems:
     names = [network.input.name, *(p.name for p in network.populations)]
+    for what, nodes, most in (
+        ("populations", network.populations, MAX_POPULATIONS),
+        ("projections", network.projections, MAX_PROJECTIONS),
+    ):
+        if len(nodes) > most:
+            yield what, f"{len(nodes)} of them; at most {most}"
+            return
     for name in [network.name, *names]:
         if not IDENTIFIER.match(name) or name in RESERVED:
             yield repr(name), "is not a usable C identifier"
-    for name in {n for n in names if names.count(n) > 1}:
-        yield name, "is the name of two nodes"
+    for name, count in Counter(names).items():
+        if count > 1:
+            yield name, "is the name of two nodes"
     if network.window is not None and network.window < 1:
         yield "window", f"{network.window} steps; at least 1"
     if network.full_window is not None and network.full_window <= (network.window or math.inf):
@@ -313,11 +324,13 @@ def _buffers(network: Network) -> Problems:
             yield need.name, f"no buffer {need.ctype}[{need.count}] was planned"
             return
     for buffer in network.buffers:
-        if wanted.pop(buffer.name, None) is None:
+        if placed[buffer.name] is not buffer or wanted.pop(buffer.name, None) is None:
             yield repr(buffer.name), "is no buffer that a step needs, or is there twice"
             return
         if buffer.offset < 0 or buffer.offset % CTYPE_BYTES[buffer.ctype]:
             yield buffer.name, f"offset {buffer.offset} is negative or not aligned"
+        elif buffer.end > MAX_ARENA:
+            yield buffer.name, f"ends beyond byte {MAX_ARENA}"
     for i, a in enumerate(required):
         for b in required[:i]:
             if a.lives_with(b) and placed[a.name].overlaps(placed[b.name]):

@@ -17,6 +17,8 @@ from l2mu_compile.network import Network
 from l2mu_compile.paths import StrPath, file_bytes
 
 MAX_FILE_BYTES = 1 << 32
+MAX_RATIO = 100  # of all arrays to the file they are packed in
+SLACK_BYTES = 1 << 27
 ARRAYS = ("x", "y", "classes", "group")
 
 
@@ -106,10 +108,13 @@ def load_windows(path: StrPath) -> Windows:
 
 def _read_arrays(path: Path) -> dict[str, NDArray]:
     """The arrays there are, after checking that each is as large as its header says."""
-    file_bytes(path)
+    packed = file_bytes(path)
     with zipfile.ZipFile(path) as archive:
         names = {name.removesuffix(".npy"): name for name in archive.namelist()}
         wanted = {key: names[key] for key in ARRAYS if key in names}
+        unpacked = sum(archive.getinfo(name).file_size for name in wanted.values())
+        if unpacked > MAX_RATIO * packed + SLACK_BYTES:
+            raise ValueError(f"unpacks to {unpacked} bytes from {packed}")
         return {key: _read_array(archive, name) for key, name in wanted.items()}
 
 

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
+from pathlib import Path
 from typing import TypeVar
 
 from l2mu_compile.errors import MismatchError
@@ -82,6 +83,47 @@ def in_parts(
         for pipe in list(running):
             os.waitpid(running.pop(pipe).pid, 0)
             pipe.close()
+
+
+class DiedError(RuntimeError):
+    """A process ended in the middle of its work."""
+
+
+def alone(work: Callable[[], Result], seconds: int, memory: int) -> Result:
+    """``work()``, done in a process of its own, which may crash or go on for ever: that raises
+    `DiedError`.
+
+    It has ``seconds`` of processor time and may take ``memory`` bytes more than this process has.
+    What it raises is raised here, and its result must be picklable.
+    """
+    if sys.platform != "linux":
+        return work()
+
+    def limited(_: None) -> Iterator[Result]:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        most = pages * resource.getpagesize() + memory
+        resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        yield work()
+
+    running: dict[Connection, _Worker] = {}
+    _start(limited, None, 0, running)
+    ((pipe, worker),) = running.items()
+    try:
+        result = pipe.recv()
+    except (EOFError, OSError):
+        raise DiedError("the process that did this died") from None
+    finally:
+        os.kill(worker.pid, signal.SIGKILL)
+        os.waitpid(worker.pid, 0)
+        pipe.close()
+    if isinstance(result, _Failure):
+        raise result.error
+    found: Result = result
+    return found
 
 
 def _start(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from command_line import ok, readable, run
 from filelock import FileLock
-from refusals import contents, refused
+from refusals import contents, files_at_most, refused, spawn, unprivileged
 
 from l2mu_compile.build_report import load_build_report
 from l2mu_compile.compiled import load_host_model
@@ -206,3 +206,42 @@ def test_a_killed_run_leaves_what_was_there_or_all(place, delay):
     left = contents(Path("build", INT8))
     ok("build")
     assert left in (before, contents(Path("build", INT8)))
+
+
+@pytest.fixture
+def kept(place):
+    """What an earlier run left; it may be removed again afterwards."""
+    ok("build", FLOAT)
+    Path("l2mu.toml").write_text(FILE.replace("[pipeline.float]", "[pipeline.other]"))
+    yield contents(Path())
+    for path in (Path(), *Path().rglob("*")):
+        path.chmod(0o755)
+
+
+def read_only(*folders: str) -> None:
+    for folder in map(Path, folders):
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+
+
+@pytest.mark.parametrize("folder", ["build", ".l2mu-cache", "."])
+def test_read_only_directories(kept, folder):
+    read_only(folder)
+    result = spawn("build", "other", prepare=unprivileged)
+    assert result.code == 2, result.err
+    assert "Permission denied" in result.err
+    assert "Traceback" not in result.err
+    assert {k: v for k, v in contents(Path()).items() if k in kept} == kept
+    assert not list(Path().rglob("other"))
+
+
+@pytest.mark.parametrize("size", [100, 3000, 200_000])
+def test_full_disk(kept, size):
+    """Nothing that an earlier run made is changed, and nothing is half there."""
+    result = spawn("build", "other", prepare=files_at_most(size))
+    assert result.code in (2, 6), result.err
+    assert "Traceback" not in result.err
+    before = {name: data for name, data in kept.items() if name.startswith("build/net/")}
+    assert {k: v for k, v in contents(Path()).items() if k.startswith("build/net/")} == before
+    assert not Path("build/net/here/other").exists()
+    ok("build")
