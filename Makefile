@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXAMPLE := examples/har_smartwatch
 
-.PHONY: demo test test-all lint types schema kernel-costs targets-table bench bench-instructions \
-        bench-host bench-backends bench-crossover bench-scaling bench-compression fuzz clean
+.PHONY: demo test test-all lint types schema fuzz fuzz-code kernel-costs targets-table bench \
+        bench-instructions bench-host bench-backends bench-crossover bench-scaling \
+        bench-compression clean
 
 demo: $(VENV)/.ready
 	@echo '$$ l2mu-compile compile $(EXAMPLE)/har.ckpt --target cortex-m4 --quantize int8 \'
@@ -39,6 +40,12 @@ types: $(VENV)/.ready
 
 schema: $(VENV)/.ready
 	$(BIN)/python -m l2mu_compile.report > l2mu_compile/report.schema.json
+
+# Generated code under fuzzers, so long in total; needs clang with libFuzzer. KEEP=--keep puts inputs
+# that reach new code into tests/targets/fuzz_corpus.
+SECONDS ?= 600
+fuzz-code: $(VENV)/.ready
+	$(BIN)/python tests/fuzzing.py $(SECONDS) $(KEEP)
 
 # Minutes: every kernel on every target whose instructions are counted; what select-kernels decides by.
 kernel-costs: $(VENV)/.ready

@@ -58,7 +58,7 @@ kept as a sum (float32 in step order, or an exact integer), since only the large
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -111,14 +111,24 @@ class Run:
         return self.operations / (self.windows * self.steps)
 
 
+@dataclass(frozen=True)
+class State:
+    """What ``B`` windows remember between two steps, but for scores: ``accumulators`` of all
+    populations and ``membranes`` of each `CuBaLIF`, ``[B, neurons]``, by population."""
+
+    accumulators: Mapping[str, NDArray]
+    membranes: Mapping[str, NDArray]
+
+
 def run(
     network: Network,
     samples: NDArray,
     record: Collection[str] = (),
     progress: Progress | None = None,
     recorded: int | None = None,
+    start: State | None = None,
 ) -> Run:
-    """Run windows through ``network`` from a state of zero.
+    """Run windows through ``network`` from a state of zero, or from ``start``; scores from zero.
 
     ``samples``: float32 or raw counts ``[B, T, inputs]``. ``record`` may hold ``"spikes"`` and
     ``"membranes"`` (with synaptic states and accumulators), of the first ``recorded`` steps or all.
@@ -128,6 +138,8 @@ def run(
     samples = check_samples(network, samples)
     windows, steps, _ = samples.shape
     machine = _Machine(network, windows)
+    if start is not None:
+        machine.go_on_from(start)
     last = steps if recorded is None else min(recorded, steps)
     kept = _Recorder(network, (windows, last), record)
     score = _Score(network, windows, steps)
@@ -236,6 +248,14 @@ class _Machine:
         self.spike_totals = {p.name: 0 for p in everyone}
         self.fan_outs = {p.name: p.fan_outs for p in network.projections}
         self.operations = 0
+
+    def go_on_from(self, start: State) -> None:
+        """Take what ``start`` remembers."""
+        for now, then in (
+            (self.accumulator, start.accumulators),
+            (self.membrane, start.membranes),
+        ):
+            now.update({name: array.astype(self.dtype) for name, array in then.items()})
 
     def step(self, sample: NDArray) -> None:
         """Advance by one sample ``[B, inputs]``."""

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,9 @@ from l2mu_compile.targets.toolchain import (
 )
 from l2mu_compile.text import save_network
 
-pytest.register_assert_rewrite("exactness", "kernel_machines", "machines", "networks", "packages")
+pytest.register_assert_rewrite(
+    "exactness", "fuzzing", "kernel_machines", "machines", "networks", "packages"
+)
 
 GOLDEN_DIR = Path(__file__).parent / "golden"
 EXAMPLE = Path(__file__).parents[1] / "examples/har_smartwatch"
@@ -52,6 +55,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="write golden files instead of comparing"
     )
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What tests have said, with ``record_property("said", ...)``, of what they went through."""
+    passed = terminalreporter.stats.get("passed", [])
+    said = [text for report in passed for word, text in report.user_properties if word == "said"]
+    if said:
+        terminalreporter.section("what tests went through")
+    for line in said:
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture

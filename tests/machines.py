@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +85,11 @@ class Host(Machine):
     def read(self, address: int, size: int) -> bytes:
         return ctypes.string_at(address, size)
 
+    def function(self, name: str) -> Callable[..., int]:
+        """A function of pointers that returns an ``int`` or nothing, to be called often."""
+        made = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+        return made((name, self._library))
+
     def word(self, function: str, *arguments: int | float) -> int:
         called = getattr(self._library, function)
         called.restype = ctypes.c_void_p
@@ -142,7 +147,12 @@ def image_of(programs: Sequence[Program], target: Target, folder: Path) -> Path:
 
 def cortex_m4(programs: Sequence[Program], folder: Path) -> Machine:
     """An emulated Cortex-M4 with programs of different names."""
-    target = get_target("cortex-m4")
+    return emulated("cortex-m4", programs, folder)
+
+
+def emulated(name: str, programs: Sequence[Program], folder: Path) -> Machine:
+    """An emulated machine of a target with programs of different names."""
+    target = get_target(name)
     return Emulated(target, image_of(programs, target, folder))
 
 

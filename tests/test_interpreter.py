@@ -31,7 +31,7 @@ from networks import (
 from numpy.typing import NDArray
 
 from l2mu_compile.errors import ModelError
-from l2mu_compile.interpreter import quantize_samples, run
+from l2mu_compile.interpreter import State, quantize_samples, run
 from l2mu_compile.network import Input, Network, Population, Projection, Readout
 from l2mu_compile.neurons import LI, LIF, CuBaLIF
 
@@ -530,6 +530,25 @@ def test_windows_do_not_disturb_each_other() -> None:
         single = run(network, x[b : b + 1], ("membranes",))
         for name, membranes in single.membranes.items():
             assert membranes[0].tobytes() == together.membranes[name][b].tobytes()
+
+
+@settings(max_examples=20)
+@given(st.data())
+def test_windows_go_on_from_where_others_ended(data: st.DataObject) -> None:
+    network = data.draw(st.one_of(float_networks(), integer_networks()))
+    x = data.draw(windows_for(network, steps=8))
+    cut = data.draw(st.integers(1, 8))
+    whole = run(network, x, record=("spikes", "membranes"))
+    if not 0 < cut < whole.steps:
+        return
+    start = State(
+        {name: array[:, cut - 1] for name, array in whole.accumulators.items()},
+        {name: whole.membranes[name][:, cut - 1] for name in whole.synapses},
+    )
+    rest = run(network, x[:, cut:], record=("spikes", "membranes"), start=start)
+    for kind in ("spikes", "membranes", "synapses", "accumulators"):
+        for name, array in getattr(rest, kind).items():
+            assert np.array_equal(array, getattr(whole, kind)[name][:, cut:], equal_nan=True), name
 
 
 def test_progress_is_told_after_every_step() -> None:

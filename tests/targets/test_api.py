@@ -12,7 +12,7 @@ import pytest
 from conftest import HostCompiler
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from machines import Host, Machine, State, Stream, cortex_m4
+from machines import Host, Machine, State, Stream, cortex_m4, emulated
 from networks import (
     PORTABLE,
     cuba,
@@ -30,6 +30,7 @@ from test_sanitizers import SANITIZERS
 
 import l2mu_compile
 from l2mu_compile import stream as streams
+from l2mu_compile.differential import recorded_state
 from l2mu_compile.interpreter import run
 from l2mu_compile.lowering import lower
 from l2mu_compile.network import CTYPE_BYTES, READOUT_RULES, Network
@@ -37,7 +38,7 @@ from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import parse_pipeline, run_passes
 from l2mu_compile.program import Program
 from l2mu_compile.saved import saved_bytes
-from l2mu_compile.targets.emit_c import emit_c, state_bytes, stream_bytes
+from l2mu_compile.targets.emit_c import emit_c, state_bytes, state_layout, stream_bytes
 from l2mu_compile.text import network_digest
 
 data = st.data()
@@ -419,23 +420,63 @@ def test_random_states_are_restored(host: HostCompiler, data: st.DataObject) -> 
     check_restored(machine, program, x, data.draw(st.integers(0, 15)))
 
 
-def test_a_state_saved_on_one_processor_is_restored_on_another(
+PROCESSORS = ("host", "cortex-m0plus", "cortex-m4", "cortex-a53")
+
+
+def test_a_state_saved_on_one_processor_is_restored_on_any_other(
     host: HostCompiler, tmp_path: Path
 ) -> None:
-    network = planned(l2mu(), quantized=True)
-    program = lower(network)
-    size = saved_bytes(program.members)
-    (here,) = on_host(host, [program], tmp_path)
-    (there,) = on_cortex_m4(host, [program], tmp_path)
-    x = samples(network, 1, 12)[0]
-    first = State(here, program)
-    for sample in x[:7]:
-        first.step(sample)
-    second = State(there, program)
-    assert second.restore(first.save(size)) == 0
-    for sample in x[7:]:
-        second.step(sample)
-    assert second.classify() == run(network, x[None]).decisions[0]
+    """All save the same bytes, each with its own kernels, and go on as interpreted from those."""
+    kinds = {"int8": (lif(0.75, 0.5), True), "synaptic": (cuba(0.5, 0.75, 0.5), True)}
+    kinds["float32"] = (lif(0.75, 0.5), False)
+    networks = [
+        l2mu(lambda _, n=neuron: n, READOUT_RULES[i], name)
+        for i, (name, (neuron, _)) in enumerate(kinds.items())
+    ]
+    x = samples(networks[0], 1, 12)[0]
+    stop = 7
+    programs, machines = {}, {}
+    for target in PROCESSORS:
+        made = [
+            planned(network, quantized, x[None], target)
+            for network, (_, quantized) in zip(networks, kinds.values(), strict=True)
+        ]
+        programs[target] = [lower(network) for network in made]
+        (folder := tmp_path / target).mkdir()
+        machines[target] = (
+            on_host(host, programs[target], folder)[0]
+            if target == "host"
+            else emulated(target, programs[target], folder)
+        )
+    for i in range(len(kinds)):
+        check_moved({t: (machines[t], programs[t][i]) for t in PROCESSORS}, made[i], x, stop)
+
+
+def check_moved(
+    places: dict[str, tuple[Machine, Program]], network: Network, x: NDArray, stop: int
+) -> None:
+    """Save before sample ``stop`` on each machine and go on on every one."""
+    saved = {}
+    for name, place in places.items():
+        state = State(*place)
+        for sample in x[:stop]:
+            state.step(sample)
+        saved[name] = state.save(saved_bytes(place[1].members))
+    assert len(set(saved.values())) == 1
+    expected = run(network.replace(window=None), x[None], record=("membranes",))
+    for data in saved.values():
+        for machine, program in places.values():
+            state = State(machine, program)
+            assert state.restore(data) == 0
+            for step, sample in enumerate(x[stop:], stop):
+                state.step(sample)
+                for name, buffer in state_layout(program).items():
+                    if name != "score":
+                        wanted = recorded_state(network, buffer, expected)[0, step]
+                        found = state.kept()[name][: len(wanted)]
+                        assert found.tobytes() == wanted.astype(found.dtype).tobytes(), name
+            assert state.scores() == expected.scores[0].tolist()
+            assert state.classify() == expected.decisions[0]
 
 
 def test_bytes_of_another_network_are_refused(host: HostCompiler) -> None:
