@@ -331,7 +331,8 @@ class _Lowering:
         for axis, word, size in ((0, "row", height), (1, "column", width)):
             tables = slide.tables(axis, size, of_targets)
             for part, table in zip(("start", "kernel", "other"), tables, strict=True):
-                stored = self._constant(f"{name}_{word}_{part}", table)
+                read = table if table.size else np.zeros(1, table.dtype)  # C has no empty arrays
+                stored = self._constant(f"{name}_{word}_{part}", read)
                 fields.append((f"{word}_{part}", stored.name))
         fields += [
             ("height", slide.source[1]),

@@ -43,9 +43,11 @@ def ready(recipe: Recipe, root: Path, command: tuple[str, ...]) -> Ready:
         None if path is None else load_windows(root / path)
         for path in (table.calibrate, table.test)
     )
+    passes = passes_of(recipe.pipeline, calibrate is not None)
+    model = model_of(table, root, calibrate, test)
     job = Job(
         target=record,
-        passes=passes_of(recipe.pipeline, calibrate is not None),
+        passes=passes,
         windows=calibrate,
         backend=recipe.target.backend,
         board=recipe.target.board,
@@ -56,7 +58,7 @@ def ready(recipe: Recipe, root: Path, command: tuple[str, ...]) -> Ready:
         command=command,
         provenance=provenance(recipe, root, command),
     )
-    return Ready(model_of(table, root, calibrate, test), job, test)
+    return Ready(model, job, test)
 
 
 def make(recipe: Recipe, root: Path, command: tuple[str, ...], output: Path) -> Report:

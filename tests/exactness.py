@@ -116,7 +116,7 @@ def thinned(network: Network, rng: np.random.Generator) -> Network:
     single ones or fours and eights of neighbouring targets."""
 
     def thin(p: Projection) -> Projection:
-        if p.blocks or network.multiplies(p):
+        if p.blocks or p.convolution is not None or network.multiplies(p):
             return p
         targets, sources = p.shape
         width = int(rng.choice(TILES))

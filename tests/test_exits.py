@@ -118,7 +118,7 @@ def test_interruption(compiled, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("l2mu_compile.compiler.build", interrupted)
+    monkeypatch.setattr("l2mu_compile.compiler.require_exact", interrupted)
     refused(130, "interrupted", arguments=("compile", compiled / "net.pt", "-o", "out"))
 
 

@@ -30,6 +30,7 @@ from networks import (
 )
 from numpy.typing import NDArray
 
+from l2mu_compile.convolution import Convolution
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import State, quantize_samples, run
 from l2mu_compile.network import Input, Network, Population, Projection, Readout
@@ -147,7 +148,9 @@ def _one(values: NDArray, j: int) -> Any:
 
 
 def _row_of_blocks(p: Projection, j: int) -> list[Any]:
-    """The weights of target ``j`` from every source; None outside its block."""
+    """The weights of target ``j`` from every source; None outside its block or kernel."""
+    if p.convolution is not None:
+        return _row_of_convolution(p.convolution, p.weight, j)
     if not p.blocks:
         return list(p.weight[j])
     rows, columns = p.weight.shape[-2:]
@@ -155,6 +158,26 @@ def _row_of_blocks(p: Projection, j: int) -> list[Any]:
     row: list[Any] = [None] * (columns * p.blocks)
     start = j // rows * columns
     row[start : start + columns] = list(block[j % rows])
+    return row
+
+
+def _row_of_convolution(c: Convolution, kernel: NDArray, j: int) -> list[Any]:
+    """What target ``j`` has of every source, one after the other: None where it reads nothing."""
+    out, y, x = np.unravel_index(j, c.target)
+    channels = c.source[0] // c.groups
+    first = out // (c.target[0] // c.groups) * channels
+    row: list[Any] = []
+    for channel, *place in np.ndindex(*c.source):
+        weight = kernel[out, channel - first] if first <= channel < first + channels else None
+        for axis, here in enumerate((y, x)):
+            if weight is None:
+                break
+            pooled = place[axis] // c.pool[axis]
+            reached = pooled - here * c.stride[axis] + c.padding[axis]
+            k, between = divmod(reached, c.dilation[axis])
+            inside = not between and 0 <= k < len(weight)
+            weight = weight[k] if inside and pooled < c.source[axis + 1] // c.pool[axis] else None
+        row.append(weight)
     return row
 
 
