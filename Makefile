@@ -23,8 +23,8 @@ test: $(VENV)/.ready
 test-all: $(VENV)/.ready
 	$(BIN)/pytest -n auto --dist worksteal --hypothesis-profile unshrunk --durations 40
 
-# Every reader of files, so many seconds each, on changed inputs.
-fuzz: SECONDS ?= 60
+# Every reader of files on changed inputs, so many seconds each.
+SECONDS ?= 60
 fuzz: $(VENV)/.ready
 	SECONDS=$(SECONDS) $(BIN)/pytest -n auto -rP tests/fuzz -m slow
 
@@ -41,9 +41,8 @@ types: $(VENV)/.ready
 schema: $(VENV)/.ready
 	$(BIN)/python -m l2mu_compile.report > l2mu_compile/report.schema.json
 
-# Generated code under fuzzers, so long in total; needs clang with libFuzzer. KEEP=--keep puts inputs
+# Generated code under fuzzers, so many seconds in all; needs clang with libFuzzer. KEEP=--keep puts inputs
 # that reach new code into tests/targets/fuzz_corpus.
-SECONDS ?= 600
 fuzz-code: $(VENV)/.ready
 	$(BIN)/python tests/fuzzing.py $(SECONDS) $(KEEP)
 

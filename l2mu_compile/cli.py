@@ -321,7 +321,7 @@ def opt(
     from l2mu_compile.passbase import Context
     from l2mu_compile.pipeline import parse_pipeline, run_passes
     from l2mu_compile.targets.registry import get_target
-    from l2mu_compile.text import to_text
+    from l2mu_compile.text import file_text
     from l2mu_compile.windows import load_windows
 
     record = get_target(target) if target else None
@@ -349,7 +349,7 @@ def opt(
     if as_json:
         _print_json(network_json(result))
     elif output is None:
-        print(to_text(result), end="")
+        print(file_text(result), end="")
 
 
 app.command(epilog="Example: l2mu-compile passes --json")(list_commands.passes)

@@ -2,6 +2,7 @@
 
 ::
 
+    format 1
     network NAME stage=STAGE window=STEPS [full_window=STEPS]
       input      NAME : f32[SIZE] [scale=V] [offset=V] [unit=V center=V] [low=F high=F] [fraction=N]
                  (or spikes[SIZE])
@@ -16,7 +17,8 @@
 
 A value ``V`` is a number or ``@name#digest``: an array in the sidecar and the first 12 hex digits
 of the SHA-256 of its type, shape and bytes. Numbers with a point or an exponent are float32. Lines
-that start with ``#`` are comments. Labels are a JSON array, last on its line.
+that start with ``#`` are comments. Files begin with their format; without that line it is 1.
+Labels are a JSON array, last on its line.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ from l2mu_compile.neurons import NEURONS, parameter_names
 from l2mu_compile.output import write_together
 from l2mu_compile.paths import StrPath, file_bytes
 
+FORMAT = 1  # of the files that are written
 MAX_TEXT_BYTES, MAX_TENSOR_BYTES = 16 << 20, 1 << 30
 NUMPY_KINDS = "biuf"  # of types; packages such as ml_dtypes bring more
 LINE_KINDS = ("network", "input", "population", "projection", "readout", "buffer")
@@ -94,11 +97,16 @@ def parse(text: str, tensors: Mapping[str, NDArray]) -> Network:
     return _Parser(tensors).parse(text)
 
 
+def file_text(network: Network) -> str:
+    """The text form as files hold it, which begin with their format."""
+    return f"format {FORMAT}\n{to_text(network)}"
+
+
 def save_network(network: Network, path: StrPath) -> None:
     """Write ``path`` and its sidecar ``path`` with suffix ``.safetensors``, both or none."""
     path = Path(path)
     sidecar = path.with_suffix(".safetensors")
-    write_together({sidecar: tensor_bytes(network), path: to_text(network)})
+    write_together({sidecar: tensor_bytes(network), path: file_text(network)})
 
 
 def load_network(path: StrPath) -> Network:
@@ -233,6 +241,9 @@ class _Parser:
     def parse(self, text: str) -> Network:
         header: dict[str, Any] | None = None
         for keyword, rest in self._lines(text):
+            if keyword == "format":
+                self._check_format(rest, first=header is None and not self.parts)
+                continue
             if keyword == "network":
                 if header is not None:
                     self._fail("a second 'network' line")
@@ -265,6 +276,15 @@ class _Parser:
             self.where = f"line {number}"
             keyword, _, rest = stripped.partition(" ")
             yield keyword, rest.strip()
+
+    def _check_format(self, version: str, first: bool) -> None:
+        if not first:
+            self._fail("'format' belongs before everything else")
+        if version != str(FORMAT):
+            self._fail(
+                f"format {version[:20]}: this release reads format {FORMAT}; use one as new as the "
+                "file"
+            )
 
     def _header(self, rest: str) -> dict[str, Any]:
         name, _, options = rest.partition(" ")

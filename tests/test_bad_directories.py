@@ -76,7 +76,7 @@ def test_changed_files(compiled, copy):
         (lambda t: t.replace("delay=1", "delay=7"), ["delay"]),
         (lambda t: t.replace("delay=1", "dalay=1"), ["unexpected 'dalay=1'"]),
         (lambda t: "", ["no 'network' line"]),
-        (lambda t: t + t, ["second 'network'"]),
+        (lambda t: t + t, ["'format' belongs before everything else"]),
         (lambda t: "\n".join(t.splitlines()[:-1]), ["expected one 'readout' line, found 0"]),
     ],
 )

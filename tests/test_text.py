@@ -107,6 +107,21 @@ def test_a_network_of_scalars_needs_no_sidecar_arrays(tmp_path: Path) -> None:
     assert load_network(tmp_path / "net.txt") == network
 
 
+def test_files_say_their_format(tmp_path: Path) -> None:
+    save_network(l2mu(), tmp_path / "net.txt")
+    text = (tmp_path / "net.txt").read_text()
+    assert text == f"format 1\n{to_text(l2mu())}"
+    (tmp_path / "net.txt").write_text(to_text(l2mu()))
+    assert load_network(tmp_path / "net.txt") == l2mu(), "of the first release without"
+    for version in ("2", "1.0", "", "1" * 5000):
+        (tmp_path / "net.txt").write_text(text.replace("format 1", f"format {version}"))
+        with pytest.raises(ModelError, match=r"line 1: format .*: this release reads format 1"):
+            load_network(tmp_path / "net.txt")
+    (tmp_path / "net.txt").write_text(to_text(l2mu()) + "format 1\n")
+    with pytest.raises(ModelError, match="'format' belongs before everything else"):
+        load_network(tmp_path / "net.txt")
+
+
 def test_the_same_network_has_the_same_bytes() -> None:
     network = l2mu()
     shuffled = network.replace(populations=network.populations[::-1])
@@ -319,5 +334,5 @@ def test_a_sidecar_type_that_numpy_lacks_is_refused(tmp_path: Path, dtype: torch
 def test_a_missing_sidecar_is_reported_by_the_line_that_needs_it(tmp_path: Path) -> None:
     save_network(feed_forward(), tmp_path / "net.txt")
     (tmp_path / "net.safetensors").unlink()
-    with pytest.raises(ModelError, match=r"line 5: weights 'h\.x' are not in the"):
+    with pytest.raises(ModelError, match=r"line 6: weights 'h\.x' are not in the"):
         load_network(tmp_path / "net.txt")

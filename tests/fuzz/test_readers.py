@@ -14,7 +14,7 @@ from loaders import SPLIT, loaders
 
 from l2mu_compile.errors import L2MUError
 
-SECONDS = float(os.environ.get("SECONDS", "10"))
+SECONDS = float(os.environ.get("SECONDS", "4"))
 FUZZER = Path(__file__).with_name("fuzzer.py")
 
 # What is saved was taken badly once: each is refused now.
