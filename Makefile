@@ -26,7 +26,7 @@ test-all: $(VENV)/.ready
 # Every reader of files on changed inputs, so many seconds each.
 SECONDS ?= 60
 fuzz: $(VENV)/.ready
-	SECONDS=$(SECONDS) $(BIN)/pytest -n auto -rP tests/fuzz -m slow
+	SECONDS=$(SECONDS) $(BIN)/pytest -n auto tests/fuzz -m slow
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

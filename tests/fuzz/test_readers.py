@@ -44,9 +44,9 @@ def test_the_corpus_is_all_used_and_small():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(loaders()))
-def test_new_inputs(name, tmp_path):
+def test_new_inputs(name, tmp_path, record_property):
     command = [sys.executable, FUZZER, name, "--seconds", str(SECONDS), "--found", tmp_path]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    print(done.stdout)
+    record_property("said", f"fuzzed {done.stdout.strip()}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{name}: " in done.stdout
