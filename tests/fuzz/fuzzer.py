@@ -115,6 +115,7 @@ class Fuzzer:
             for k, data in enumerate(self.first):
                 Path(folder, str(k)).write_bytes(data)
             options = ["-max_len=1048576", "-rss_limit_mb=0", "-verbosity=0"]
+            options.append(f"-artifact_prefix={self.found}/")
             seed = self.random.randrange(1, 1 << 31)
             atheris.Setup(
                 [sys.argv[0], *options, f"-seed={seed}", "-print_final_stats=0", folder],
