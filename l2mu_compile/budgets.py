@@ -10,17 +10,17 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-UNITS = {"": 1, "b": 1, "bytes": 1, "kib": 2**10, "mib": 2**20}
+from l2mu_compile.measures import AMOUNT, UNITS
+
 ROUNDING = 1e-12  # of shares
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 
 def _size(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("write bytes, KiB or MiB")
-    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    match = AMOUNT.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         return value
     if match[2].lower() not in UNITS:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
 from l2mu_compile.budgets import Figures, violations
 from l2mu_compile.build_config import BuildFile, Planned
-from l2mu_compile.build_report import Build, BuildReport, Failure, State
+from l2mu_compile.build_report import Build, BuildReport, Failure, State, figures_of
 from l2mu_compile.compiled import REPORT_FILE, require_untouched
 from l2mu_compile.errors import L2MUError, ModelError, UsageError
 from l2mu_compile.making import make, passes_of, target_of
@@ -27,6 +28,7 @@ from l2mu_compile.workers import cores
 LOCK = ".lock"
 
 OnBuild = Callable[[Build], None]
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -44,38 +46,32 @@ class Builder:
 
     def __call__(self, planned: Planned) -> Build:
         """Make a build; what goes wrong with it is in what is returned."""
-        try:
-            return self._made(planned)
-        except L2MUError as error:
-            return _failed(planned, error)
-        except OSError as error:
-            return _failed(planned, UsageError(str(error)))
-        except Exception as error:
-            return _failed(planned, L2MUError(f"internal error: {type(error).__name__}: {error}"))
+        return _attempted(self._made, planned)
 
     def kept(self, planned: Planned) -> Build | None:
         """A build that the cache has, put in its place; None if it has to be made."""
+        return _attempted(self._found, planned)
+
+    def _found(self, planned: Planned) -> Build | None:
         if planned.recipe.model.module or self.rebuild:
             return None
-        try:
-            key = self._provenance(planned).digest
-            with self._entry(key) as entry:
-                return self._placed(planned, key, "from cache") if _is_whole(entry) else None
-        except L2MUError as error:
-            return _failed(planned, error)
+        key = self._provenance(planned).digest
+        with self._entry(key) as entry:
+            return self._placed(planned, key, "from cache") if _is_whole(entry) else None
 
     def _made(self, planned: Planned) -> Build:
+        origin = self._provenance(planned)
         if planned.recipe.model.module:  # of which nobody knows what files it consists of
             place = self.output / planned.id
             with whole_directory(place) as fresh:
-                self._compile(planned, fresh)
+                self._compile(planned, origin, fresh)
             return _described(planned, "built", None, load_report(place / REPORT_FILE))
-        key = self._provenance(planned).digest
+        key = origin.digest
         with self._entry(key) as entry:
             if not self.rebuild and _is_whole(entry):  # another process has just made it
                 return self._placed(planned, key, "from cache")
             with whole_directory(entry) as fresh:
-                self._compile(planned, fresh)
+                self._compile(planned, origin, fresh)
             return self._placed(planned, key, "built")
 
     @contextmanager
@@ -95,18 +91,26 @@ class Builder:
         return _described(planned, state, key, report)
 
     def _provenance(self, planned: Planned) -> Provenance:
-        return provenance(planned.recipe, self.root, _command(planned))
+        return provenance(planned.recipe, self.root, ("l2mu-compile", "build", planned.id))
 
-    def _compile(self, planned: Planned, fresh: Path) -> None:
+    def _compile(self, planned: Planned, origin: Provenance, fresh: Path) -> None:
         """Compile and verify beside the directory ``fresh``, then move everything into it."""
         made = fresh.with_name("made")
-        make(planned.recipe, self.root, _command(planned), made)
+        make(planned.recipe, self.root, origin, made)
         for path in made.iterdir():
             path.replace(fresh / path.name)
 
 
-def _command(planned: Planned) -> tuple[str, ...]:
-    return "l2mu-compile", "build", planned.id
+def _attempted(work: Callable[[Planned], Found], planned: Planned) -> Found | Build:
+    """``work(planned)``, or a build that failed by what it raised."""
+    try:
+        return work(planned)
+    except L2MUError as error:
+        return _failed(planned, error)
+    except OSError as error:
+        return _failed(planned, UsageError(str(error)))
+    except Exception as error:
+        return _failed(planned, L2MUError(f"internal error: {type(error).__name__}: {error}"))
 
 
 def check_names(file: BuildFile) -> None:
@@ -140,7 +144,7 @@ def run_builds(
     config = file.config
     output, cache_folder = file.place(config.output), file.place(config.cache)
     builder = Builder(file.path.parent, output, cache_folder, rebuild)
-    earlier = {} if baseline is None else {build.id: build.figures for build in baseline.builds}
+    earlier = figures_of(baseline)
     with _locked(output / LOCK, wait=False), writing(cache_folder):
         cache_folder.mkdir(parents=True, exist_ok=True)
         made: dict[int, Build] = {}

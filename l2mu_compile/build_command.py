@@ -141,9 +141,9 @@ def _resolved(file: BuildFile, chosen: list[str]) -> dict[str, Any]:
 
 def _show(report: BuildReport, before: BuildReport | None, file: BuildFile) -> None:
     from l2mu_compile.budgets import FIGURES
-    from l2mu_compile.build_report import cells
+    from l2mu_compile.build_report import cells, figures_of
 
-    earlier = {} if before is None else {build.id: build.figures for build in before.builds}
+    earlier = figures_of(before)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("build", no_wrap=True)
     for figure in FIGURES.values():

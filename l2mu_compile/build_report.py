@@ -80,6 +80,11 @@ def load_build_report(path: StrPath) -> BuildReport:
     return load_report_file(path, BuildReport)
 
 
+def figures_of(report: BuildReport | None) -> dict[str, Figures]:
+    """Figures of all builds by id; none without a report."""
+    return {} if report is None else {build.id: build.figures for build in report.builds}
+
+
 def junit(report: BuildReport) -> str:
     """A JUnit file: a test case for every build, failed by its budget, in error if not made."""
     broken = sum(bool(build.violations) for build in report.builds)
@@ -111,7 +116,7 @@ def _problem(case: ElementTree.Element, kind: str, lines: list[str]) -> None:
 
 def summary(report: BuildReport, baseline: BuildReport | None) -> str:
     """Markdown for a pull request: a table, with changes since ``baseline``, and what is wrong."""
-    before = {} if baseline is None else {build.id: build.figures for build in baseline.builds}
+    before = figures_of(baseline)
     titles = [figure.name for figure in FIGURES.values()]
     lines = [
         "# Builds",

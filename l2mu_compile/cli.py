@@ -69,7 +69,7 @@ from l2mu_compile.options import (
     Verbose,
     WindowSteps,
     command_line,
-    numbers,
+    model_table,
     printer,
 )
 from l2mu_compile.paths import printable
@@ -173,16 +173,19 @@ def compile(
 ) -> None:
     """Compile a model: sources, binaries, the network's text and a report, all in one directory."""
     from l2mu_compile.compiler import compile_model
-    from l2mu_compile.labels import labels_or_file
-    from l2mu_compile.making import passes_of, ready, target_of
+    from l2mu_compile.making import passes_of, ready
     from l2mu_compile.output import check_output
-    from l2mu_compile.recipe import ModelTable, PipelineTable, Recipe, TargetTable
+    from l2mu_compile.provenance import provenance
+    from l2mu_compile.recipe import PipelineTable, Recipe, TargetTable
     from l2mu_compile.targets.toolchain import CommandLog
 
     if passes is not None and quantize is Numbers.int8:
         raise UsageError("--quantize int8 and --passes: name quantize among the passes instead")
     recipe = Recipe(
-        model=ModelTable(
+        model=model_table(
+            classes,
+            input_scale,
+            input_offset,
             checkpoint=ckpt,
             module=module,
             params=params,
@@ -190,9 +193,6 @@ def compile(
             readout=readout,
             nir=nir,
             name=name,
-            classes=None if classes is None else labels_or_file(classes),
-            input_scale=numbers("scale", input_scale),
-            input_offset=numbers("offset", input_offset),
             window=window,
             hop=hop,
             calibrate=calibrate,
@@ -210,7 +210,6 @@ def compile(
         pipeline=PipelineTable(quantize=quantize.value, passes=passes),
         plugins=tuple(plugin or ()),
     )
-    target_of(recipe.target)
     check_output(output)
     observer = printer(print_after, passes_of(recipe.pipeline, calibrate is not None))
     with bars(as_json) as progress:
@@ -218,6 +217,7 @@ def compile(
         made = ready(recipe, Path(), command_line())
         job = replace(
             made.job,
+            provenance=provenance(recipe, Path(), made.job.command),
             observer=observer,
             check_passes=not no_verify_passes,
             log=CommandLog(_say if verbose else None),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from l2mu_compile.compiled import verify_output
@@ -12,7 +12,7 @@ from l2mu_compile.frontend import Model
 from l2mu_compile.labels import load_labelled_model, read_labels
 from l2mu_compile.passbase import Pass
 from l2mu_compile.pipeline import default_pipeline, parse_pipeline
-from l2mu_compile.provenance import provenance
+from l2mu_compile.provenance import Provenance
 from l2mu_compile.recipe import ModelTable, PipelineTable, Recipe, TargetTable
 from l2mu_compile.report import Report
 from l2mu_compile.targets.backends import get_backend
@@ -56,18 +56,18 @@ def ready(recipe: Recipe, root: Path, command: tuple[str, ...]) -> Ready:
         artifacts=recipe.target.artifacts,
         java_package=recipe.target.java_package,
         command=command,
-        provenance=provenance(recipe, root, command),
     )
     return Ready(model, job, test)
 
 
-def make(recipe: Recipe, root: Path, command: tuple[str, ...], output: Path) -> Report:
-    """Compile a recipe into ``output``, and verify it on its test windows.
+def make(recipe: Recipe, root: Path, origin: Provenance, output: Path) -> Report:
+    """Compile a recipe, whose provenance is ``origin``, into ``output``, and verify it on its test
+    windows.
 
     Raises what `ready`, `compile_model` and `verify_output` do.
     """
-    made = ready(recipe, root, command)
-    report = compile_model(made.model, made.job, output)
+    made = ready(recipe, root, tuple(origin.command))
+    report = compile_model(made.model, replace(made.job, provenance=origin), output)
     return report if made.test is None else verify_output(output, made.test)
 
 

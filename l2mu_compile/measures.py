@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from l2mu_compile.errors import UsageError
 
 UNITS = {"": 1, "b": 1, "bytes": 1, "kib": 2**10, "mib": 2**20}
+AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")  # a number, a unit
 AS_ACCURATE = 0.005  # without limits, how much less accurate what is faster may be
 
 
@@ -102,7 +103,7 @@ def parse_budget(text: str | None) -> Budget:
 
 
 def _limit(key: str, text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text)
+    match = AMOUNT.fullmatch(text)
     units = UNITS if key in ("flash", "ram") else {"": 1}
     if match is None or match[2].lower() not in units:
         written = "bytes, KiB or MiB" if len(units) > 1 else "a number"

@@ -7,12 +7,15 @@ import os
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from l2mu_compile.errors import UsageError
 from l2mu_compile.paths import printable
+
+if TYPE_CHECKING:
+    from l2mu_compile.recipe import ModelTable
 
 # ruff: noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
 
@@ -238,6 +241,24 @@ def numbers(name: str, text: str | None) -> list[float] | None:
     if not all(map(math.isfinite, found)):
         raise UsageError(f"--input-{name} {text}: write numbers separated by commas")
     return found
+
+
+def model_table(
+    classes: str | None = None,
+    input_scale: str | None = None,
+    input_offset: str | None = None,
+    **others: Any,
+) -> ModelTable:
+    """What options say of a model; ``others`` are keys of its table."""
+    from l2mu_compile.labels import labels_or_file
+    from l2mu_compile.recipe import ModelTable
+
+    return ModelTable(
+        classes=None if classes is None else labels_or_file(classes),
+        input_scale=numbers("scale", input_scale),
+        input_offset=numbers("offset", input_offset),
+        **others,
+    )
 
 
 def printer(wanted: str | None, pipeline: Any) -> Any:

@@ -64,18 +64,19 @@ def sbom(report: Report, provenance: Provenance, name: str) -> str:
         bom_ref="runtime",
         licenses=[DisjunctiveLicense(id="MIT")],
     )
+    inside = [model, kernels, runtime]
     products = [_product(artifact) for artifact in report.artifacts if _kind(artifact)]
     whole = Component(
         name=name, type=ComponentType.LIBRARY, version=report.digest[:12], bom_ref="output"
     )
     bom = Bom(
-        components=[model, kernels, runtime, *products],
+        components=[*inside, *products],
         serial_number=uuid5(_NAMESPACE, f"{report.digest} {provenance.digest}"),
     )
     bom.metadata.component = whole
     bom.register_dependency(whole, products)
     for product in products:
-        bom.register_dependency(product, [model, kernels, runtime])
+        bom.register_dependency(product, inside)
     found = json.loads(JsonV1Dot6(bom).output_as_string())
     del found["metadata"]["timestamp"]
     found["metadata"]["tools"] = {"components": _tools(provenance)}

@@ -31,7 +31,7 @@ from l2mu_compile.options import (
     TrainingData,
     ValidationData,
     command_line,
-    numbers,
+    model_table,
 )
 from l2mu_compile.paths import printable
 
@@ -108,7 +108,7 @@ def search(
 ) -> None:
     """Try passes and options, on labelled windows; compile the best; killed, it goes on."""
     _require_packages()
-    from l2mu_compile.labels import labels_or_file, load_labelled_model, read_labels
+    from l2mu_compile.making import model_of
     from l2mu_compile.measures import parse_budget
     from l2mu_compile.output import check_output
     from l2mu_compile.search import SEARCH_FILE, SearchJob, search_model
@@ -128,10 +128,19 @@ def search(
     others = load_windows(validation) if validation else None
     with bars(as_json) as progress:
         progress.say("loading")
-        labels = None if classes is None else read_labels(labels_or_file(classes))
-        source = ckpt, params, module, inputs, readout, name, nir
-        model = load_labelled_model(source, labels, windows, others)
-        model = model.with_input(numbers("scale", input_scale), numbers("offset", input_offset))
+        table = model_table(
+            classes,
+            input_scale,
+            input_offset,
+            checkpoint=ckpt,
+            params=params,
+            module=module,
+            inputs=inputs,
+            readout=readout,
+            nir=nir,
+            name=name,
+        )
+        model = model_of(table, Path(), windows, others)
         job = SearchJob(
             template=template or parse_template(default_template(model.network)),
             windows=windows,

@@ -26,7 +26,7 @@ from l2mu_compile.options import (
     TrainingData,
     ValidationData,
     command_line,
-    numbers,
+    model_table,
 )
 from l2mu_compile.paths import printable
 
@@ -66,7 +66,7 @@ def tune(
 ) -> None:
     """Apply passes that may train, on labelled windows; killed, the same command goes on."""
     from l2mu_compile.errors import UsageError
-    from l2mu_compile.labels import labels_or_file, load_labelled_model, read_labels
+    from l2mu_compile.making import model_of
     from l2mu_compile.output import check_output
     from l2mu_compile.pipeline import TUNE_PIPELINE, parse_pipeline, with_preparation
     from l2mu_compile.targets.registry import get_target
@@ -82,10 +82,19 @@ def tune(
     others = load_windows(validation) if validation else None
     with bars(as_json) as progress:
         progress.say("loading")
-        labels = None if classes is None else read_labels(labels_or_file(classes))
-        source = ckpt, params, module, inputs, readout, name, nir
-        model = load_labelled_model(source, labels, windows, others)
-        model = model.with_input(numbers("scale", input_scale), numbers("offset", input_offset))
+        table = model_table(
+            classes,
+            input_scale,
+            input_offset,
+            checkpoint=ckpt,
+            params=params,
+            module=module,
+            inputs=inputs,
+            readout=readout,
+            nir=nir,
+            name=name,
+        )
+        model = model_of(table, Path(), windows, others)
         job = TuneJob(
             passes=pipeline,
             windows=windows,

@@ -52,7 +52,7 @@ def remake(folder: Path, inputs: Path) -> Remade:
     now = provenance(recipe, Path(), tuple(origin.command))
     with tempfile.TemporaryDirectory(prefix="l2mu-compile-") as scratch:
         again = Path(scratch, folder.absolute().name)
-        make(recipe, Path(), tuple(origin.command), again)
+        make(recipe, Path(), now, again)
         before, after = _digests(folder), _digests(again)
     names = sorted({*before, *after})
     different = tuple(name for name in names if before.get(name) != after.get(name))

@@ -21,7 +21,7 @@ from l2mu_compile.options import (
     Params,
     Plugins,
     ReadoutRule,
-    numbers,
+    model_table,
 )
 from l2mu_compile.paths import printable
 
@@ -74,9 +74,7 @@ def view(
 ) -> None:
     """Draw a network, its passes and what it does on a window: one page, to open from disk."""
     from l2mu_compile.errors import UsageError
-    from l2mu_compile.labels import labels_or_file
     from l2mu_compile.output import write_whole, writing
-    from l2mu_compile.recipe import ModelTable
     from l2mu_compile.subject import load_subject
     from l2mu_compile.view import view as page_on
     from l2mu_compile.windows import load_windows
@@ -86,18 +84,17 @@ def view(
     if window is not None and data is None:
         raise UsageError("--window: of which file? Give --data too")
     windows = load_windows(data) if data else None
-    scale, offset = numbers("scale", input_scale), numbers("offset", input_offset)
     with bars(as_json) as progress:
         progress.say("loading")
-        said = ModelTable(
+        said = model_table(
+            classes,
+            input_scale,
+            input_offset,
             params=params,
             module=module,
             inputs=inputs,
             readout=readout,
             nir=nir,
-            classes=None if classes is None else labels_or_file(classes),
-            input_scale=scale,
-            input_offset=offset,
         )
         subject = load_subject(network, against, said, windows)
         page = page_on(subject, windows, window or 0, progress.phase("running the window"))
