@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 from command_line import ok
 from exactness import assert_same_memory, product_of
 from networks import planned, samples
 from refusals import refused
+from tutorials import begin, blocks
 
-from l2mu_compile import plugins
-from l2mu_compile.checkpoint import save_checkpoint
-from l2mu_compile.l2mu import L2MU, L2MUConfig
 from l2mu_compile.lowering import lower
 from l2mu_compile.network import identifier
 from l2mu_compile.plugins import load_plugin
@@ -35,31 +29,20 @@ EXAMPLE = ROOT / "examples/riscv_target"
 PAGE = (ROOT / "docs/adding_a_target.md").read_text(encoding="utf-8")
 
 
-def blocks(*languages: str) -> list[str]:
-    return re.findall(rf"```(?:{'|'.join(languages)})\n(.*?)```", PAGE, re.DOTALL)
-
-
 @pytest.fixture
 def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with the example's files, a model and windows."""
-    for path in EXAMPLE.glob("*.*"):
-        shutil.copy(path, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(plugins, "_files", {})
-    torch.manual_seed(0)
-    config = L2MUConfig(inputs=3, classes=4, hidden_size=12, memory_size=3, order=4, theta=20)
-    save_checkpoint(L2MU(config), "har.ckpt")
-    np.savez("train.npz", x=np.random.default_rng(0).normal(size=(16, 25, 3)).astype("f4"))
+    begin(EXAMPLE, "*.*", tmp_path, monkeypatch)
     return tmp_path
 
 
 def test_the_code_is_that_of_the_example() -> None:
     files = [path.read_text(encoding="utf-8") for path in EXAMPLE.glob("*.*")]
-    assert sorted(blocks("python", "c", "text")) == sorted(files)
+    assert sorted(blocks(PAGE, "python", "c", "text")) == sorted(files)
 
 
 def test_the_commands_run(example: Path) -> None:
-    (console,) = blocks("console")
+    (console,) = blocks(PAGE, "console")
     for line in console.splitlines():
         prompt, tool, *arguments = shlex.split(line)
         assert (prompt, tool) == ("$", "l2mu-compile")

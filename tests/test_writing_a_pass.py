@@ -3,51 +3,35 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 from command_line import ok
+from tutorials import begin, blocks
 
 from l2mu_compile import plugins
-from l2mu_compile.checkpoint import save_checkpoint
-from l2mu_compile.l2mu import L2MU, L2MUConfig
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples/custom_pass"
 PAGE = (ROOT / "docs/writing_a_pass.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-
-
 @pytest.fixture
 def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A directory with the example's files, a model and windows."""
-    for path in EXAMPLE.glob("*.py"):
-        shutil.copy(path, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(plugins, "_files", {})
-    torch.manual_seed(0)
-    config = L2MUConfig(inputs=3, classes=4, hidden_size=12, memory_size=3, order=4, theta=20)
-    save_checkpoint(L2MU(config), "har.ckpt")
-    np.savez("train.npz", x=np.random.default_rng(0).normal(size=(16, 25, 3)).astype("f4"))
+    begin(EXAMPLE, "*.py", tmp_path, monkeypatch)
 
 
 def test_the_code_is_that_of_the_example() -> None:
     files = [path.read_text(encoding="utf-8") for path in EXAMPLE.glob("*.py")]
-    assert sorted(blocks("python")) == sorted(files)
+    assert sorted(blocks(PAGE, "python")) == sorted(files)
 
 
 def test_the_commands_run(example: None) -> None:
-    lines = [line for block in blocks("console") for line in block.splitlines()]
+    lines = [line for block in blocks(PAGE, "console") for line in block.splitlines()]
     assert len(lines) == 4
     for line in lines:
         prompt, tool, *arguments = shlex.split(line)
