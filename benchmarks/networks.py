@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.interpreter import run
-from l2mu_compile.network import Input, Network, Population, Projection, Readout, with_neuron
+from l2mu_compile.network import Input, Network, Population, Readout, with_neuron
 from l2mu_compile.neurons import LIF, CuBaLIF
+from l2mu_compile.projection import Projection
 
 # Of synapses with a delay: low enough that activity neither dies out nor explodes.
 LOOP_GAIN = 0.3

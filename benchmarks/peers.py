@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from l2mu_compile.network import Network, Population, Projection
+from l2mu_compile.network import Network, Population
+from l2mu_compile.projection import Projection
 from l2mu_compile.schedule import turns
 from l2mu_compile.targets.host import HOST
 from l2mu_compile.targets.toolchain import compile_objects, shared_library

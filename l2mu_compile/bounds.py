@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from l2mu_compile.network import NARROW_BITS, Network, Population, Projection, spiking
+from l2mu_compile.network import NARROW_BITS, Network, Population, spiking
 from l2mu_compile.neurons import LIF
+from l2mu_compile.projection import Projection
 from l2mu_compile.schedule import arriving, delayed
 
 SAMPLE_LOW, SAMPLE_HIGH = -(2**15), 2**15 - 1

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from l2mu_compile.bounds import narrow
-from l2mu_compile.network import CTYPE_BYTES, Network, Population, Projection, spiking
+from l2mu_compile.network import CTYPE_BYTES, Network, Population, spiking
 from l2mu_compile.neurons import CuBaLIF
+from l2mu_compile.projection import Projection
 from l2mu_compile.schedule import turns
 
 CONVERTED_SAMPLE = "converted_sample"

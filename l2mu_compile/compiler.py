@@ -24,12 +24,13 @@ from l2mu_compile.frontend import Model
 from l2mu_compile.interpreter import check_samples, run
 from l2mu_compile.labelled import LabelledWindows
 from l2mu_compile.lowering import lower
-from l2mu_compile.network import Network, Projection
+from l2mu_compile.network import Network
 from l2mu_compile.output import files_below, whole_directory
 from l2mu_compile.passbase import Context, Pass
 from l2mu_compile.paths import StrPath, printable
 from l2mu_compile.pipeline import Observer, run_passes
 from l2mu_compile.program import Program
+from l2mu_compile.projection import Projection
 from l2mu_compile.provenance import PROVENANCE_FILE, Provenance
 from l2mu_compile.report import (
     Artifact,

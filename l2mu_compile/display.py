@@ -24,8 +24,9 @@ from rich.table import Table
 from rich.text import Text
 
 from l2mu_compile.interpreter import Progress as Callback
-from l2mu_compile.network import Network, Projection
+from l2mu_compile.network import Network
 from l2mu_compile.neurons import parameter_names
+from l2mu_compile.projection import Projection
 from l2mu_compile.report import PackagedLibrary, Report, Step, Verification
 
 if TYPE_CHECKING:

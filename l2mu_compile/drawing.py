@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from l2mu_compile.network import Network, Population, Projection
+from l2mu_compile.network import Network, Population
+from l2mu_compile.projection import Projection
 
 MOST_POPULATIONS, MOST_PROJECTIONS = 60, 240  # drawn
 

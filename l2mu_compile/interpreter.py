@@ -66,8 +66,9 @@ from numpy.typing import NDArray
 
 from l2mu_compile.bounds import SAMPLE_HIGH, SAMPLE_LOW
 from l2mu_compile.errors import ModelError
-from l2mu_compile.network import Network, Population, Projection
+from l2mu_compile.network import Network, Population
 from l2mu_compile.neurons import CuBaLIF, Neuron, spikes_of
+from l2mu_compile.projection import Projection
 from l2mu_compile.schedule import turns
 
 Q15 = 15

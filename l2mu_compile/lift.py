@@ -16,16 +16,9 @@ import torch
 
 from l2mu_compile.dataflow import INPUT, Dataflow
 from l2mu_compile.errors import UsageError
-from l2mu_compile.network import (
-    READOUT_RULES,
-    Input,
-    Network,
-    Population,
-    Projection,
-    Readout,
-    identifier,
-)
+from l2mu_compile.network import READOUT_RULES, Input, Network, Population, Readout, identifier
 from l2mu_compile.preserve import one_thread
+from l2mu_compile.projection import Projection
 from l2mu_compile.readout import Shown, read_out
 from l2mu_compile.reroll import Layer, reroll
 from l2mu_compile.structure import memory_cells, merge_encoders, structured

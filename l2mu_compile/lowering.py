@@ -16,14 +16,7 @@ from l2mu_compile.buffers import filled_up, sample_form
 from l2mu_compile.convolution import Convolution
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import LOWEST_F32
-from l2mu_compile.network import (
-    NARROW_BITS,
-    Network,
-    Population,
-    Projection,
-    identifier,
-    spiking,
-)
+from l2mu_compile.network import NARROW_BITS, Network, Population, identifier, spiking
 from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.program import (
     API_FUNCTIONS,
@@ -40,6 +33,7 @@ from l2mu_compile.program import (
     Program,
     Record,
 )
+from l2mu_compile.projection import Projection
 from l2mu_compile.saved import saved_members
 from l2mu_compile.schedule import Turn, turns
 from l2mu_compile.sparse import tiles_of

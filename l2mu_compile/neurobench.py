@@ -34,7 +34,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.interpreter import Run, check_samples, prepared
-from l2mu_compile.network import Network, Projection, spiking
+from l2mu_compile.network import Network, spiking
+from l2mu_compile.projection import Projection
 from l2mu_compile.report import NeuroBench, SynapticOperations
 
 

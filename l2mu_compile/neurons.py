@@ -49,7 +49,7 @@ class LIF(Value):
     reset: str = "subtract"
 
     def __post_init__(self) -> None:
-        _freeze_parameters(self)
+        freeze(self, *parameter_names(self))
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ class CuBaLIF(Value):
     reset: str = "subtract"
 
     def __post_init__(self) -> None:
-        _freeze_parameters(self)
+        freeze(self, *parameter_names(self))
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ class LI(Value):
     reset: str = "none"
 
     def __post_init__(self) -> None:
-        _freeze_parameters(self)
+        freeze(self, *parameter_names(self))
 
 
 Neuron = LIF | CuBaLIF | LI
@@ -117,9 +117,11 @@ def spikes_of(neuron: Neuron, membrane: NDArray) -> NDArray:
     return membrane > neuron.threshold
 
 
-def _freeze_parameters(neuron: Neuron) -> None:
-    for name in parameter_names(neuron):
-        object.__setattr__(neuron, name, parameter_array(getattr(neuron, name)))
+def freeze(value: Value, *names: str) -> None:
+    """Make these fields of a frozen dataclass, but for those that are None, parameter arrays."""
+    for name in names:
+        if getattr(value, name) is not None:
+            object.__setattr__(value, name, parameter_array(getattr(value, name)))
 
 
 def parameter_array(value: ArrayLike) -> NDArray:

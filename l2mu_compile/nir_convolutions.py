@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.convolution import Convolution, Map, Pair
-from l2mu_compile.network import Network, Projection
+from l2mu_compile.network import Network
+from l2mu_compile.projection import Projection
 
 
 @dataclass(frozen=True)

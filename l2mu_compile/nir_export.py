@@ -23,12 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.errors import ModelError
-from l2mu_compile.network import Network, Population, Projection, identifier
+from l2mu_compile.network import Network, Population, identifier
 from l2mu_compile.neurons import LI, CuBaLIF
 from l2mu_compile.nir_convolutions import Plan, plan, slid_nodes
 from l2mu_compile.nir_extras import KEY, extras_of
 from l2mu_compile.nir_file import require
 from l2mu_compile.output import write_whole
+from l2mu_compile.projection import Projection
 from l2mu_compile.verify import MAX_MATRIX
 
 DT = 1e-4

@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from l2mu_compile.convolution import Convolution
 from l2mu_compile.errors import ModelError
-from l2mu_compile.network import Network, Population, Projection, Readout, with_neuron
+from l2mu_compile.network import Network, Population, Readout, with_neuron
 from l2mu_compile.neurons import parameter_names
+from l2mu_compile.projection import Projection
 
 KEY = "l2mu_compile"
 

@@ -24,7 +24,6 @@ from l2mu_compile.network import (
     Input,
     Network,
     Population,
-    Projection,
     Readout,
     identifier,
 )
@@ -50,6 +49,7 @@ from l2mu_compile.nir_signals import (
     total,
 )
 from l2mu_compile.nir_sizes import Sizes, sizes, weight_of
+from l2mu_compile.projection import Projection
 from l2mu_compile.structure import structured
 from l2mu_compile.verify import verify
 

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.errors import UsageError
-from l2mu_compile.network import Input, Network, Population, Projection, Readout
+from l2mu_compile.network import Input, Network, Population, Readout
 from l2mu_compile.neurons import LI, LIF, CuBaLIF, Neuron
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import INT8_PIPELINE, parse_pipeline, run_passes
+from l2mu_compile.projection import Projection
 from l2mu_compile.verify import verify
 
 STAGES = ("traced", "folded", "quantized")

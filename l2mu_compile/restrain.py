@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.bounds import beyond_int16, largest_sum, narrow
-from l2mu_compile.network import Network, Population, Projection, with_neuron
+from l2mu_compile.network import Network, Population, with_neuron
+from l2mu_compile.projection import Projection
 
 PARTS = 8
 

@@ -11,14 +11,8 @@ from numpy.typing import NDArray
 
 from l2mu_compile.bounds import beyond_int16
 from l2mu_compile.grids import Grid
-from l2mu_compile.network import (
-    NARROW_BITS,
-    WEIGHT_LIMIT,
-    Network,
-    Population,
-    Projection,
-    spiking,
-)
+from l2mu_compile.network import NARROW_BITS, WEIGHT_LIMIT, Network, Population, spiking
+from l2mu_compile.projection import Projection
 from l2mu_compile.quanta import nearest_on_grid
 
 # Σ|weight| of a neuron's input synapses, so that the sum over int16 samples fits int32 with room.

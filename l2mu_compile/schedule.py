@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from l2mu_compile.network import Network, Population, Projection
+from l2mu_compile.network import Network, Population
+from l2mu_compile.projection import Projection
 
 
 @dataclass(frozen=True)

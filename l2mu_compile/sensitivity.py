@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from l2mu_compile.errors import UsageError
 from l2mu_compile.grids import Grid
 from l2mu_compile.interpreter import Progress
-from l2mu_compile.network import Network, Population, Projection, packed_bytes
+from l2mu_compile.network import Network, Population
+from l2mu_compile.projection import Projection, packed_bytes
 
 Drift = Callable[[Population, dict[str, Grid]], float]
 

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from l2mu_compile.drift import drift
 from l2mu_compile.interpreter import Run, check_samples, prepared, run
 from l2mu_compile.lowering import lower
-from l2mu_compile.network import Network, Projection
+from l2mu_compile.network import Network
 from l2mu_compile.neurobench import neurobench
 from l2mu_compile.passbase import Context, Pass
 from l2mu_compile.passes.fold_input import FoldInput
 from l2mu_compile.passes.plan_memory import PlanMemory
 from l2mu_compile.passes.select_kernels import SelectKernels
+from l2mu_compile.projection import Projection
 from l2mu_compile.report import Drift, NeuroBench, PopulationStep, ProjectionStep, Step
 from l2mu_compile.targets.kernel_costs import costs_for, in_all, predicted
 from l2mu_compile.targets.record import Target

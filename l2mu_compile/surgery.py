@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.convolution import Convolution
-from l2mu_compile.network import Network, Population, Projection
+from l2mu_compile.network import Network, Population
 from l2mu_compile.neurons import parameter_names
+from l2mu_compile.projection import Projection
 
 Masks = dict[str, NDArray]  # one bool for every neuron or synapse, by population or projection
 

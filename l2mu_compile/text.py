@@ -39,18 +39,11 @@ from safetensors.numpy import load_file, save
 from l2mu_compile.convolution import Convolution
 from l2mu_compile.errors import ModelError, reason
 from l2mu_compile.grids import GRIDS, INT4
-from l2mu_compile.network import (
-    SENSOR_ARRAYS,
-    Buffer,
-    Input,
-    Network,
-    Population,
-    Projection,
-    Readout,
-)
+from l2mu_compile.network import SENSOR_ARRAYS, Buffer, Input, Network, Population, Readout
 from l2mu_compile.neurons import NEURONS, parameter_names
 from l2mu_compile.output import write_together
 from l2mu_compile.paths import StrPath, file_bytes
+from l2mu_compile.projection import Projection
 
 FORMAT = 1  # of the files that are written
 MAX_TEXT_BYTES, MAX_TENSOR_BYTES = 16 << 20, 1 << 30

@@ -29,10 +29,10 @@ from l2mu_compile.network import (
     Input,
     Network,
     Population,
-    Projection,
     spiking,
 )
 from l2mu_compile.neurons import LI, parameter_names
+from l2mu_compile.projection import Projection
 
 Problems = Iterator[tuple[str, str]]
 

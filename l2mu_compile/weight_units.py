@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from l2mu_compile.network import Network, Population, Projection, spiking
+from l2mu_compile.network import Network, Population, spiking
+from l2mu_compile.projection import Projection
 
 
 def neuron_units(network: Network, population: Population) -> NDArray:

@@ -9,8 +9,9 @@ import numpy as np
 
 from l2mu_compile.convolution import Convolution
 from l2mu_compile.errors import ModelError
-from l2mu_compile.network import Input, Network, Population, Projection
+from l2mu_compile.network import Input, Network, Population
 from l2mu_compile.passbase import Context, Pass
+from l2mu_compile.projection import Projection
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from l2mu_compile.network import Network, Population, Projection, spiking, with_neuron
+from l2mu_compile.network import Network, Population, spiking, with_neuron
 from l2mu_compile.passbase import Context, Pass
+from l2mu_compile.projection import Projection
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from l2mu_compile.network import Network, Population, Projection, spiking
+from l2mu_compile.network import Network, Population, spiking
 from l2mu_compile.passbase import Context, Pass
+from l2mu_compile.projection import Projection
 from l2mu_compile.surgery import Masks, everyone, keep_blocks_whole, keep_neurons
 
 # Half a unit in the last place of a float32: what one operation may add to its result.

@@ -9,8 +9,9 @@ from typing import ClassVar, Literal, TypeVar
 
 from l2mu_compile.errors import UsageError
 from l2mu_compile.lowering import number, update
-from l2mu_compile.network import Network, Population, Projection, spiking
+from l2mu_compile.network import Network, Population, spiking
 from l2mu_compile.passbase import Context, Pass
+from l2mu_compile.projection import Projection
 from l2mu_compile.sparse import TILES, least_bytes, tiles_of
 from l2mu_compile.targets.kernel_costs import (
     KernelCost,

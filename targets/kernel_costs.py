@@ -39,8 +39,9 @@ import numpy as np
 
 from l2mu_compile.bounds import unsaturated_range
 from l2mu_compile.convolution import Convolution, Pair
-from l2mu_compile.network import Network, Population, Projection, spiking
+from l2mu_compile.network import Network, Population, spiking
 from l2mu_compile.program import Call, Program
+from l2mu_compile.projection import Projection
 from l2mu_compile.sparse import tile_of, tiles_of
 from l2mu_compile.targets.kernel_sets import parts, usable_sets
 from l2mu_compile.targets.record import Target

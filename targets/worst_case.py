@@ -16,16 +16,10 @@ from numpy.typing import NDArray
 
 from l2mu_compile.bounds import membrane_limit, narrow
 from l2mu_compile.lowering import accumulator, lower, number
-from l2mu_compile.network import (
-    Network,
-    Population,
-    Projection,
-    identifier,
-    spiking,
-    with_neuron,
-)
+from l2mu_compile.network import Network, Population, identifier, spiking, with_neuron
 from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.program import Call, Constant, Data, Place, Program, Record
+from l2mu_compile.projection import Projection
 from l2mu_compile.sparse import tile_of
 from l2mu_compile.targets.layouts import sparse_weights_for
 

@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from l2mu_compile.differential import recorded_state
 from l2mu_compile.interpreter import Run, run
 from l2mu_compile.lowering import lower, number
-from l2mu_compile.network import DTYPES, Buffer, Network, Projection
+from l2mu_compile.network import DTYPES, Buffer, Network
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import run_passes
 from l2mu_compile.program import Program
+from l2mu_compile.projection import Projection
 from l2mu_compile.sparse import TILES, tiles_of
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.build import build

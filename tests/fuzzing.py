@@ -22,11 +22,12 @@ from networks import PORTABLE, cuba, f32, l2mu, li, lif, narrow, pipeline_of, pl
 from l2mu_compile.convolution import Convolution
 from l2mu_compile.frontend import load_model
 from l2mu_compile.lowering import lower
-from l2mu_compile.network import Input, Network, Population, Projection, Readout
+from l2mu_compile.network import Input, Network, Population, Readout
 from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import run_passes
 from l2mu_compile.program import Program
+from l2mu_compile.projection import Projection
 from l2mu_compile.random_networks import random_network
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.emit_c import emit_c

@@ -7,7 +7,8 @@ from networks import f32, lif
 from numpy.typing import NDArray
 
 from l2mu_compile.convolution import Convolution
-from l2mu_compile.network import Input, Network, Population, Projection, Readout
+from l2mu_compile.network import Input, Network, Population, Readout
+from l2mu_compile.projection import Projection
 
 FIRST = Convolution((2, 9, 8), (4, 5, 4), (2, 2), (1, 1))
 SECOND = Convolution((4, 5, 4), (6, 2, 2), padding=(1, 1), pool=(2, 2))

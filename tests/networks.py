@@ -24,7 +24,6 @@ from l2mu_compile.network import (
     Input,
     Network,
     Population,
-    Projection,
     Readout,
 )
 from l2mu_compile.neurons import LI, LIF, CuBaLIF, Neuron
@@ -36,6 +35,7 @@ from l2mu_compile.pipeline import (
     parse_pipeline,
     run_passes,
 )
+from l2mu_compile.projection import Projection
 from l2mu_compile.targets.registry import get_target
 from l2mu_compile.text import digest, parse, to_text
 from l2mu_compile.verify import verify

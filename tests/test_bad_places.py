@@ -23,7 +23,8 @@ from refusals import (
     unprivileged,
 )
 
-from l2mu_compile.network import Input, Network, Population, Projection, Readout
+from l2mu_compile.network import Input, Network, Population, Readout
+from l2mu_compile.projection import Projection
 from l2mu_compile.report import Report
 from l2mu_compile.targets import zig
 from l2mu_compile.targets.kernel_table import KERNEL_DIR

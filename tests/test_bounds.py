@@ -24,16 +24,9 @@ from l2mu_compile.bounds import (
 )
 from l2mu_compile.bounds import narrow as is_narrow
 from l2mu_compile.interpreter import run
-from l2mu_compile.network import (
-    NARROW_BITS,
-    Input,
-    Network,
-    Population,
-    Projection,
-    Readout,
-    spiking,
-)
+from l2mu_compile.network import NARROW_BITS, Input, Network, Population, Readout, spiking
 from l2mu_compile.neurons import LI, LIF, CuBaLIF, Neuron
+from l2mu_compile.projection import Projection
 from l2mu_compile.schedule import arriving, delayed
 
 EXTREMES = (-1, 0, 1)  # currents: the least there can be, none, the greatest

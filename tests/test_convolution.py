@@ -18,7 +18,8 @@ from l2mu_compile.bounds import largest_sum
 from l2mu_compile.convolution import Convolution
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import run
-from l2mu_compile.network import Input, Network, Population, Projection, Readout
+from l2mu_compile.network import Input, Network, Population, Readout
+from l2mu_compile.projection import Projection
 from l2mu_compile.text import parse, to_text
 from l2mu_compile.verify import verify
 

@@ -9,7 +9,8 @@ import networks
 from hypothesis import given, settings
 
 from l2mu_compile.drawing import CARD, LABEL, ROW, THICK, THIN, Drawing, draw, shortened
-from l2mu_compile.network import Network, Projection
+from l2mu_compile.network import Network
+from l2mu_compile.projection import Projection
 
 
 def bars(path: str) -> list[tuple[float, float, float, float]]:

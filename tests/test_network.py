@@ -18,11 +18,11 @@ from l2mu_compile.network import (
     Buffer,
     Input,
     Population,
-    Projection,
     identifier,
     spiking,
     with_neuron,
 )
+from l2mu_compile.projection import Projection
 
 BLOCK = f32([[1, 2], [3, 4], [5, 6]])
 

@@ -18,8 +18,9 @@ from torch import nn
 from l2mu_compile.checkpoint import load_checkpoint
 from l2mu_compile.frontend import from_module, load_model
 from l2mu_compile.interpreter import Run, run
-from l2mu_compile.network import Input, Network, Population, Projection, Readout
+from l2mu_compile.network import Input, Network, Population, Readout
 from l2mu_compile.neurobench import neurobench
+from l2mu_compile.projection import Projection
 from l2mu_compile.report import NeuroBench
 from l2mu_compile.windows import load_windows
 

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from l2mu_compile.convolution import Convolution
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import run
-from l2mu_compile.network import Input, Network, Population, Projection, Readout
+from l2mu_compile.network import Input, Network, Population, Readout
 from l2mu_compile.nir_export import to_nir, write_nir
 from l2mu_compile.nir_import import import_nir
+from l2mu_compile.projection import Projection
 from l2mu_compile.text import to_text
 
 Nodes = dict[str, Any]

@@ -18,11 +18,12 @@ from nir_graphs import Simulation, events
 
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import run
-from l2mu_compile.network import Input, Network, Population, Projection, Readout
+from l2mu_compile.network import Input, Network, Population, Readout
 from l2mu_compile.neurons import LIF
 from l2mu_compile.nir_export import to_nir, write_nir
 from l2mu_compile.nir_import import import_nir
 from l2mu_compile.nir_reading import parse_options
+from l2mu_compile.projection import Projection
 
 
 def back(network: Network, path: Path) -> Network:

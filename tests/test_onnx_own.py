@@ -24,12 +24,13 @@ from l2mu_compile import onnx_file
 from l2mu_compile.convolution import Convolution
 from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.frontend import load_model
-from l2mu_compile.network import Input, Network, Population, Projection, Readout
+from l2mu_compile.network import Input, Network, Population, Readout
 from l2mu_compile.onnx_export import to_onnx, write_onnx
 from l2mu_compile.onnx_import import import_onnx
 from l2mu_compile.onnx_own import ARRAYS, TEXT
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import parse_pipeline, run_passes
+from l2mu_compile.projection import Projection
 from l2mu_compile.text import to_text
 from l2mu_compile.windows import Windows
 

@@ -15,9 +15,10 @@ from onnx_graphs import compare_floats, forced, steps_of, window_of, zeros_of
 
 from l2mu_compile.convolution import Convolution
 from l2mu_compile.interpreter import run
-from l2mu_compile.network import Input, Network, Population, Projection, Readout
+from l2mu_compile.network import Input, Network, Population, Readout
 from l2mu_compile.neurons import LIF, CuBaLIF
 from l2mu_compile.onnx_export import to_onnx
+from l2mu_compile.projection import Projection
 
 QUARTERS = {
     "feed forward": feed_forward(),

@@ -13,8 +13,9 @@ from networks import f32, i8, integer_toy, narrow
 from test_torch_network import FLOATS, INTEGERS, quantized, trained
 
 from l2mu_compile import bounds
-from l2mu_compile.network import NARROW_BITS, Network, Population, Projection
+from l2mu_compile.network import NARROW_BITS, Network, Population
 from l2mu_compile.neurons import LIF
+from l2mu_compile.projection import Projection
 from l2mu_compile.restrain import restrained
 from l2mu_compile.verify import problems, verify
 

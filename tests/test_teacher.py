@@ -53,7 +53,8 @@ def test_the_distance_is_van_rossums() -> None:
 def _fires_always() -> Network:
     from networks import f32, lif
 
-    from l2mu_compile.network import Input, Population, Projection, Readout
+    from l2mu_compile.network import Input, Population, Readout
+    from l2mu_compile.projection import Projection
 
     return Network(
         "n",

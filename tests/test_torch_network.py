@@ -32,9 +32,10 @@ from numpy.typing import NDArray
 from l2mu_compile.errors import ModelError
 from l2mu_compile.frontend import load_model
 from l2mu_compile.interpreter import run
-from l2mu_compile.network import READOUT_RULES, Input, Network, Population, Projection, Readout
+from l2mu_compile.network import READOUT_RULES, Input, Network, Population, Readout
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import parse_pipeline, run_passes
+from l2mu_compile.projection import Projection
 from l2mu_compile.text import network_digest, to_text
 from l2mu_compile.torch_network import SLOPE, Activity, NetworkModule
 from l2mu_compile.validation import MARGIN, magnitudes

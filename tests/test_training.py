@@ -18,7 +18,8 @@ from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import run
 from l2mu_compile.kept import Kept
 from l2mu_compile.labelled import LabelledWindows
-from l2mu_compile.network import Input, Network, Population, Projection, Readout
+from l2mu_compile.network import Input, Network, Population, Readout
+from l2mu_compile.projection import Projection
 from l2mu_compile.text import network_digest
 from l2mu_compile.torch_network import NetworkModule
 from l2mu_compile.training import (

@@ -26,8 +26,9 @@ from networks import (
 from l2mu_compile.bounds import largest_sum
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import _Machine
-from l2mu_compile.network import Input, Network, Population, Projection, Readout
+from l2mu_compile.network import Input, Network, Population, Readout
 from l2mu_compile.neurons import LIF
+from l2mu_compile.projection import Projection
 from l2mu_compile.verify import RULES, problems, verify
 
 

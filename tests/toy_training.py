@@ -8,10 +8,11 @@ import numpy as np
 from networks import cuba, f32, li, lif
 
 from l2mu_compile.labelled import LabelledWindows, labelled
-from l2mu_compile.network import Input, Network, Population, Projection, Readout
+from l2mu_compile.network import Input, Network, Population, Readout
 from l2mu_compile.neurons import Neuron
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import parse_pipeline, run_passes
+from l2mu_compile.projection import Projection
 from l2mu_compile.windows import Windows
 
 INT8 = "fold-input,remove-dead,fold-threshold,quantize{input_range=4}"

@@ -14,8 +14,9 @@ from networks import f32, lif
 from l2mu_compile.compiler import Job, compile_model
 from l2mu_compile.convolution import Convolution
 from l2mu_compile.frontend import Model, load_model
-from l2mu_compile.network import Input, Network, Population, Projection, Readout
+from l2mu_compile.network import Input, Network, Population, Readout
 from l2mu_compile.pipeline import default_pipeline
+from l2mu_compile.projection import Projection
 from l2mu_compile.report import Source
 from l2mu_compile.targets.kernel_costs import TABLE, as_measured, costs_for
 from l2mu_compile.targets.kernel_sets import parts

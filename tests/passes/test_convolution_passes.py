@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from l2mu_compile.convolution import Convolution
 from l2mu_compile.errors import ModelError
 from l2mu_compile.interpreter import run
-from l2mu_compile.network import Input, Network, Population, Projection, Readout
+from l2mu_compile.network import Input, Network, Population, Readout
 from l2mu_compile.passbase import Context
 from l2mu_compile.passes.fold_input import FoldInput
 from l2mu_compile.passes.fold_threshold import FoldThreshold
@@ -21,6 +21,7 @@ from l2mu_compile.passes.prune_population import PrunePopulation
 from l2mu_compile.passes.prune_synapses import PruneSynapses
 from l2mu_compile.passes.quantize import Quantize
 from l2mu_compile.passes.remove_dead import RemoveDead
+from l2mu_compile.projection import Projection
 from l2mu_compile.torch_network import NetworkModule
 from l2mu_compile.verify import verify
 

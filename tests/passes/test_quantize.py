@@ -26,19 +26,12 @@ from networks import (
 from l2mu_compile.bounds import narrow
 from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.interpreter import run
-from l2mu_compile.network import (
-    NARROW_BITS,
-    READOUT_RULES,
-    Input,
-    Network,
-    Population,
-    Projection,
-    Readout,
-)
+from l2mu_compile.network import NARROW_BITS, READOUT_RULES, Input, Network, Population, Readout
 from l2mu_compile.passbase import Context
 from l2mu_compile.passes.fold_input import FoldInput
 from l2mu_compile.passes.quantize import Quantize
 from l2mu_compile.pipeline import parse_pipeline
+from l2mu_compile.projection import Projection
 from l2mu_compile.teacher import Teacher
 from l2mu_compile.verify import verify
 

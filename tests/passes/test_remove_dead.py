@@ -24,9 +24,10 @@ from networks import (
 )
 
 from l2mu_compile.interpreter import run
-from l2mu_compile.network import Population, Projection
+from l2mu_compile.network import Population
 from l2mu_compile.passbase import Context
 from l2mu_compile.passes.remove_dead import RemoveDead
+from l2mu_compile.projection import Projection
 
 
 def test_a_neuron_that_reaches_no_readout_leaves_with_its_synapses() -> None:

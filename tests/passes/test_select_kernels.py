@@ -9,11 +9,12 @@ import pytest
 from networks import PORTABLE, applied, assert_becomes, i8, integer_toy, l2mu, narrow, planned
 
 from l2mu_compile.errors import UsageError
-from l2mu_compile.network import Input, Network, Population, Projection, Readout
+from l2mu_compile.network import Input, Network, Population, Readout
 from l2mu_compile.neurons import LIF
 from l2mu_compile.passbase import Context
 from l2mu_compile.passes.select_kernels import SelectKernels
 from l2mu_compile.pipeline import parse_pipeline
+from l2mu_compile.projection import Projection
 from l2mu_compile.targets import kernel_table as table
 from l2mu_compile.targets.host import HOST
 from l2mu_compile.targets.kernel_costs import KernelCost

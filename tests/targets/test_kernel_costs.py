@@ -10,8 +10,9 @@ from networks import feed_forward, l2mu, planned, samples
 
 from l2mu_compile.convolution import Convolution
 from l2mu_compile.lowering import lower
-from l2mu_compile.network import Input, Network, Population, Projection, Readout
+from l2mu_compile.network import Input, Network, Population, Readout
 from l2mu_compile.neurons import LIF
+from l2mu_compile.projection import Projection
 from l2mu_compile.targets import kernel_costs
 from l2mu_compile.targets.host import HOST
 from l2mu_compile.targets.kernel_costs import (

@@ -23,7 +23,8 @@ from l2mu_compile.errors import NoEmulatorError, UsageError
 from l2mu_compile.frontend import load_model
 from l2mu_compile.interpreter import run
 from l2mu_compile.lowering import lower
-from l2mu_compile.network import Input, Network, Population, Projection, Readout
+from l2mu_compile.network import Input, Network, Population, Readout
+from l2mu_compile.projection import Projection
 from l2mu_compile.report import Report
 from l2mu_compile.targets import qemu
 from l2mu_compile.targets.build import open_device

@@ -11,8 +11,9 @@ from networks import l2mu, planned
 
 from l2mu_compile.errors import BudgetError
 from l2mu_compile.lowering import lower
-from l2mu_compile.network import Input, Network, Population, Projection, Readout
+from l2mu_compile.network import Input, Network, Population, Readout
 from l2mu_compile.neurons import LIF
+from l2mu_compile.projection import Projection
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets import toolchain
 from l2mu_compile.targets.boards import BOARDS

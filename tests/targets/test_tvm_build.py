@@ -36,8 +36,9 @@ from l2mu_compile.errors import ModelError, NoEmulatorError, ToolchainError, Usa
 from l2mu_compile.grids import GRIDS, Grid
 from l2mu_compile.interpreter import run
 from l2mu_compile.lowering import lower
-from l2mu_compile.network import NARROW_BITS, Network, Projection, Readout
+from l2mu_compile.network import NARROW_BITS, Network, Readout
 from l2mu_compile.neurons import LIF, CuBaLIF
+from l2mu_compile.projection import Projection
 from l2mu_compile.targets.build import is_native
 from l2mu_compile.targets.host import HOST
 from l2mu_compile.targets.kernel_sets import parts

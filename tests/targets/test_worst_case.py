@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from networks import i8, integer_networks, l2mu, narrow, planned, samples, windows_for
 
 from l2mu_compile.lowering import lower
-from l2mu_compile.network import NARROW_BITS, Input, Network, Population, Projection, Readout
+from l2mu_compile.network import NARROW_BITS, Input, Network, Population, Readout
 from l2mu_compile.neurons import LIF, CuBaLIF, Neuron
 from l2mu_compile.program import Program
+from l2mu_compile.projection import Projection
 from l2mu_compile.sparse import TILES
 from l2mu_compile.targets.build import build, open_device
 from l2mu_compile.targets.elf import footprint
