@@ -126,7 +126,7 @@ def test_random_networks_run_on_a_board_as_interpreted(
 @needs_qemu
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MICROCONTROLLERS)
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(data)
 def test_many_random_networks_run_on_boards_as_interpreted(
     tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject
