@@ -145,15 +145,14 @@ def main() -> int:
     parser.add_argument("--no-coverage", action="store_true")
     given = parser.parse_args()
     given.found.mkdir(parents=True, exist_ok=True)
-    covered = not given.no_coverage and find_spec("atheris") is not None
-    if covered:
-        import atheris
+    made = (given.loader, given.seconds, given.found, given.seed)
+    if given.no_coverage or find_spec("atheris") is None:
+        return Fuzzer(*made).by_outcome()
+    import atheris
 
-        with atheris.instrument_imports(include=["l2mu_compile"]):
-            import loaders
-        loaders.loaders()
-    fuzzer = Fuzzer(given.loader, given.seconds, given.found, given.seed)
-    return fuzzer.by_coverage() if covered else fuzzer.by_outcome()
+    with atheris.instrument_imports(include=["l2mu_compile"]):
+        fuzzer = Fuzzer(*made)  # reads its first inputs: readers import much only then
+    return fuzzer.by_coverage()
 
 
 if __name__ == "__main__":
