@@ -128,6 +128,11 @@ def _check_kinds(graph: FlatGraph) -> None:
             )
 
 
+# What is not finite is refused by its name once it is a weight, a bias or a parameter.
+_QUIETLY = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
+@_QUIETLY
 def _layers(
     graph: FlatGraph, found: Sizes, sliding: Mapping[str, Slide], read: Reading
 ) -> tuple[dict[str, _Layer], str]:
@@ -180,6 +185,7 @@ def _stateless(graph: FlatGraph, sources: Iterable[str]) -> list[str]:
         raise ModelError(f"a cycle without a neuron: {' -> '.join(cycle[:6])}") from None
 
 
+@_QUIETLY
 def _put_in_time(graph: FlatGraph, layers: dict[str, _Layer]) -> list[tuple[str, str]]:
     """Let what closes a cycle read the step before; returns (source, target) of these."""
     late = _closing(graph, layers)
@@ -306,6 +312,8 @@ def _array(node: NirNode, field: str) -> NDArray:
     found = node.fields.get(field)
     if not isinstance(found, np.ndarray):
         raise ModelError(f"has no {field}")
+    if not found.size:
+        raise ModelError(f"{field} holds nothing")
     if not np.isfinite(found).all():
         raise ModelError(f"{field} holds NaN or infinity")
     return found.astype(np.float64).reshape(-1)

@@ -93,7 +93,12 @@ BROKEN: dict[str, tuple[Network, str]] = {
         feed_forward().replace(full_window=9),
         "full_window: 9 steps; more than the window's None",
     ),
-    "window": (feed_forward().replace(window=0), "window: 0 steps; at least 1"),
+    "window": (feed_forward().replace(window=0), "window: 0 steps; from 1 to 999999999"),
+    "long window": (feed_forward().replace(window=10**9), "window: 1000000000 steps; from 1 to "),
+    "long full window": (
+        feed_forward().replace(window=9, full_window=10**9),
+        "full_window: 1000000000 steps; from 1 to 999999999",
+    ),
     # _populations
     "no channels": (
         feed_forward().replace(input=Input("x", 0)),
