@@ -16,6 +16,7 @@ from l2mu_compile.nir_file import NirNode
 from l2mu_compile.paths import printable
 
 PORT = "Port"
+MAX_NOTES = 4
 
 Edges = tuple[tuple[str, str], ...]
 
@@ -104,10 +105,12 @@ def _own_edges(
 ) -> Edges:
     """The graph's own edges, each once, with a name that is wrong put right."""
     counts = Counter(graph.edges)
-    for (source, target), count in counts.items():
-        if count > 1:
-            pair = f"{shown(prefix + source)} -> {shown(prefix + target)}"
-            notes.append(f"edge {pair} is there {count} times; taken once")
+    twice = [(edge, count) for edge, count in counts.items() if count > 1]
+    for (source, target), count in twice[:MAX_NOTES]:
+        pair = f"{shown(prefix + source)} -> {shown(prefix + target)}"
+        notes.append(f"edge {pair} is there {count} times; taken once")
+    if len(twice) > MAX_NOTES:
+        notes.append(f"so are {len(twice) - MAX_NOTES} more edges")
     named = {name for edge in counts for name in edge}
     unknown = {n for n in named if n not in graph.nodes and prefix + n not in nodes}
     left = set(graph.nodes) - named

@@ -58,6 +58,15 @@ def test_edges_twice_are_taken_once() -> None:
     assert flat.notes == ("edge in -> n is there 2 times; taken once",)
 
 
+def test_many_edges_twice_are_not_all_noted() -> None:
+    names = [f"n{i}" for i in range(9)]
+    way = f"in {' '.join(names)} out"
+    flat = flatten(graph({"in": "Input", **dict.fromkeys(names, "LIF"), "out": "Output"}, way, way))
+    assert len(flat.edges) == 10
+    assert flat.notes[-1] == "so are 6 more edges"
+    assert len(flat.notes) == 5
+
+
 def test_graphs_without_ends_get_them_where_one_could_be() -> None:
     flat = flatten(graph({"a": "Linear", "n": "LIF"}, "a n"))
     assert (flat.input, flat.output) == ("input_a", "output_n")
