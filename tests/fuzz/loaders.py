@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from mutation import mutate_archive, mutate_bytes, mutate_tensors, mutate_text
 from mutation_hdf5 import mutate_members
+from mutation_onnx import mutate_model
 from networks import cuba, feed_forward, integer_toy, l2mu, late_reader, planned
 from reference_models import CellNet, Options, RawNet
 from safetensors.torch import save
@@ -258,7 +259,7 @@ def loaders() -> dict[str, Loader]:
         Loader(("net.txt", "net.safetensors"), _text, _texts, mutate_text),
         Loader(("net.nir",), _graph, _nir_files),
         Loader(("members.nir",), _graph_here, _nir_files, mutate_members),
-        Loader(("net.onnx",), _graph, _onnx_files),
+        Loader(("net.onnx",), _graph, _onnx_files, mutate_model),
         Loader(("l2mu.toml",), load_config, _configs, mutate_text),
         Loader(("windows.npz",), load_windows, _windows, mutate_archive),
         Loader(("report.json",), load_report, _reports, mutate_text),

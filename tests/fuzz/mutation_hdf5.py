@@ -76,9 +76,16 @@ def _replaced(group: Any, name: str, **options: Any) -> None:
     group.create_dataset(name, **options)
 
 
+def _array(group: Any, name: str) -> Any:
+    """What a member holds; it may claim more than there is."""
+    if not isinstance(group[name], h5py.Dataset) or (group[name].size or 0) > MAX_BYTES:
+        raise ValueError("is not changed")
+    return np.array(group[name][()])
+
+
 def _value(file: Any, group: Any, name: str, random: Random) -> None:
     """One number, or all."""
-    values = np.array(group[name][()])
+    values = _array(group, name)
     if values.dtype.kind not in "fiub" or not values.size:
         return
     value = random.choice(_VALUES)
@@ -96,13 +103,13 @@ def _shaped(file: Any, group: Any, name: str, random: Random) -> None:
 
 
 def _cast(file: Any, group: Any, name: str, random: Random) -> None:
-    values = np.array(group[name][()])
+    values = _array(group, name)
     _replaced(group, name, data=values.astype(random.choice(_TYPES)))
 
 
 def _cut(file: Any, group: Any, name: str, random: Random) -> None:
     """An axis shorter, longer, more or less."""
-    values = np.array(group[name][()])
+    values = _array(group, name)
     way = random.randrange(4)
     if way == 0 and values.ndim:
         values = np.take(values, range(values.shape[0] - 1), axis=0)
@@ -169,8 +176,9 @@ def _edges(file: Any, group: Any, name: str, random: Random) -> None:
     if not groups:
         return
     graph = random.choice(groups)
-    edges = [[str(n) for n in row] for row in graph["edges"].asstr()[()]]
-    names = [*graph["nodes"], "none", "input.x"]
+    edges = [[str(n) for n in row] for row in _array(graph, "edges").astype(str)]
+    names = ["none", "input.x"]
+    names += graph["nodes"] if isinstance(graph.get("nodes"), h5py.Group) else []
     way, place = random.randrange(5), random.randrange(len(edges))
     if way == 0:
         del edges[place]
@@ -189,7 +197,7 @@ def _edges(file: Any, group: Any, name: str, random: Random) -> None:
 def _between(file: Any, group: Any, name: str, random: Random) -> None:
     """A node put between two others."""
     graph = file["node"]
-    edges = [[str(n) for n in row] for row in graph["edges"].asstr()[()]]
+    edges = [[str(n) for n in row] for row in _array(graph, "edges").astype(str)]
     place, new = random.randrange(len(edges)), f"n{random.randrange(100)}"
     node = graph["nodes"].create_group(new)
     node.create_dataset("type", data=random.choice(_KINDS))
