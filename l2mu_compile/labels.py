@@ -7,6 +7,7 @@ from typing import Any
 
 from l2mu_compile.errors import UsageError
 from l2mu_compile.frontend import Model, load_model_for
+from l2mu_compile.paths import file_bytes
 from l2mu_compile.windows import Windows
 
 MAX_FILE_BYTES = 1 << 20
@@ -55,7 +56,7 @@ def read_labels(labels: tuple[str, ...] | Path) -> tuple[str, ...]:
         return labels
     path = labels
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
+        if file_bytes(path) > MAX_FILE_BYTES:
             raise UsageError(f"--classes {path}: larger than {MAX_FILE_BYTES} bytes")
         return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines())
     except (OSError, UnicodeDecodeError) as error:

@@ -65,7 +65,7 @@ class Extras(_Strict):
     def shaped(self, population: Population) -> Population:
         """``population`` with the shape it had, and scalars spread out that were arrays."""
         known = {p.name: p for p in self.populations}.get(population.name)
-        if known is None or int(np.prod(known.shape, dtype=np.int64)) != population.size:
+        if known is None or math.prod(known.shape) != population.size:
             return population
         names = set(known.arrays) & set(parameter_names(population.neuron))
         spread = {

@@ -16,6 +16,7 @@ from l2mu_compile.nir_file import NirNode
 from l2mu_compile.paths import printable
 
 PORT = "Port"
+MAX_NOTES = 4
 
 Edges = tuple[tuple[str, str], ...]
 
@@ -81,7 +82,7 @@ def _spread(graph: NirNode, prefix: str, notes: list[str]) -> tuple[dict[str, Ni
         for path, found in below.items():
             _put(nodes, path, found)
         edges += inner
-    for source, target in _own_edges(graph, prefix, notes):
+    for source, target in _own_edges(graph, nodes, prefix, notes):
         leaving = _endpoint(graph, nodes, prefix, source, "Output")
         edges.append((leaving, _endpoint(graph, nodes, prefix, target, "Input")))
     if prefix:
@@ -99,15 +100,19 @@ def _as_port(node: NirNode) -> NirNode:
     return replace(node, kind=PORT) if node.kind in ("Input", "Output") else node
 
 
-def _own_edges(graph: NirNode, prefix: str, notes: list[str]) -> Edges:
+def _own_edges(
+    graph: NirNode, nodes: Mapping[str, NirNode], prefix: str, notes: list[str]
+) -> Edges:
     """The graph's own edges, each once, with a name that is wrong put right."""
     counts = Counter(graph.edges)
-    for (source, target), count in counts.items():
-        if count > 1:
-            pair = f"{shown(prefix + source)} -> {shown(prefix + target)}"
-            notes.append(f"edge {pair} is there {count} times; taken once")
+    twice = [(edge, count) for edge, count in counts.items() if count > 1]
+    for (source, target), count in twice[:MAX_NOTES]:
+        pair = f"{shown(prefix + source)} -> {shown(prefix + target)}"
+        notes.append(f"edge {pair} is there {count} times; taken once")
+    if len(twice) > MAX_NOTES:
+        notes.append(f"so are {len(twice) - MAX_NOTES} more edges")
     named = {name for edge in counts for name in edge}
-    unknown = {name for name in named if not _known(graph, name)}
+    unknown = {n for n in named if n not in graph.nodes and prefix + n not in nodes}
     left = set(graph.nodes) - named
     if len(unknown) == 1 and len(left) == 1:
         wrong, right = unknown.pop(), left.pop()
@@ -118,14 +123,6 @@ def _own_edges(graph: NirNode, prefix: str, notes: list[str]) -> Edges:
         renamed = {wrong: right}
         return tuple((renamed.get(a, a), renamed.get(b, b)) for a, b in counts)
     return tuple(counts)
-
-
-def _known(graph: NirNode, name: str) -> bool:
-    """Whether a node, or one in a subgraph by its dotted name."""
-    if name in graph.nodes:
-        return True
-    starts = [i for i, letter in enumerate(name) if letter == "." and name[:i] in graph.nodes]
-    return any(_known(graph.nodes[name[:i]], name[i + 1 :]) for i in starts)
 
 
 def _endpoint(graph: NirNode, nodes: dict[str, NirNode], prefix: str, name: str, side: str) -> str:

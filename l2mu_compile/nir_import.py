@@ -36,6 +36,7 @@ from l2mu_compile.nir_neurons import FIELDS, cell
 from l2mu_compile.nir_reading import NirOptions, Reading, reading, said_in_metadata
 from l2mu_compile.nir_signals import (
     Matrix,
+    Room,
     Signal,
     Terms,
     delayed,
@@ -106,8 +107,15 @@ class _Layer:
     """A population on its way: what it hears, by (node, steps of delay)."""
 
     neuron: Neuron
-    terms: Terms
-    bias: NDArray
+    signal: Signal
+
+    @property
+    def terms(self) -> Terms:
+        return self.signal.terms
+
+    @property
+    def bias(self) -> NDArray:
+        return self.signal.bias
 
 
 def _check_kinds(graph: FlatGraph) -> None:
@@ -120,6 +128,11 @@ def _check_kinds(graph: FlatGraph) -> None:
             )
 
 
+# What is not finite is refused by its name once it is a weight, a bias or a parameter.
+_QUIETLY = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
+@_QUIETLY
 def _layers(
     graph: FlatGraph, found: Sizes, sliding: Mapping[str, Slide], read: Reading
 ) -> tuple[dict[str, _Layer], str]:
@@ -129,7 +142,8 @@ def _layers(
         for name, node in graph.nodes.items()
         if node.kind in FIELDS
     }
-    put_out = {name: identity(name, found.out[name]) for name in (graph.input, *cells)}
+    room = Room()
+    put_out = {name: identity(name, found.out[name], room) for name in (graph.input, *cells)}
 
     def arriving(name: str) -> Signal:
         return total([put_out[source] for source in graph.into[name]])
@@ -147,14 +161,14 @@ def _layers(
     for name, made in cells.items():
         signal = scaled(arriving(name), made.gain)
         if made.echo.any():
-            echo = scaled(identity(name, made.echo.size), made.echo)
+            echo = scaled(identity(name, made.echo.size, room), made.echo)
             signal = total([signal, delayed(echo, 1)])
-        layers[name] = _Layer(made.neuron, dict(signal.terms), signal.bias + made.drive)
+        layers[name] = _Layer(made.neuron, raised(signal, made.drive))
     end = arriving(graph.output)
     last = end.only_source()
     if last is None or last not in cells:
         last = graph.output
-        layers[last] = _Layer(LI(np.array(0, np.float32)), dict(end.terms), end.bias)
+        layers[last] = _Layer(LI(np.array(0, np.float32)), end)
     return layers, last
 
 
@@ -171,13 +185,14 @@ def _stateless(graph: FlatGraph, sources: Iterable[str]) -> list[str]:
         raise ModelError(f"a cycle without a neuron: {' -> '.join(cycle[:6])}") from None
 
 
+@_QUIETLY
 def _put_in_time(graph: FlatGraph, layers: dict[str, _Layer]) -> list[tuple[str, str]]:
     """Let what closes a cycle read the step before; returns (source, target) of these."""
     late = _closing(graph, layers)
     for source, target in late:
-        terms = layers[target].terms
+        terms, room = layers[target].terms, layers[target].signal.room
         matrix, before = terms.pop((source, 0)), terms.get((source, 1))
-        terms[source, 1] = matrix if before is None else summed(before, matrix)
+        terms[source, 1] = matrix if before is None else summed(before, matrix, room)
     for target, layer in layers.items():
         for source, delay in layer.terms:
             if delay > 1 or (delay and source == graph.input):
@@ -233,7 +248,7 @@ def _network(
         if node in layers
     }
     projections = [
-        _projection(extras, target, names[s], name, delay, matrix)
+        _projection(extras, layers[target], target, names[s], name, delay, matrix)
         for target, name in names.items()
         if target in layers
         for (s, delay), matrix in layers[target].terms.items()
@@ -263,12 +278,13 @@ def _population(node: str, name: str, layer: _Layer) -> Population:
 
 
 def _projection(
-    extras: Extras, node: str, source: str, target: str, delay: int, matrix: Matrix
+    extras: Extras, layer: _Layer, node: str, source: str, target: str, delay: int, matrix: Matrix
 ) -> Projection:
     if isinstance(matrix, Slide):
         kernel = _float32(matrix.kernel, node, "weights")
         return Projection(source, target, kernel, delay, convolution=matrix.convolution)
-    full = Projection(source, target, _float32(dense(matrix), node, "weights"), delay)
+    weight = _float32(dense(matrix, layer.signal.room), node, "weights")
+    full = Projection(source, target, weight, delay)
     known = extras.in_form(full)
     if known is not None:
         return known
@@ -296,6 +312,8 @@ def _array(node: NirNode, field: str) -> NDArray:
     found = node.fields.get(field)
     if not isinstance(found, np.ndarray):
         raise ModelError(f"has no {field}")
+    if not found.size:
+        raise ModelError(f"{field} holds nothing")
     if not np.isfinite(found).all():
         raise ModelError(f"{field} holds NaN or infinity")
     return found.astype(np.float64).reshape(-1)

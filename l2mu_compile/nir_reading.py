@@ -50,6 +50,7 @@ from numpy.typing import NDArray
 
 from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.neurons import RESETS
+from l2mu_compile.nir_graph import shown
 
 STARTS = ("zero", "leak")
 
@@ -89,7 +90,7 @@ class NirOptions:
         for name, known in _KNOWN.items():
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or value not in known):
-                raise UsageError(f"--nir {name}={value}: one of {', '.join(known)}")
+                raise UsageError(f"--nir {name}={shown(str(value))}: one of {', '.join(known)}")
         if self.dt is not None and not (math.isfinite(self.dt) and self.dt > 0):
             raise UsageError(f"--nir dt={self.dt:g}: a time above 0")
 
@@ -160,7 +161,7 @@ def reading(options: NirOptions, metadata: NirOptions) -> Reading:
 def said_in_metadata(values: Mapping[str, Any]) -> NirOptions:
     """What a file's own metadata says, by the same names; `ModelError` if it makes no sense."""
     found = {f.name: values[f.name] for f in fields(NirOptions) if f.name in values}
-    if found.get("producer") not in PRODUCERS:
+    if not _is_known(found.get("producer")):
         found.pop("producer", None)
     try:
         if "dt" in found:
@@ -170,6 +171,10 @@ def said_in_metadata(values: Mapping[str, Any]) -> NirOptions:
         raise ModelError(
             f"its metadata makes no sense: {str(error).removeprefix('--nir ')}"
         ) from None
+
+
+def _is_known(producer: object) -> bool:
+    return isinstance(producer, str) and producer in PRODUCERS
 
 
 def _seconds(text: str) -> float:

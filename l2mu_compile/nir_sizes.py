@@ -6,6 +6,7 @@ Files leave this open in places: parameters may be scalars for a whole layer, an
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from l2mu_compile.nir_file import NirNode
 from l2mu_compile.nir_graph import FlatGraph, shown
 from l2mu_compile.nir_maps import Slide
 from l2mu_compile.nir_neurons import FIELDS
+from l2mu_compile.verify import MAX_NEURONS, MAX_POPULATIONS
 
 _ARRAYS = {**FIELDS, "Scale": ("scale",), "Delay": ("delay",)}
 
@@ -42,11 +44,12 @@ def sizes(graph: FlatGraph, slides: Mapping[str, Slide]) -> Sizes:
     _spread(graph, found, list(found.out))
     declared = _declared(graph.nodes[graph.input])
     if graph.input not in found.out and declared:
-        _set(found, graph.input, (int(np.prod(declared)),) * 2)
+        _set(found, graph.input, (math.prod(declared),) * 2)
         _spread(graph, found, [graph.input])
     for name, node in graph.nodes.items():
         if name not in found.out:
             raise ModelError(f"{shown(name)} ({node.kind}): nothing tells how many neurons it has")
+    _check_neurons(graph, found)
     _check(graph, found)
     return found
 
@@ -91,6 +94,19 @@ def _spread(graph: FlatGraph, found: Sizes, start: Iterable[str]) -> None:
             if other not in found.out:
                 _set(found, other, (size, size))
                 waiting.append(other)
+
+
+def _check_neurons(graph: FlatGraph, found: Sizes) -> None:
+    """No more than a network may have, before memory is taken for any."""
+    neurons = [name for name, node in graph.nodes.items() if node.kind in FIELDS]
+    if len(neurons) > MAX_POPULATIONS:
+        raise ModelError(f"{len(neurons)} nodes of neurons; at most {MAX_POPULATIONS}")
+    for name in (graph.input, *neurons):
+        if found.out[name] > MAX_NEURONS:
+            kind = graph.nodes[name].kind
+            raise ModelError(
+                f"{shown(name)} ({kind}): has {found.out[name]} values; at most {MAX_NEURONS}"
+            )
 
 
 def _check(graph: FlatGraph, found: Sizes) -> None:

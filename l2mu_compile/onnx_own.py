@@ -86,5 +86,9 @@ def _forms(array: NDArray) -> Iterator[NDArray]:
     for form in forms:
         yield np.ascontiguousarray(form)
         if form.dtype != np.float32:
-            yield form.astype(np.int32, order="C")
-            yield form.astype(np.int8, order="C")
+            yield from (_cast(form, kind) for kind in (np.int32, np.int8))
+
+
+def _cast(form: NDArray, kind: type) -> NDArray:
+    with np.errstate(invalid="ignore"):  # what does not fit is no array of a network
+        return form.astype(kind, order="C")

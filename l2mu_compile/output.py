@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from l2mu_compile.errors import UsageError, reason
-from l2mu_compile.paths import StrPath
+from l2mu_compile.paths import StrPath, file_bytes
 from l2mu_compile.processes import signals_held
 
 MARKER = "report.json"
@@ -52,6 +52,7 @@ def check_output(path: Path, marker: str = MARKER) -> None:
 def _foreign_file(path: Path, marker: str) -> str | None:
     """Something below ``path`` that the report there does not list, or None."""
     try:
+        file_bytes(path / marker)
         listed = json.loads((path / marker).read_text(encoding="utf-8"))["artifacts"]
         known = {marker, *(artifact["path"] for artifact in listed)}
         known |= {parent.as_posix() for name in known for parent in Path(name).parents}
@@ -261,7 +262,8 @@ def files_below(folder: Path) -> list[tuple[str, int, str]]:
 
 
 def file_digest(path: Path) -> str:
-    """A file's SHA-256, in hexadecimal digits."""
+    """A file's SHA-256, in hexadecimal digits. OSError for what is no file."""
+    file_bytes(path)
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

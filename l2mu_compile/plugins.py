@@ -26,7 +26,7 @@ from typing import Any, Generic, TypeVar, get_type_hints
 from l2mu_compile.errors import UsageError, reason
 from l2mu_compile.importers import OWN_SUFFIXES, Importer
 from l2mu_compile.passbase import Pass
-from l2mu_compile.paths import StrPath
+from l2mu_compile.paths import StrPath, file_bytes
 from l2mu_compile.targets.record import Target
 
 LIST = "PLUGIN"
@@ -72,6 +72,7 @@ def load_plugin(path: StrPath) -> None:
     """
     path = Path(path)
     try:
+        file_bytes(path)
         place, content = path.resolve(), path.read_bytes()
     except (OSError, ValueError) as error:
         raise UsageError(f"plug-in {path}: cannot be read: {reason(error)}") from None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from l2mu_compile.convolution import Convolution, Map, Pair
 from l2mu_compile.errors import UsageError
 from l2mu_compile.network import Input, Network, Population, Readout
 from l2mu_compile.neurons import LI, LIF, CuBaLIF, Neuron
@@ -29,8 +31,8 @@ def random_network(seed: int, stage: str = "traced") -> Network:
     """A network of one to five populations, of ``stage`` traced, folded or quantized.
 
     It has what networks of this package can have: neurons of every kind and reset, scalar
-    parameters and one for each neuron, memory cells, blocks, delays, loops and readouts by spikes
-    and by membranes. Raises `UsageError` for another stage.
+    parameters and one for each neuron, memory cells, blocks, convolutions, delays, loops and
+    readouts by spikes and by membranes. Raises `UsageError` for another stage.
     """
     if stage not in STAGES:
         raise UsageError(f"random networks are {', '.join(STAGES)}, not {stage}")
@@ -66,7 +68,7 @@ class _Maker:
         populations = [self.population(n, leaky and n == names[-1]) for n in names]
         entry = self.input()
         projections = [
-            self.projection(entry.name, entry.size, target, 0)
+            self.projection(entry.name, self.read(entry), target, 0)
             for i, target in enumerate(populations)
             if i == 0 or self.chance()
         ]
@@ -74,10 +76,11 @@ class _Maker:
             for j, target in enumerate(populations):
                 if leaky and source is populations[-1]:
                     continue
+                read = self.map(source.size)
                 if i < j and (i + 2 == j + 1 == len(names) or self.chance()):
-                    projections.append(self.projection(source.name, source.size, target, 0))
+                    projections.append(self.projection(source.name, read, target, 0))
                 if self.chance(3):
-                    projections.append(self.projection(source.name, source.size, target, 1))
+                    projections.append(self.projection(source.name, read, target, 1))
         return Network(
             name, entry, tuple(populations), tuple(projections), Readout(names[-1], rule)
         )
@@ -105,7 +108,10 @@ class _Maker:
             return LIF(beta, threshold, str(self.pick(*LIF.resets)))
         return CuBaLIF(alpha, beta, threshold, str(self.pick(*CuBaLIF.resets)))
 
-    def projection(self, source: str, size: int, target: Population, delay: int) -> Projection:
+    def projection(self, source: str, read: Map, target: Population, delay: int) -> Projection:
+        size = math.prod(read)
+        if self.chance(6):
+            return self.convolution(source, read, target, delay)
         common = [n for n in range(2, size + 1) if size % n == target.size % n == 0]
         if not common or self.chance():
             return Projection(source, target.name, self.weights(target.size, size), delay)
@@ -113,6 +119,33 @@ class _Maker:
         block = target.size // count, size // count
         weight = self.weights(*block) if self.chance() else self.weights(count, *block)
         return Projection(source, target.name, weight, delay, blocks=count)
+
+    def convolution(self, source: str, read: Map, target: Population, delay: int) -> Projection:
+        written = self.map(target.size)
+        groups = [g for g in range(1, read[0] + 1) if read[0] % g == written[0] % g == 0]
+        stride, dilation = self.pair((2, 2)), self.pair((2, 2))
+        padding = int(self.rng.integers(2)), int(self.rng.integers(2))
+        pool, kernel = self.pair(read[1:]), self.pair((3, 3))
+        made = Convolution(read, written, stride, padding, dilation, int(self.pick(*groups)), pool)
+        shape = written[0], read[0] // made.groups, *kernel
+        weight = made.kernel_in(made.dense(self.weights(*shape)), shape)  # 0 where nothing reads
+        return Projection(source, target.name, weight, delay, convolution=made)
+
+    def read(self, entry: Input) -> Map:
+        """The map that an input is: each channel of it has one scale."""
+        return self.map(entry.size) if entry.scale is None else (entry.size, 1, 1)
+
+    def map(self, size: int) -> Map:
+        """Channels, height and width of so many neurons."""
+        channels = int(self.pick(*(n for n in range(1, size + 1) if size % n == 0)))
+        positions = size // channels
+        height = int(self.pick(*(n for n in range(1, positions + 1) if positions % n == 0)))
+        return channels, height, positions // height
+
+    def pair(self, most: Pair) -> Pair:
+        """A number for each axis, from 1 to ``most``, and to 3."""
+        first, second = (int(self.rng.integers(1, min(n, 3) + 1)) for n in most)
+        return first, second
 
     def weights(self, *shape: int) -> NDArray:
         return _float32(self.rng.normal(size=shape) * self.rng.integers(0, 4, shape).clip(max=1))

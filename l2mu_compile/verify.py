@@ -39,6 +39,7 @@ Problems = Iterator[tuple[str, str]]
 MAX_NEURONS = 2**16 - 1  # a spike list holds 16-bit indices and a 16-bit count
 MAX_POPULATIONS = 2**10
 MAX_PROJECTIONS = 2**13
+MAX_STEPS = 10**9 - 1  # of a window: as a text can say it
 MAX_ARENA = 2**31 - 1  # bytes
 MAX_MATRIX = 2**26  # what a projection may take up when written out, weights
 Q15_ONE = 2**15
@@ -87,8 +88,9 @@ def _names(network: Network) -> Problems:
     for name, count in Counter(names).items():
         if count > 1:
             yield name, "is the name of two nodes"
-    if network.window is not None and network.window < 1:
-        yield "window", f"{network.window} steps; at least 1"
+    for what, steps in (("window", network.window), ("full_window", network.full_window)):
+        if steps is not None and not 1 <= steps <= MAX_STEPS:
+            yield what, f"{steps} steps; from 1 to {MAX_STEPS}"
     if network.full_window is not None and network.full_window <= (network.window or math.inf):
         yield "full_window", f"{network.full_window} steps; more than the window's {network.window}"
 

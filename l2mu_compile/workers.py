@@ -10,6 +10,7 @@ here, one part after the other.
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import sys
 import warnings
@@ -24,6 +25,8 @@ from l2mu_compile.processes import signals_held
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
+
+PATIENCE = 30  # a machine may be busy with much else
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,7 @@ def in_parts(
                     raise result.error
                 yield running[pipe].part, result
     finally:
-        for worker in running.values():
-            os.kill(worker.pid, signal.SIGKILL)
-        for pipe in list(running):
-            os.waitpid(running.pop(pipe).pid, 0)
-            pipe.close()
+        _end(running)
 
 
 class DiedError(RuntimeError):
@@ -93,8 +92,9 @@ def alone(work: Callable[[], Result], seconds: int, memory: int) -> Result:
     """``work()``, done in a process of its own, which may crash or go on for ever: that raises
     `DiedError`.
 
-    It has ``seconds`` of processor time and may take ``memory`` bytes more than this process has.
-    What it raises is raised here, and its result must be picklable.
+    It has ``seconds`` of processor time, ``PATIENCE`` times as long by the clock, and may take
+    ``memory`` bytes more than this process has. What it raises is raised here, and its result must
+    be picklable.
     """
     if sys.platform != "linux":
         return work()
@@ -104,22 +104,23 @@ def alone(work: Callable[[], Result], seconds: int, memory: int) -> Result:
 
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, seconds * PATIENCE)
         most = pages * resource.getpagesize() + memory
         resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         yield work()
 
     running: dict[Connection, _Worker] = {}
-    _start(limited, None, 0, running)
-    ((pipe, worker),) = running.items()
     try:
-        result = pipe.recv()
-    except (EOFError, OSError):
-        raise DiedError("the process that did this died") from None
+        _start(limited, None, 0, running)
+        (pipe,) = running
+        try:
+            result = pipe.recv()
+        except (EOFError, OSError):
+            raise DiedError("the process that did this died") from None
     finally:
-        os.kill(worker.pid, signal.SIGKILL)
-        os.waitpid(worker.pid, 0)
-        pipe.close()
+        _end(running)
     if isinstance(result, _Failure):
         raise result.error
     found: Result = result
@@ -171,9 +172,19 @@ def _work_and_exit(
 
 def _send_failure(send: Connection, error: Exception) -> None:
     try:
-        send.send(_Failure(error))
+        # Not every error that can be pickled can be read again.
+        send.send(pickle.loads(pickle.dumps(_Failure(error))))
     except Exception:
         send.send(_Failure(RuntimeError(f"{type(error).__name__}: {error}")))
+
+
+def _end(running: dict[Connection, _Worker]) -> None:
+    """Kill processes, and wait until they are gone."""
+    for worker in running.values():
+        os.kill(worker.pid, signal.SIGKILL)
+    for pipe in list(running):
+        os.waitpid(running.pop(pipe).pid, 0)
+        pipe.close()
 
 
 def _finish(pipe: Connection, running: dict[Connection, _Worker]) -> None:

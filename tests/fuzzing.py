@@ -84,6 +84,16 @@ def _sparse() -> Network:
     return storing_tiles(thin, PORTABLE, 1, 4, 8)
 
 
+def _apart(network: Network) -> Network:
+    """``network``, an L2MU, each of whose cells has weights of its own."""
+
+    def each(p: Projection) -> Projection:
+        alike = p.source == p.target == "m"
+        return replace(p, weight=f32([p.weight / (1 + k) for k in range(p.blocks)])) if alike else p
+
+    return network.map_projections(each)
+
+
 def _early(network: Network) -> Network:
     return network.replace(readout=replace(network.readout, margins=(1, 2, 3)))
 
@@ -153,9 +163,34 @@ NETWORKS: dict[str, tuple[Callable[[], Network], Stream | None]] = {
     "int4": (lambda: _packed("bits=4"), Stream(5, 2)),
     "ternary": (lambda: _packed("bits=2"), None),
     "shift weights": (lambda: _packed("bits=4,weights=shift"), Stream(5, 5)),
+    "int4, wide": (
+        lambda: kernels_and_memory(
+            _quantized(_apart(l2mu(lambda _: lif(0.75, 0.5, "zero"))), "bits=4,narrow=false")
+        ),
+        None,
+    ),
+    "shift decays": (
+        lambda: kernels_and_memory(
+            _quantized(
+                _apart(l2mu(lambda _: cuba(0.5, 0.75, 0.5, "clamp"), "last_membrane")),
+                "decay=shift",
+            )
+        ),
+        Stream(6, 3),
+    ),
     "sparse": (_sparse, Stream(1, 1)),
     "float32, sensors": (lambda: planned(l2mu()), Stream(6, 2)),
     "float32, leaky mean": (lambda: _leaky(False), None),
+    "float32, max membrane": (
+        lambda: planned(
+            _apart(l2mu(lambda _: cuba(0.5, 0.75, 0.5, "clamp"), "max_membrane", sensors=None))
+        ),
+        Stream(5, 2),
+    ),
+    "float32, last membrane": (
+        lambda: planned(l2mu(lambda _: lif(0.75, 0.5, "subtract_first"), "last_membrane")),
+        None,
+    ),
     "float32, early exit": (lambda: planned(_early(l2mu(sensors=None))), Stream(5, 2)),
     "float32, convolutions": (lambda: planned(_maps(False)), Stream(3, 1)),
     "float32, this machine's": (lambda: planned(l2mu(hidden=33), target="host"), Stream(6, 4)),

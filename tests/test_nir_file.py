@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from nir_graphs import FLAT, braille, changed, f32, written
+from nir_graphs import FLAT, braille, changed, ends, f32, lif, written
 
 from l2mu_compile import nir_file
 from l2mu_compile.errors import ModelError
@@ -87,6 +89,7 @@ def without(name: str) -> Callable[[Any], None]:
 
 HUGE = {"shape": (1 << 20, 1 << 14), "dtype": "f4", "chunks": (64, 1 << 14), "compression": "gzip"}
 BOMB = {"data": np.zeros((6000, 6000), "f4"), "compression": "gzip", "compression_opts": 1}
+FAR = {"name": "lif2", "shape": [1 << 80, 2], "arrays": []}
 HOSTILE = {
     "claims more than it holds": (replaced(WEIGHT, **HUGE), "weight: has shape [1048576, 16384]"),
     "bomb": (
@@ -137,8 +140,52 @@ HOSTILE = {
     ),
     "negative dt": (replaced("node/metadata/dt", data=-1.0), "its metadata makes no sense: dt=-1"),
     "dt is text": (replaced("node/metadata/dt", data="soon"), "its metadata makes no sense"),
+    "reset is many": (
+        lambda file: file["node/metadata"].create_dataset("reset", data=np.zeros((3, 3))),
+        "its metadata makes no sense: reset=[[0. 0. 0.]?",
+    ),
+    "a shape beyond all": (
+        lambda file: file["node/metadata"].create_dataset(
+            "l2mu_compile",
+            data=json.dumps({"populations": [FAR], "rule": "x"}),
+        ),
+        "unknown rule 'x'",
+    ),
     "dt is many": (replaced("node/metadata/dt", data=[1.0, 2.0]), "its metadata makes no sense"),
 }
+
+
+def test_a_producer_that_is_no_text_is_none(path: Path) -> None:
+    def change(file: Any) -> None:
+        file["node/metadata"].create_dataset("producer", data=[1.0, 2.0])
+
+    assert import_nir(changed(path, change)).notes == import_nir(path).notes
+
+
+def asking(path: Path, *nodes: Any) -> Path:
+    """A small file of nodes in a row."""
+    names = [*map(str, range(len(nodes)))]
+    return written(path, dict(zip(names, nodes, strict=True)), list(pairwise(names)))
+
+
+def test_small_files_that_ask_for_much_are_refused_before_it_is_taken(tmp_path: Path) -> None:
+    def refused(expected: str, *nodes: Any) -> None:
+        with pytest.raises(ModelError, match=expected):
+            import_nir(asking(tmp_path / "a.nir", *nodes))
+
+    one, neuron = f32([1.0]), lif(1)
+    refused("0 .Input.: has 1152921504606846976 values; at most 65535", *around((1 << 30,) * 2))
+    kernel = np.zeros((5, 1, 327, 327), "f4")
+    conv = nir.Conv2d((200, 200), kernel, 1, "same", 1, 1, np.zeros(5, "f4"))
+    last = nir.Linear(np.ones((1, 5 * 200 * 200), "f4"))
+    refused("more than 17179869184 multiplications", *around((1, 200, 200), conv, last, neuron))
+    many = [nir.IF(r=one, v_threshold=one, v_reset=one)] * 1025
+    refused("1025 nodes of neurons; at most 1024", *around(1, *many))
+
+
+def around(shape: Any, *nodes: Any) -> list[Any]:
+    start, end = ends(shape, 1)
+    return [start, *(nodes or [lif(1)]), end]
 
 
 @pytest.mark.parametrize("name", HOSTILE)

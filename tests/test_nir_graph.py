@@ -12,7 +12,7 @@ from l2mu_compile import nir_signals
 from l2mu_compile.errors import ModelError
 from l2mu_compile.nir_file import NirNode
 from l2mu_compile.nir_graph import PORT, FlatGraph, flatten
-from l2mu_compile.nir_signals import delayed, dense, identity, linear, raised, scaled, total
+from l2mu_compile.nir_signals import Room, delayed, dense, identity, linear, raised, scaled, total
 from l2mu_compile.nir_sizes import sizes
 
 
@@ -56,6 +56,15 @@ def test_edges_twice_are_taken_once() -> None:
     flat = flatten(graph({"in": "Input", "n": "LIF", "out": "Output"}, "in n out", "in n"))
     assert flat.into["n"] == ["in"]
     assert flat.notes == ("edge in -> n is there 2 times; taken once",)
+
+
+def test_many_edges_twice_are_not_all_noted() -> None:
+    names = [f"n{i}" for i in range(9)]
+    way = f"in {' '.join(names)} out"
+    flat = flatten(graph({"in": "Input", **dict.fromkeys(names, "LIF"), "out": "Output"}, way, way))
+    assert len(flat.edges) == 10
+    assert flat.notes[-1] == "so are 6 more edges"
+    assert len(flat.notes) == 5
 
 
 def test_graphs_without_ends_get_them_where_one_could_be() -> None:
@@ -149,7 +158,7 @@ def test_diagonals_stay_diagonals_until_they_meet_a_matrix() -> None:
     assert diagonal.terms["x", 0].shape == (2,)
     both = total([diagonal, linear(identity("x", 2), full), delayed(identity("x", 2), 1)])
     assert np.array_equal(both.terms["x", 0], full + np.diag(d))
-    assert np.array_equal(dense(both.terms["x", 1]), np.eye(2))
+    assert np.array_equal(dense(both.terms["x", 1], Room()), np.eye(2))
     assert np.array_equal(linear(diagonal, full).terms["x", 0], full * d)
 
 
@@ -165,6 +174,20 @@ def test_only_what_a_node_puts_out_unchanged_is_its_output() -> None:
 def test_matrices_too_large_are_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nir_signals, "MAX_MATRIX", 99)
     with pytest.raises(ModelError, match="joins 10 to 10 neurons; at most 99 pairs"):
-        dense(np.ones(10))
+        dense(np.ones(10), Room())
     with pytest.raises(ModelError, match="joins 10 to 10 neurons"):
         linear(linear(identity("x", 10), np.ones((1, 10))), np.ones((10, 1)))
+
+
+def test_what_a_graph_may_take_is_bounded_in_all() -> None:
+    room = Room(numbers=1000, products=5000)
+    signal = identity("x", 10, room)
+    for _ in range(8):
+        linear(signal, np.ones((10, 10)))
+    with pytest.raises(ModelError, match=r"matrices hold more than \d+ numbers in all"):
+        linear(signal, np.ones((10, 10)))
+    room = Room(products=5000)
+    signal = linear(identity("x", 10, room), np.ones((10, 10)))
+    with pytest.raises(ModelError, match=r"takes more than \d+ multiplications to put together"):
+        for _ in range(5):
+            linear(signal, np.ones((10, 10)))

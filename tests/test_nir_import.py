@@ -562,6 +562,10 @@ REFUSED = {
         between("d", "lif1.lif", "fc2", nir.Delay(np.full(9, 3 * DT))),
         "d (Delay): delays by 3 steps of dt=0.0001; none or one, the same for all, is supported",
     ),
+    "no delays": (
+        between("d", "fc2", "lif2", nir.Delay(np.zeros(0))),
+        "d (Delay): delay holds nothing",
+    ),
     "mixed delays": (
         between("d", "lif1.lif", "fc2", nir.Delay(np.r_[np.full(8, DT), 0])),
         "d (Delay): delays by ",

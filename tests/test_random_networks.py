@@ -35,11 +35,23 @@ def test_there_is_one_of_everything() -> None:
     assert {p.neuron.beta.ndim for p in populations} == {0, 1}
     assert {p.bias is None for p in populations} == {True, False}
     assert {p.delay for p in projections} == {0, 1}
+    slid = [p.convolution for p in projections if p.convolution is not None]
+    assert 0.05 < len(slid) / len(projections) < 0.25
+    for field in ("stride", "padding", "dilation", "groups", "pool"):
+        assert len({getattr(convolution, field) for convolution in slid}) > 1, field
     assert {(p.blocks > 0, p.shared) for p in projections} == {
         (False, False),
         (True, False),
         (True, True),
     }
+
+
+def test_every_weight_of_a_kernel_is_read() -> None:
+    for network in (random_network(seed) for seed in range(60)):
+        for p in network.projections:
+            if p.convolution is not None:
+                full = p.convolution.dense(p.weight)
+                assert np.array_equal(p.convolution.kernel_in(full, p.weight.shape), p.weight)
 
 
 def test_they_spike_now_and_then() -> None:

@@ -52,6 +52,24 @@ def labelled(*labels: str) -> Network:
     return feed_forward().replace(readout=Readout("out", labels=labels))
 
 
+def many(populations: int, projections: int) -> Network:
+    """Single neurons, each of which hears those before it until there are so many projections."""
+    names = [f"p{i}" for i in range(populations)]
+    one, pairs = f32([[1]]), []
+    for distance in range(1, populations):
+        pairs += list(zip(names, names[distance:], strict=False))
+        if len(pairs) >= projections:
+            break
+    pairs = [("x", names[0]), *pairs][:projections]
+    return Network(
+        "many",
+        Input("x", 1),
+        tuple(Population(name, (1,), lif()) for name in names),
+        tuple(Projection(source, target, one) for source, target in pairs),
+        Readout(names[-1]),
+    )
+
+
 SQUARE = f32(np.zeros((3, 3)))
 PLANNED = planned(feed_forward(), quantized=True)
 
@@ -61,6 +79,8 @@ BROKEN: dict[str, tuple[Network, str]] = {
         "stage: unknown stage 'raw'; known: traced, folded, quantized, planned",
     ),
     # _names
+    "too many populations": (many(1025, 1025), "populations: 1025 of them; at most 1024"),
+    "too many projections": (many(130, 8193), "projections: 8193 of them; at most 8192"),
     "network name": (feed_forward().replace(name="2x"), "'2x': is not a usable C identifier"),
     "keyword": (toy_with("h", name="while"), "'while': is not a usable C identifier"),
     "long name": (toy_with("h", name="h" * 64), "is not a usable C identifier"),
@@ -73,7 +93,12 @@ BROKEN: dict[str, tuple[Network, str]] = {
         feed_forward().replace(full_window=9),
         "full_window: 9 steps; more than the window's None",
     ),
-    "window": (feed_forward().replace(window=0), "window: 0 steps; at least 1"),
+    "window": (feed_forward().replace(window=0), "window: 0 steps; from 1 to 999999999"),
+    "long window": (feed_forward().replace(window=10**9), "window: 1000000000 steps; from 1 to "),
+    "long full window": (
+        feed_forward().replace(window=9, full_window=10**9),
+        "full_window: 1000000000 steps; from 1 to 999999999",
+    ),
     # _populations
     "no channels": (
         feed_forward().replace(input=Input("x", 0)),
@@ -376,6 +401,12 @@ def test_good_networks_pass(network: Network) -> None:
 
 @given(st.one_of(float_networks(), integer_networks()))
 def test_random_networks_pass(network: Network) -> None:
+    assert list(problems(network)) == []
+
+
+def test_as_many_populations_and_projections_as_there_may_be() -> None:
+    network = many(1024, 8192)
+    assert (len(network.populations), len(network.projections)) == (1024, 8192)
     assert list(problems(network)) == []
 
 

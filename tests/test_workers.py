@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+import resource
 import signal
 import subprocess
 import sys
@@ -18,7 +20,10 @@ import torch
 
 from l2mu_compile import workers
 from l2mu_compile.errors import MismatchError, ModelError
-from l2mu_compile.workers import in_parts
+from l2mu_compile.toml_lines import TomlError
+from l2mu_compile.workers import DiedError, alone, in_parts
+
+MEMORY = 256 << 20
 
 
 @pytest.fixture(params=[1, 2, 5])
@@ -92,6 +97,15 @@ def test_an_error_that_cannot_travel_is_told(two):
         yield part
 
     with pytest.raises(RuntimeError, match="Local: here"):
+        list(in_parts(work, [0, 1]))
+
+
+def test_an_error_that_cannot_be_read_again_is_told(two):
+    def work(part: int) -> Iterator[int]:
+        raise TomlError("no table", 3)
+        yield part
+
+    with pytest.raises(RuntimeError, match="TomlError: no table"):
         list(in_parts(work, [0, 1]))
 
 
@@ -198,3 +212,136 @@ print(sorted(found))
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("started\n[(0, 2), (1, 4), (2, 6)]\n", "")
+
+
+# ---- alone ---------------------------------------------------------------------------------------
+
+
+def test_alone_returns_what_the_work_returns(others):
+    values = np.arange(1 << 18)
+    found, process = alone(lambda: (values * 2, os.getpid()), 30, MEMORY)
+    assert np.array_equal(found, values * 2)
+    assert process != os.getpid()
+    assert children() <= others
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "text"),
+    [
+        (ModelError("damaged"), ModelError, "^damaged$"),
+        (KeyError("x"), KeyError, "x"),
+        (EOFError("short"), EOFError, "short"),
+        (FileNotFoundError(2, "none"), FileNotFoundError, "none"),
+        (TomlError("no table", 3), RuntimeError, "TomlError: no table"),
+    ],
+)
+def test_alone_raises_what_the_work_raises(others, error, raised, text):
+    def work() -> None:
+        raise error
+
+    with pytest.raises(raised, match=text):
+        alone(work, 30, MEMORY)
+    assert children() <= others
+
+
+def test_alone_refuses_a_result_that_cannot_travel(others):
+    with pytest.raises((AttributeError, pickle.PicklingError), match=r"(?i)pickle"):
+        alone(lambda: lambda: 1, 30, MEMORY)
+    assert children() <= others
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda: os.kill(os.getpid(), signal.SIGSEGV),
+        lambda: os.kill(os.getpid(), signal.SIGKILL),
+        lambda: os.kill(os.getpid(), signal.SIGTERM),
+        lambda: os._exit(0),
+        sys.exit,
+    ],
+)
+def test_work_that_dies_alone(others, end):
+    with pytest.raises(DiedError, match="the process that did this died"):
+        alone(end, 30, MEMORY)
+    assert children() <= others
+
+
+def test_alone_ends_a_loop_by_its_processor_time(others):
+    def work() -> None:
+        while True:
+            pass
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with pytest.raises(DiedError):
+        alone(work, 1, MEMORY)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert 0.9 < spent < 2
+    assert children() <= others
+
+
+def test_alone_ends_what_waits_for_ever(others, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "PATIENCE", 1)
+    os.mkfifo(tmp_path / "pipe")
+    begin = time.monotonic()
+    with pytest.raises(DiedError):
+        alone((tmp_path / "pipe").read_bytes, 1, MEMORY)
+    assert time.monotonic() - begin >= 1
+    assert children() <= others
+
+
+def test_a_timer_of_the_parent_does_not_end_the_work():
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+    try:
+        assert alone(lambda: time.sleep(0.5) or 7, 30, MEMORY) == 7
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_alone_has_so_much_memory(others):
+    alone(lambda: np.ones(MEMORY // 16).sum(), 30, MEMORY)
+    with pytest.raises(MemoryError):
+        alone(lambda: np.ones(MEMORY // 4).sum(), 30, MEMORY)
+    assert children() <= others
+    assert resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
+
+
+def test_alone_leaves_no_process_where_it_is_interrupted(others):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            alone(lambda: time.sleep(600), 30, MEMORY)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert children() <= others
+
+
+def test_alone_ends_with_a_killed_parent(tmp_path):
+    script = f"""
+import os, time
+from pathlib import Path
+from l2mu_compile.workers import alone
+
+def work():
+    Path({str(tmp_path)!r}, str(os.getpid())).touch()
+    while True:
+        pass
+
+alone(work, 3, 1 << 28)
+"""
+    with subprocess.Popen([sys.executable, "-c", script]) as process:
+        deadline = time.monotonic() + 120
+        while not (found := list(tmp_path.iterdir())):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.kill()
+    while (Path("/proc") / found[0].name).exists():
+        assert time.monotonic() < deadline, "still running"
+        time.sleep(0.01)

@@ -18,8 +18,8 @@ from l2mu_compile import Context, ModelError, Network, Pass, Population, Project
 class ReorderByRate(Pass):
     """Requires a quantized network and calibration windows; sorts neurons by spike rate; exact.
 
-    Populations that decide, that are kept in cells or that have blocks stay as they are. Integers
-    may be added in any order; floats may not, so a float network is refused.
+    Populations that decide, that are kept in cells, or that have blocks or convolutions stay as
+    they are. Integers may be added in any order; floats may not, so a float network is refused.
     """
 
     name: ClassVar[str] = "reorder-by-rate"
@@ -48,7 +48,7 @@ class ReorderByRate(Pass):
 
 def _movable(network: Network, population: Population) -> bool:
     around = (*network.into(population.name), *network.out_of(population.name))
-    is_plain = len(population.shape) == 1 and not any(p.blocks for p in around)
+    is_plain = len(population.shape) == 1 and all(p.is_dense for p in around)
     return is_plain and population.name != network.readout.population
 
 

@@ -25,6 +25,7 @@ HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
 CPU_SECONDS = 10.0
 MEMORY_BYTES = 512 << 20
+ADDRESS_BYTES = 8 << 30  # of a fuzzer in all, so that the machine goes on whatever it finds
 MAX_KEPT = 2000
 
 sys.path[:0] = [str(HERE), str(HERE.parent)]
@@ -145,15 +146,17 @@ def main() -> int:
     parser.add_argument("--no-coverage", action="store_true")
     given = parser.parse_args()
     given.found.mkdir(parents=True, exist_ok=True)
-    covered = not given.no_coverage and find_spec("atheris") is not None
-    if covered:
-        import atheris
+    resource.setrlimit(
+        resource.RLIMIT_AS, (ADDRESS_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1])
+    )
+    made = (given.loader, given.seconds, given.found, given.seed)
+    if given.no_coverage or find_spec("atheris") is None:
+        return Fuzzer(*made).by_outcome()
+    import atheris
 
-        with atheris.instrument_imports(include=["l2mu_compile"]):
-            import loaders
-        loaders.loaders()
-    fuzzer = Fuzzer(given.loader, given.seconds, given.found, given.seed)
-    return fuzzer.by_coverage() if covered else fuzzer.by_outcome()
+    with atheris.instrument_imports(include=["l2mu_compile"]):
+        fuzzer = Fuzzer(*made)  # reads its first inputs: readers import much only then
+    return fuzzer.by_coverage()
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from mutation import mutate_archive, mutate_bytes, mutate_tensors, mutate_text
+from mutation_hdf5 import mutate_members
+from mutation_onnx import mutate_model
 from networks import cuba, feed_forward, integer_toy, l2mu, late_reader, planned
 from reference_models import CellNet, Options, RawNet
 from safetensors.torch import save
@@ -32,6 +34,7 @@ from l2mu_compile.checkpoint import load_checkpoint
 from l2mu_compile.frontend import load_model, read_network
 from l2mu_compile.hyperparameters import read_params
 from l2mu_compile.network import IDENTIFIER, Network
+from l2mu_compile.nir_export import write_nir
 from l2mu_compile.onnx_export import to_onnx
 from l2mu_compile.provenance import load_provenance
 from l2mu_compile.report import load_report
@@ -77,6 +80,12 @@ def _sound(network: Network) -> None:
 
 def _graph(path: Path) -> None:
     with patch.object(nir_file, "CPU_SECONDS", 2):
+        _sound(load_model(path).network)
+
+
+def _graph_here(path: Path) -> None:
+    """Not in a process of its own, so that its memory, time and coverage are seen."""
+    with patch.object(nir_file, "alone", lambda work, *limits: work()):
         _sound(load_model(path).network)
 
 
@@ -148,6 +157,15 @@ def _nir_files() -> Iterable[bytes]:
         yield written(path, braille(), FLAT).read_bytes()
         yield written(path, braille(cell=lif), FLAT, producer="snntorch").read_bytes()
         yield written(path, nodes, list(pairwise(order))).read_bytes()
+        for network in (feed_forward(cuba(), "last_membrane"), l2mu(sensors=None), _maps()):
+            write_nir(network, path)
+            yield path.read_bytes()
+
+
+def _maps() -> Network:
+    from maps import convolutional
+
+    return convolutional(spiking=True)
 
 
 def _onnx_files() -> Iterable[bytes]:
@@ -240,7 +258,8 @@ def loaders() -> dict[str, Loader]:
         Loader(("params.yaml",), read_params, _yaml, mutate_text),
         Loader(("net.txt", "net.safetensors"), _text, _texts, mutate_text),
         Loader(("net.nir",), _graph, _nir_files),
-        Loader(("net.onnx",), _graph, _onnx_files),
+        Loader(("members.nir",), _graph_here, _nir_files, mutate_members),
+        Loader(("net.onnx",), _graph, _onnx_files, mutate_model),
         Loader(("l2mu.toml",), load_config, _configs, mutate_text),
         Loader(("windows.npz",), load_windows, _windows, mutate_archive),
         Loader(("report.json",), load_report, _reports, mutate_text),
