@@ -38,15 +38,13 @@ from l2mu_compile.saved import saved_members
 from l2mu_compile.schedule import Turn, turns
 from l2mu_compile.sparse import tiles_of
 from l2mu_compile.stream import Stream
-from l2mu_compile.targets.layouts import (
+from l2mu_compile.targets.dense_layouts import multiply_weights_for, weights_for
+from l2mu_compile.targets.input_layouts import input_weights_for
+from l2mu_compile.targets.packed_layouts import filled_quanta, packed_weights_for
+from l2mu_compile.targets.structured_layouts import (
     block_weights_for,
-    filled_quanta,
-    input_weights_for,
-    multiply_weights_for,
-    packed_weights_for,
     slide_weights,
     sparse_weights_for,
-    weights_for,
 )
 from l2mu_compile.text import network_digest
 

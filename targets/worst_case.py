@@ -21,7 +21,7 @@ from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.program import Call, Constant, Data, Place, Program, Record
 from l2mu_compile.projection import Projection
 from l2mu_compile.sparse import tile_of
-from l2mu_compile.targets.layouts import sparse_weights_for
+from l2mu_compile.targets.structured_layouts import sparse_weights_for
 
 STEPS = 2  # in the second, membranes that do not leak away spike without saturating
 SAMPLE = 100  # in the network's own integers: neither clipped nor zero

@@ -34,15 +34,11 @@ from l2mu_compile.program import API_FUNCTIONS, STREAM_FUNCTIONS, Call, Constant
 from l2mu_compile.projection import Projection
 from l2mu_compile.sparse import tiles_of
 from l2mu_compile.stream import Stream
+from l2mu_compile.targets.dense_layouts import multiply_weights_for, weights_for
 from l2mu_compile.targets.kernel_table import kernel_table
-from l2mu_compile.targets.layouts import (
-    block_weights_for,
-    multiply_weights_for,
-    packed_weights_for,
-    sparse_weights_for,
-    weights_for,
-)
+from l2mu_compile.targets.packed_layouts import packed_weights_for
 from l2mu_compile.targets.registry import get_target
+from l2mu_compile.targets.structured_layouts import block_weights_for, sparse_weights_for
 
 
 def kernels(program: Program) -> list[str]:

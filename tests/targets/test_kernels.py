@@ -25,16 +25,14 @@ from l2mu_compile.interpreter import quantize_samples
 from l2mu_compile.lowering import count_scale
 from l2mu_compile.neurons import LIF, CuBaLIF
 from l2mu_compile.sparse import TILES, tile_of, tiles_of
+from l2mu_compile.targets.dense_layouts import multiply_weights_for, weights_for
+from l2mu_compile.targets.input_layouts import input_weights_for
 from l2mu_compile.targets.kernel_table import KERNEL_DIR, kernel_table
-from l2mu_compile.targets.layouts import (
+from l2mu_compile.targets.packed_layouts import filled_quanta, packed_weights_for
+from l2mu_compile.targets.structured_layouts import (
     block_weights_for,
-    filled_quanta,
-    input_weights_for,
-    multiply_weights_for,
-    packed_weights_for,
     slide_weights,
     sparse_weights_for,
-    weights_for,
 )
 from l2mu_compile.targets.toolchain import RUNTIME_DIR
 from l2mu_compile.verify import MAX_FRACTION
