@@ -21,7 +21,7 @@ from l2mu_compile.compiled import (
 )
 from l2mu_compile.errors import ModelError, NoEmulatorError, UsageError
 from l2mu_compile.frontend import Model
-from l2mu_compile.interpreter import check_samples, run
+from l2mu_compile.interpreter import run
 from l2mu_compile.labelled import LabelledWindows
 from l2mu_compile.lowering import lower
 from l2mu_compile.network import Network
@@ -40,6 +40,7 @@ from l2mu_compile.report import (
     Report,
     WindowsFrom,
 )
+from l2mu_compile.samples import check_samples
 from l2mu_compile.steps import Steps
 from l2mu_compile.stream import Stream, stream_of
 from l2mu_compile.targets.backends import get_backend

@@ -64,7 +64,7 @@ class Model:
         """
         if self.original is None:
             return []
-        from l2mu_compile.interpreter import check_samples
+        from l2mu_compile.samples import check_samples
         from l2mu_compile.validation import validate
 
         x = check_samples(self.network, x)

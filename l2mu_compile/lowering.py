@@ -15,7 +15,6 @@ from l2mu_compile.bounds import membrane_limit, narrow, unsaturated_range
 from l2mu_compile.buffers import filled_up, sample_form
 from l2mu_compile.convolution import Convolution
 from l2mu_compile.errors import ModelError
-from l2mu_compile.interpreter import LOWEST_F32
 from l2mu_compile.network import NARROW_BITS, Network, Population, identifier, spiking
 from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.program import (
@@ -36,6 +35,7 @@ from l2mu_compile.program import (
 from l2mu_compile.projection import Projection
 from l2mu_compile.saved import saved_members
 from l2mu_compile.schedule import Turn, turns
+from l2mu_compile.scores import LOWEST_F32
 from l2mu_compile.sparse import tiles_of
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.dense_layouts import multiply_weights_for, weights_for

@@ -34,10 +34,11 @@ from torch import Tensor, nn
 from l2mu_compile.bounds import membrane_limit
 from l2mu_compile.convolution import Convolution
 from l2mu_compile.errors import ModelError
-from l2mu_compile.interpreter import Q15, SPIKE_LEVEL, check_samples, quantize_samples
+from l2mu_compile.interpreter import Q15
 from l2mu_compile.network import Network, Population, spiking, with_neuron
 from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.projection import Projection
+from l2mu_compile.samples import SPIKE_LEVEL, check_samples, quantize_samples
 from l2mu_compile.schedule import turns
 from l2mu_compile.surgery import unmeasured
 from l2mu_compile.trainable import Trainable, floor_through

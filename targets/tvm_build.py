@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from l2mu_compile.errors import NoEmulatorError, ToolchainError, UsageError
 from l2mu_compile.installed import require
-from l2mu_compile.interpreter import as_samples
 from l2mu_compile.network import CTYPE_BYTES, DTYPES
 from l2mu_compile.program import Program
+from l2mu_compile.samples import as_samples
 from l2mu_compile.targets.build import is_native
 from l2mu_compile.targets.c_text import array_body
 from l2mu_compile.targets.costs import Costs, linked_bytes

@@ -32,10 +32,11 @@ from numpy.typing import NDArray
 
 from l2mu_compile.convolution import Convolution
 from l2mu_compile.errors import ModelError
-from l2mu_compile.interpreter import State, quantize_samples, run
+from l2mu_compile.interpreter import State, run
 from l2mu_compile.network import Input, Network, Population, Readout
 from l2mu_compile.neurons import LI, LIF, CuBaLIF
 from l2mu_compile.projection import Projection
+from l2mu_compile.samples import quantize_samples
 
 # ---- a naive simulation: one neuron, one weight at a time --------------------------------------
 
