@@ -38,7 +38,8 @@ from l2mu_compile.preserve import one_thread
 from l2mu_compile.restrain import restrained
 from l2mu_compile.samples import taken
 from l2mu_compile.text import network_digest
-from l2mu_compile.torch_network import Activity, NetworkModule
+from l2mu_compile.torch_network import NetworkModule
+from l2mu_compile.torch_run import Activity
 from l2mu_compile.windows import Windows
 
 CHUNK = 256  # windows the interpreter runs at a time

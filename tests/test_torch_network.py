@@ -36,8 +36,10 @@ from l2mu_compile.network import READOUT_RULES, Input, Network, Population, Read
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import parse_pipeline, run_passes
 from l2mu_compile.projection import Projection
+from l2mu_compile.surrogate import SLOPE
 from l2mu_compile.text import network_digest, to_text
-from l2mu_compile.torch_network import SLOPE, Activity, NetworkModule
+from l2mu_compile.torch_network import NetworkModule
+from l2mu_compile.torch_run import Activity
 from l2mu_compile.validation import MARGIN, magnitudes
 from l2mu_compile.verify import verify
 from l2mu_compile.windows import load_windows
