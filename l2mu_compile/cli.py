@@ -374,8 +374,8 @@ def _say(line: str) -> None:
 
 
 def _save(network: Any, path: Path) -> None:
+    from l2mu_compile.network_files import save_network
     from l2mu_compile.output import writing
-    from l2mu_compile.text import save_network
 
     with writing(path):
         save_network(network, path)

@@ -25,6 +25,7 @@ from l2mu_compile.interpreter import run
 from l2mu_compile.labelled import LabelledWindows
 from l2mu_compile.lowering import lower
 from l2mu_compile.network import Network
+from l2mu_compile.network_files import save_network
 from l2mu_compile.output import files_below, whole_directory
 from l2mu_compile.passbase import Context, Pass
 from l2mu_compile.paths import StrPath, printable
@@ -52,7 +53,6 @@ from l2mu_compile.targets.product import Product, Window
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.room import require_room
 from l2mu_compile.targets.toolchain import CommandLog
-from l2mu_compile.text import save_network
 from l2mu_compile.windows import Windows
 
 SELF_CHECK_WINDOWS = 4

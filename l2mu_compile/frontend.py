@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from l2mu_compile.errors import L2MUError, ModelError, UsageError
 from l2mu_compile.importers import import_network
 from l2mu_compile.network import READOUT_RULES, Input, Network, identifier
+from l2mu_compile.network_files import load_network
 from l2mu_compile.paths import StrPath, printable
 from l2mu_compile.plugins import importer_for
 from l2mu_compile.report import Source
-from l2mu_compile.text import load_network
 from l2mu_compile.verify import verify
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from reference_models import Options, RawNet, save_state
 from refusals import WINDOWS, write_windows
 
 from l2mu_compile.frontend import load_model
+from l2mu_compile.network_files import save_network
 from l2mu_compile.program import Program
 from l2mu_compile.targets.devices import HostModel
 from l2mu_compile.targets.emit_c import emit_c, state_bytes
@@ -29,7 +30,6 @@ from l2mu_compile.targets.toolchain import (
     compile_objects,
     shared_library,
 )
-from l2mu_compile.text import save_network
 
 pytest.register_assert_rewrite(
     "exactness", "fuzzing", "kernel_machines", "machines", "networks", "packages"

@@ -37,7 +37,8 @@ from l2mu_compile.pipeline import (
 )
 from l2mu_compile.projection import Projection
 from l2mu_compile.targets.registry import get_target
-from l2mu_compile.text import digest, parse, to_text
+from l2mu_compile.text import parse, to_text
+from l2mu_compile.text_values import digest
 from l2mu_compile.verify import verify
 
 PARAMETERS = ("alpha", "beta", "threshold", "bias", "shift", "quantum", *SENSOR_ARRAYS)

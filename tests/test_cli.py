@@ -17,10 +17,11 @@ from reference_models import Options, RawNet, Shape, save_state
 
 import l2mu_compile
 from l2mu_compile.compiled import load_host_model
+from l2mu_compile.network_files import load_network, save_network
 from l2mu_compile.pipeline import FLOAT_PIPELINE, INT8_PIPELINE, NEED_WINDOWS
 from l2mu_compile.report import Report, load_report
 from l2mu_compile.targets.registry import TARGETS
-from l2mu_compile.text import load_network, network_digest, save_network
+from l2mu_compile.text import network_digest
 
 MODULE = """
 import torch, snntorch

@@ -24,8 +24,9 @@ from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.frontend import load_model
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import READOUT_RULES, Network, Readout
+from l2mu_compile.network_files import save_network
 from l2mu_compile.onnx_export import to_onnx, write_onnx
-from l2mu_compile.text import network_digest, save_network, to_text
+from l2mu_compile.text import network_digest, to_text
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples/har_smartwatch"

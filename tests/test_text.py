@@ -26,16 +26,9 @@ from safetensors.torch import save_file
 
 from l2mu_compile.errors import ModelError
 from l2mu_compile.network import Network, Readout
-from l2mu_compile.text import (
-    MAX_TEXT_BYTES,
-    digest,
-    load_network,
-    network_digest,
-    parse,
-    save_network,
-    tensor_bytes,
-    to_text,
-)
+from l2mu_compile.network_files import load_network, save_network
+from l2mu_compile.text import MAX_TEXT_BYTES, network_digest, parse, tensor_bytes, to_text
+from l2mu_compile.text_values import digest
 
 Golden = Callable[[str, str], None]
 

@@ -17,13 +17,13 @@ from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.interpreter import run
 from l2mu_compile.labelled import LabelledWindows
 from l2mu_compile.network import Network
+from l2mu_compile.network_files import load_network, save_network
 from l2mu_compile.passbase import Context, Pass
 from l2mu_compile.passes.calibrate import Calibrate
 from l2mu_compile.passes.early_exit import EarlyExit
 from l2mu_compile.passes.fine_tune import FineTune
 from l2mu_compile.passes.shorten_window import ShortenWindow
 from l2mu_compile.report import load_report
-from l2mu_compile.text import load_network, save_network
 from l2mu_compile.windows import Windows
 
 TUNE = "fine-tune{epochs=2,learning_rate=0.03,batch=16}"

@@ -23,6 +23,7 @@ from l2mu_compile.errors import UsageError
 from l2mu_compile.interpreter import run
 from l2mu_compile.lowering import lower
 from l2mu_compile.network import Network
+from l2mu_compile.network_files import load_network, save_network
 from l2mu_compile.report import Report
 from l2mu_compile.targets.build import open_device
 from l2mu_compile.targets.emit_c import emit_c
@@ -30,7 +31,6 @@ from l2mu_compile.targets.product import executable_path
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import TARGETS, get_target
 from l2mu_compile.targets.toolchain import RUNTIME_DIR
-from l2mu_compile.text import load_network, save_network
 
 EXAMPLE = Path(__file__).parents[2] / "examples/har_smartwatch"
 LINUX = [name for name, t in TARGETS.items() if "executable" in t.artifacts and t.qemu]

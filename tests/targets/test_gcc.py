@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from l2mu_compile.errors import NoEmulatorError
 from l2mu_compile.lowering import number
 from l2mu_compile.network import Network
+from l2mu_compile.network_files import load_network
 from l2mu_compile.neurons import LIF, CuBaLIF
 from l2mu_compile.targets.build import open_device, write_sources
 from l2mu_compile.targets.firmware import make_firmware
@@ -29,7 +30,6 @@ from l2mu_compile.targets.host import HOST
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import TARGETS, get_target
 from l2mu_compile.targets.toolchain import RUNTIME_DIR, shared_library
-from l2mu_compile.text import load_network
 
 data = st.data()
 EXAMPLE = Path(__file__).parents[2] / "examples" / "har_smartwatch"

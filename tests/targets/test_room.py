@@ -12,6 +12,7 @@ from networks import l2mu, planned
 from l2mu_compile.errors import BudgetError
 from l2mu_compile.lowering import lower
 from l2mu_compile.network import Input, Network, Population, Readout
+from l2mu_compile.network_files import save_network
 from l2mu_compile.neurons import LIF
 from l2mu_compile.projection import Projection
 from l2mu_compile.stream import Stream
@@ -21,7 +22,6 @@ from l2mu_compile.targets.emit_c import state_bytes, stream_bytes
 from l2mu_compile.targets.record import Memory, Region
 from l2mu_compile.targets.registry import get_target
 from l2mu_compile.targets.room import require_room
-from l2mu_compile.text import save_network
 
 CORTEX_M4 = get_target("cortex-m4")
 
