@@ -46,13 +46,13 @@ from l2mu_compile.steps import Steps
 from l2mu_compile.stream import Stream, stream_of
 from l2mu_compile.targets.backends import get_backend
 from l2mu_compile.targets.build import runs_here
+from l2mu_compile.targets.commands import CommandLog
 from l2mu_compile.targets.costs import Costs
 from l2mu_compile.targets.emit_c import TOOL, state_bytes, stream_bytes
 from l2mu_compile.targets.kernel_costs import in_all, predicted
 from l2mu_compile.targets.product import Product, Window
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.room import require_room
-from l2mu_compile.targets.toolchain import CommandLog
 from l2mu_compile.windows import Windows
 
 SELF_CHECK_WINDOWS = 4

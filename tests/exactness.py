@@ -30,6 +30,7 @@ from l2mu_compile.projection import Projection
 from l2mu_compile.sparse import TILES, tiles_of
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.build import build
+from l2mu_compile.targets.commands import CommandLog
 from l2mu_compile.targets.devices import Device
 from l2mu_compile.targets.emit_c import state_layout
 from l2mu_compile.targets.kernel_sets import usable_sets
@@ -37,7 +38,6 @@ from l2mu_compile.targets.kernel_table import kernel_table
 from l2mu_compile.targets.product import Product, Window
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import get_target
-from l2mu_compile.targets.toolchain import CommandLog
 
 
 def assert_same_memory(network: Network, program: Program, device: Device, x: NDArray) -> None:

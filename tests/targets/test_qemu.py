@@ -34,11 +34,12 @@ from l2mu_compile.targets.devices import EmulatedModel
 from l2mu_compile.targets.emit_c import state_bytes
 from l2mu_compile.targets.emulated_machine import EmulationError
 from l2mu_compile.targets.firmware import firmware_use
+from l2mu_compile.targets.linking import link_firmware
 from l2mu_compile.targets.product import Product
 from l2mu_compile.targets.qemu import QemuFirmware, instructions_of
 from l2mu_compile.targets.record import Memory, Qemu, Region, Target
 from l2mu_compile.targets.registry import TARGETS, get_target
-from l2mu_compile.targets.toolchain import RUNTIME_DIR, compile_objects, link_firmware
+from l2mu_compile.targets.toolchain import RUNTIME_DIR, compile_objects
 from l2mu_compile.windows import load_windows
 
 EXAMPLE = Path(__file__).parents[2] / "examples/har_smartwatch"
