@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.bounds import membrane_limit, narrow
-from l2mu_compile.lowering import accumulator, lower, number
+from l2mu_compile.lowering import lower
 from l2mu_compile.network import Network, Population, identifier, spiking, with_neuron
+from l2mu_compile.neuron_calls import accumulator, number
 from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.program import Call, Constant, Data, Place, Program, Record
 from l2mu_compile.projection import Projection

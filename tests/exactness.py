@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from l2mu_compile.differential import recorded_state
 from l2mu_compile.interpreter import Run, run
-from l2mu_compile.lowering import lower, number
+from l2mu_compile.lowering import lower
 from l2mu_compile.network import DTYPES, Buffer, Network
+from l2mu_compile.neuron_calls import number
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import run_passes
 from l2mu_compile.program import Program

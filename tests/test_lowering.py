@@ -25,13 +25,15 @@ from networks import (
 )
 
 from l2mu_compile.errors import ModelError
-from l2mu_compile.lowering import count_scale, lower, number
+from l2mu_compile.lowering import lower
 from l2mu_compile.network import READOUT_RULES, Network, Population, Readout
+from l2mu_compile.neuron_calls import number
 from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import parse_pipeline, run_passes
 from l2mu_compile.program import API_FUNCTIONS, STREAM_FUNCTIONS, Call, Constant, Place, Program
 from l2mu_compile.projection import Projection
+from l2mu_compile.sample_calls import count_scale
 from l2mu_compile.sparse import tiles_of
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.dense_layouts import multiply_weights_for, weights_for

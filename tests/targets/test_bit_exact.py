@@ -43,8 +43,9 @@ from networks import (
 from numpy.typing import NDArray
 
 from l2mu_compile.interpreter import run
-from l2mu_compile.lowering import lower, number
+from l2mu_compile.lowering import lower
 from l2mu_compile.network import READOUT_RULES, Network, Population, spiking
+from l2mu_compile.neuron_calls import number
 from l2mu_compile.neurons import LIF, CuBaLIF
 from l2mu_compile.sparse import TILES
 from l2mu_compile.targets.devices import EmulatedModel

@@ -20,9 +20,9 @@ from networks import cuba, l2mu, lif, narrow, planned, samples
 from numpy.typing import NDArray
 
 from l2mu_compile.errors import NoEmulatorError
-from l2mu_compile.lowering import number
 from l2mu_compile.network import Network
 from l2mu_compile.network_files import load_network
+from l2mu_compile.neuron_calls import number
 from l2mu_compile.neurons import LIF, CuBaLIF
 from l2mu_compile.targets.build import open_device, write_sources
 from l2mu_compile.targets.firmware import make_firmware

@@ -21,8 +21,8 @@ from packages import M4F, need, tool
 from l2mu_compile.buffers import FLAG_MULTIPLE
 from l2mu_compile.convolution import Convolution
 from l2mu_compile.grids import GRIDS, Grid
-from l2mu_compile.lowering import count_scale
 from l2mu_compile.neurons import LIF, CuBaLIF
+from l2mu_compile.sample_calls import count_scale
 from l2mu_compile.samples import quantize_samples
 from l2mu_compile.sparse import TILES, tile_of, tiles_of
 from l2mu_compile.targets.dense_layouts import multiply_weights_for, weights_for
