@@ -8,15 +8,9 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
+from drawn_networks import float_networks, integer_networks, windows_for
 from hypothesis import strategies as st
-from networks import (
-    PORTABLE,
-    float_networks,
-    integer_networks,
-    pipeline_of,
-    planned,
-    windows_for,
-)
+from networks import PORTABLE, pipeline_of, planned
 from numpy.typing import NDArray
 
 from l2mu_compile.differential import recorded_state

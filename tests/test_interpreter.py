@@ -9,23 +9,10 @@ import numpy as np
 import pytest
 import snntorch
 import torch
+from drawn_networks import float_networks, integer_networks, windows_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import (
-    cuba,
-    f32,
-    feed_forward,
-    float_networks,
-    i8,
-    integer_networks,
-    integer_toy,
-    l2mu,
-    late_reader,
-    li,
-    lif,
-    samples,
-    windows_for,
-)
+from networks import cuba, f32, feed_forward, i8, integer_toy, l2mu, late_reader, li, lif, samples
 from numpy.typing import NDArray
 from simulation import assert_as_simulated
 

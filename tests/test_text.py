@@ -10,18 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawn_networks import float_networks, integer_networks
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import (
-    f32,
-    feed_forward,
-    float_networks,
-    integer_networks,
-    integer_toy,
-    l2mu,
-    planned,
-    samples,
-)
+from networks import f32, feed_forward, integer_toy, l2mu, planned, samples
 from safetensors.torch import save_file
 
 from l2mu_compile.errors import ModelError

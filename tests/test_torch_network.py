@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn_networks import float_networks, integer_networks, windows_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import (
     cuba,
     f32,
     feed_forward,
-    float_networks,
     i8,
-    integer_networks,
     integer_toy,
     l2mu,
     li,
@@ -25,7 +24,6 @@ from networks import (
     planned,
     samples,
     undecided,
-    windows_for,
 )
 from numpy.typing import NDArray
 

@@ -8,20 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn_networks import float_networks
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import (
-    applied,
-    assert_becomes,
-    cuba,
-    f32,
-    feed_forward,
-    float_networks,
-    l2mu,
-    lif,
-    read,
-    samples,
-)
+from network_texts import applied, assert_becomes, read
+from networks import cuba, f32, feed_forward, l2mu, lif, samples
 from quantizing import KINDS, folded
 
 from l2mu_compile.errors import ModelError, UsageError

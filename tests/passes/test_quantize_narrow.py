@@ -6,14 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from drawn_networks import float_networks
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import (
-    applied,
-    cuba,
-    feed_forward,
-    float_networks,
-)
+from network_texts import applied
+from networks import cuba, feed_forward
 from quantizing import KINDS, calibrated
 
 from l2mu_compile.bounds import narrow

@@ -9,11 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import (
-    applied,
-    f32,
-    feed_forward,
-)
+from network_texts import applied
+from networks import f32, feed_forward
 from quantizing import calibrated, folded
 
 from l2mu_compile.interpreter import run

@@ -6,14 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import (
-    applied,
-    assert_becomes,
-    f32,
-    l2mu,
-    lif,
-    samples,
-)
+from network_texts import applied, assert_becomes
+from networks import f32, l2mu, lif, samples
 from quantizing import calibrated, folded
 
 from l2mu_compile.errors import UsageError

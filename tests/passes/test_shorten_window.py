@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import ok
-from networks import PORTABLE, applied, assert_becomes, feed_forward, l2mu, planned, samples
+from network_texts import applied, assert_becomes
+from networks import PORTABLE, feed_forward, l2mu, planned, samples
 from refusals import refused
 from toy_training import network, split, windows
 

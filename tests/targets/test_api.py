@@ -10,21 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import HostCompiler
+from drawn_networks import float_networks, integer_networks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from machines import Host, Machine, State, Stream, cortex_m4, emulated
-from networks import (
-    PORTABLE,
-    cuba,
-    f32,
-    feed_forward,
-    float_networks,
-    integer_networks,
-    l2mu,
-    lif,
-    planned,
-    samples,
-)
+from networks import PORTABLE, cuba, f32, feed_forward, l2mu, lif, planned, samples
 from numpy.typing import NDArray
 from test_sanitizers import SANITIZERS
 

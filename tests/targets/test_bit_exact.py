@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import HostCompiler
+from drawn_networks import float_networks, integer_networks, windows_for
 from exactness import (
     assert_same_memory,
     elements,
@@ -27,8 +28,6 @@ from networks import (
     chain,
     cuba,
     feed_forward,
-    float_networks,
-    integer_networks,
     integer_toy,
     l2mu,
     late_reader,
@@ -38,7 +37,6 @@ from networks import (
     planned,
     recurrent,
     samples,
-    windows_for,
 )
 from numpy.typing import NDArray
 
