@@ -17,6 +17,7 @@ from l2mu_compile.projection import Projection
 from l2mu_compile.sparse import tiles_of
 from l2mu_compile.targets.dense_layouts import multiply_weights_for, weights_for
 from l2mu_compile.targets.input_layouts import input_weights_for
+from l2mu_compile.targets.layouts import set_of
 from l2mu_compile.targets.packed_layouts import filled_quanta, packed_weights_for
 from l2mu_compile.targets.structured_layouts import (
     block_weights_for,
@@ -53,7 +54,7 @@ def _multiply_dense(draft: Draft, projection: Projection, target: Place) -> None
     """Its flags are those of its source; the first that reads them has them made."""
     kernel, flags = str(projection.kernel), Place(f"{projection.source}_flags")
     if not draft.uses(flags):
-        flag = f"flag_spikes_{kernel.rpartition('_')[2]}"
+        flag = f"flag_spikes_{set_of(kernel)}"
         sources = projection.shape[1]
         draft.call(flag, projection.name, flags, sources, _spikes(draft, projection))
     ordered = multiply_weights_for(kernel, projection.weight.T)

@@ -9,17 +9,16 @@ import numpy as np
 import pytest
 from conftest import HostCompiler
 from drawn_networks import float_networks, integer_networks
+from exactness import kernels_and_memory
 from hypothesis import strategies as st
 from machines import Host, Machine, Stream, cortex_m4
-from networks import PORTABLE, planned
+from networks import planned
 from numpy.typing import NDArray
 
 from l2mu_compile import stream as streams
 from l2mu_compile.interpreter import run
 from l2mu_compile.lowering import lower
 from l2mu_compile.network import Network
-from l2mu_compile.passbase import Context
-from l2mu_compile.pipeline import parse_pipeline, run_passes
 from l2mu_compile.program import Program
 
 
@@ -36,12 +35,6 @@ def counts(network: Network, windows: int, steps: int, seed: int = 2) -> NDArray
     return np.where(rng.random(shape) < 0.9, small, extreme).astype(np.int16)
 
 
-def ready_network(network: Network) -> Network:
-    """A quantized network that is planned as it is."""
-    context = Context(target=PORTABLE)
-    return run_passes(network, parse_pipeline("select-kernels,plan-memory"), context)
-
-
 def on_host(host: HostCompiler, programs: Sequence[Program], _folder: Path) -> list[Machine]:
     return [Host.of(model) for model in host.models(programs)]
 
@@ -56,7 +49,7 @@ everywhere = pytest.mark.parametrize("place", [on_host, on_cortex_m4], ids=["hos
 
 def random_network(data: st.DataObject) -> Network:
     if data.draw(st.booleans()):
-        return ready_network(data.draw(integer_networks()))
+        return kernels_and_memory(data.draw(integer_networks()))
     return planned(data.draw(float_networks()), quantized=data.draw(st.booleans()))
 
 

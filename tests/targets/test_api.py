@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from api_places import Place, check_stream, counts, everywhere, lowered, ready_network
+from api_places import Place, check_stream, counts, everywhere, lowered
 from conftest import HostCompiler
+from exactness import kernels_and_memory
 from machines import Host, State, Stream
 from networks import f32, feed_forward, l2mu, planned, samples
 
@@ -101,7 +102,7 @@ def test_raw_counts_are_samples_of_the_same_numbers(
 
 @pytest.mark.parametrize("fraction", [-100, -17, -3, 0, 9, 24, 100])
 def test_counts_at_every_scale_of_an_integer_network(host: HostCompiler, fraction: int) -> None:
-    network = ready_network(scaled(fraction))
+    network = kernels_and_memory(scaled(fraction))
     x = counts(network, 5, 10)
     found = host.model(lower(network)).run(x)
     assert found.tolist() == run(network, x).decisions.tolist()
