@@ -22,7 +22,7 @@ from typing import Annotated, Optional
 import typer
 from host import hot_seconds
 from instructions import PAGE, Subject, subjects
-from page import processor, table, with_text, write_results
+from page import JsonFile, NetworkNames, PageFile, Place, processor, table
 
 from l2mu_compile.compiled import load_host_model
 from l2mu_compile.compiler import Job, compile_model
@@ -131,20 +131,15 @@ def main(
     quick: Annotated[
         bool, typer.Option("--quick", help="Few rounds: to see that it runs.")
     ] = False,
-    network: Annotated[
-        Optional[list[str]], typer.Option(help="Only this network; may be given several times.")
-    ] = None,
+    network: NetworkNames = None,
     numbers: Annotated[
         Optional[list[str]], typer.Option(help="Only int8, or only float32.")
     ] = None,
-    page: Annotated[Path, typer.Option(help="Page with a place for the table.")] = PAGE,
-    json_file: Annotated[
-        Optional[Path], typer.Option("--json", metavar="FILE", help="Write the figures there.")
-    ] = None,
+    page: PageFile = PAGE,
+    json_file: JsonFile = None,
 ) -> None:
     """Compare what each backend makes of the same programs and write the ratios into a page."""
-    before = page.read_text(encoding="utf-8")
-    with_text(before, PLACE, "")  # or there is no need to begin
+    place = Place.of(page, PLACE)
     rounds = QUICK_ROUNDS if quick else ROUNDS
     results: list[Result] = []
     with tempfile.TemporaryDirectory() as name:
@@ -154,8 +149,7 @@ def main(
                 results += measure(subject, kind, rounds, folder / f"{subject.name}-{kind}")
                 err.print(f"{subject.name}, {kind}: measured", highlight=False)
     figures = {"versions": _versions(), "results": [asdict(result) for result in results]}
-    written = with_text(before, PLACE, as_text(results, rounds))
-    write_results(page, written, json_file, figures)
+    place.write(as_text(results, rounds), json_file, figures)
 
 
 if __name__ == "__main__":

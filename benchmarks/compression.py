@@ -18,7 +18,7 @@ from typing import Annotated, Any, Optional
 
 import numpy as np
 import typer
-from page import table, with_text, write_results
+from page import JsonFile, PageFile, Place, table
 
 from l2mu_compile.compiled import NETWORK_FILE, ProgressOf, no_progress, verify_output
 from l2mu_compile.compiler import Job, compile_model
@@ -236,16 +236,13 @@ def main(
     folder: Annotated[
         Optional[Path], typer.Option(help="Keep trained networks there, and go on from them.")
     ] = None,
-    page: Annotated[Path, typer.Option(help="Page with a place for the table.")] = PAGE,
-    json_file: Annotated[
-        Optional[Path], typer.Option("--json", metavar="FILE", help="Write the figures there.")
-    ] = None,
+    page: PageFile = PAGE,
+    json_file: JsonFile = None,
 ) -> None:
     """Compress the example, run what came out, and write the table into a page."""
     if unknown := set(row or ()) - set(ROWS):
         raise UsageError(f"no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
-    before = page.read_text(encoding="utf-8")
-    with_text(before, PLACE, "")  # or there is no need to begin
+    place = Place.of(page, PLACE)
     held_out = load_windows(EXAMPLE / "heldout.npz")
     model, training = load_model(EXAMPLE / "har.ckpt"), load_windows(data)
     outcomes = []
@@ -258,7 +255,7 @@ def main(
                 outcomes.append(study.outcome(name, seed))
                 err.print(f"{label}{outcomes[-1].accuracy:.2%}", markup=False)
     figures: dict[str, Any] = {"outcomes": [asdict(one) for one in outcomes]}
-    write_results(page, with_text(before, PLACE, as_text(outcomes, held_out)), json_file, figures)
+    place.write(as_text(outcomes, held_out), json_file, figures)
 
 
 if __name__ == "__main__":

@@ -15,21 +15,18 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Optional
 
 import numpy as np
 import typer
 from kernel_counter import Case, image_of, record
 from measure_kernels import sizes_of
 from numpy.typing import NDArray
-from page import processor, table, with_text, write_results
+from page import JsonFile, PageFile, Place, processor, table
 
 from l2mu_compile.errors import ToolchainError
 from l2mu_compile.targets.kernel_costs import costs_for, weights_read
 from l2mu_compile.targets.kernel_sets import usable_sets
 from l2mu_compile.targets.registry import get_target
-
-# ruff: noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
 
 PAGE, PLACE = Path(__file__).parent.parent / "docs" / "benchmarks.md", "crossover"
 FOLLOW = "l2mu_accumulate_dense_i8_i16_avx512"
@@ -147,20 +144,17 @@ def as_text(found: Mapping[str, Mapping[str, float | None]]) -> str:
 
 
 def main(
-    page: Annotated[Path, typer.Option(help="Page with a place for the table.")] = PAGE,
-    json_file: Annotated[
-        Optional[Path], typer.Option("--json", metavar="FILE", help="Write the figures there.")
-    ] = None,
+    page: PageFile = PAGE,
+    json_file: JsonFile = None,
 ) -> None:
     """Time where multiplying pays and write it into a page."""
-    before = page.read_text(encoding="utf-8")
-    with_text(before, PLACE, "")  # or there is no need to begin
+    place = Place.of(page, PLACE)
     try:
         found = measure()
     except ToolchainError as error:
         sys.exit(str(error))
     figures = {"processor": processor(), "shapes": found}
-    write_results(page, with_text(before, PLACE, as_text(found)), json_file, figures)
+    place.write(as_text(found), json_file, figures)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Optional
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -27,7 +27,7 @@ from executorch_peer import with_executorch
 from networks import SHAPES, Shape, network_of, windows_of
 from numpy.typing import NDArray
 from onnx_peers import with_onnx_scan, with_onnx_steps
-from page import processor, table, with_text, write_results
+from page import JsonFile, NetworkNames, PageFile, Place, processor, table
 from peers import (
     Classify,
     with_dense_c,
@@ -51,8 +51,6 @@ from l2mu_compile.targets.emit_c import state_bytes
 from l2mu_compile.targets.product import image_path
 from l2mu_compile.targets.registry import get_target
 from l2mu_compile.windows import Windows
-
-# ruff: noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, PLACE = ROOT / "docs" / "benchmarks.md", "host"
@@ -302,17 +300,12 @@ def main(
     quick: Annotated[
         bool, typer.Option("--quick", help="Few rounds: to see that it runs.")
     ] = False,
-    network: Annotated[
-        Optional[list[str]], typer.Option(help="Only this network; may be given several times.")
-    ] = None,
-    page: Annotated[Path, typer.Option(help="Page with a place for the table.")] = PAGE,
-    json_file: Annotated[
-        Optional[Path], typer.Option("--json", metavar="FILE", help="Write the figures there.")
-    ] = None,
+    network: NetworkNames = None,
+    page: PageFile = PAGE,
+    json_file: JsonFile = None,
 ) -> None:
     """Time whole windows on this machine and write the ratios into a page."""
-    before = page.read_text(encoding="utf-8")
-    with_text(before, PLACE, "")  # or there is no need to begin
+    place = Place.of(page, PLACE)
     timings: list[Timing] = []
     missing: dict[str, str] = {}
     with one_thread():
@@ -332,8 +325,7 @@ def main(
         "timings": [asdict(timing) for timing in timings],
         "missing": missing,
     }
-    written = with_text(before, PLACE, as_text(timings, missing, quick))
-    write_results(page, written, json_file, figures)
+    place.write(as_text(timings, missing, quick), json_file, figures)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import numpy as np
 import typer
 from networks import SHAPES, Shape, network_of, windows_of
 from numpy.typing import NDArray
-from page import table, with_text, write_results
+from page import JsonFile, NetworkNames, PageFile, Place, table
 
 from l2mu_compile.compiled import read_program, verify_output
 from l2mu_compile.compiler import Job, compile_model
@@ -203,20 +203,15 @@ def as_table(measurements: list[Measurement]) -> str:
 
 
 def main(
-    page: Annotated[Path, typer.Option(help="Page with a place for the table.")] = PAGE,
-    json_file: Annotated[
-        Optional[Path], typer.Option("--json", metavar="FILE", help="Write the figures there.")
-    ] = None,
+    page: PageFile = PAGE,
+    json_file: JsonFile = None,
     target: Annotated[
         Optional[list[str]], typer.Option(help="Only this core; may be given several times.")
     ] = None,
-    network: Annotated[
-        Optional[list[str]], typer.Option(help="Only this network; may be given several times.")
-    ] = None,
+    network: NetworkNames = None,
 ) -> None:
     """Count the instructions of a step and write them into a page."""
-    before = page.read_text(encoding="utf-8")
-    with_text(before, PLACE, "")  # or there is no need to begin
+    place = Place.of(page, PLACE)
     measurements = []
     with tempfile.TemporaryDirectory() as name, bars(False) as progress:
         folder = Path(name)
@@ -231,7 +226,7 @@ def main(
         "versions": {name: version(name) for name in ("l2mu-compile", "ziglang", "unicorn")},
         "measurements": [asdict(m) for m in measurements],
     }
-    write_results(page, with_text(before, PLACE, as_table(measurements)), json_file, figures)
+    place.write(as_table(measurements), json_file, figures)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,11 @@ from __future__ import annotations
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Optional
 
 import typer
 from instructions import PAGE, Subject, subjects
 from numpy.typing import NDArray
-from page import table, with_text, write_results
+from page import JsonFile, NetworkNames, PageFile, Place, table
 
 from l2mu_compile.display import bars
 from l2mu_compile.interpreter import Run, run
@@ -24,8 +23,6 @@ from l2mu_compile.network import Population
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import default_pipeline, run_passes
 from l2mu_compile.targets.registry import get_target
-
-# ruff: noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
 
 PLACE = "quiet"
 GROUPS = (4, 8, 16)  # neurons that a kernel updates at once
@@ -82,17 +79,12 @@ def as_table(found: list[Quiet]) -> str:
 
 
 def main(
-    page: Annotated[Path, typer.Option(help="Page with a place for the table.")] = PAGE,
-    json_file: Annotated[
-        Optional[Path], typer.Option("--json", metavar="FILE", help="Write the figures there.")
-    ] = None,
-    network: Annotated[
-        Optional[list[str]], typer.Option(help="Only this network; may be given several times.")
-    ] = None,
+    page: PageFile = PAGE,
+    json_file: JsonFile = None,
+    network: NetworkNames = None,
 ) -> None:
     """Count quiet groups and write their shares into a page."""
-    before = page.read_text(encoding="utf-8")
-    with_text(before, PLACE, "")  # or there is no need to begin
+    place = Place.of(page, PLACE)
     with tempfile.TemporaryDirectory() as folder, bars(False) as progress:
         progress.say("drawing networks")
         drawn = subjects(Path(folder), network)
@@ -103,7 +95,7 @@ def main(
             if report:
                 report(k + 1, len(drawn))
     figures = {"quiet": [asdict(q) for q in found]}
-    write_results(page, with_text(before, PLACE, as_table(found)), json_file, figures)
+    place.write(as_table(found), json_file, figures)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import numpy as np
 import typer
 from host import Library, one_thread
 from networks import Shape, network_of, untuned_network_of, windows_of
-from page import processor, table, with_text
+from page import JsonFile, processor, table, with_text
 from peers import with_torch_batch
 from plots import Series, plot
 
@@ -236,9 +236,7 @@ def main(
     page: Annotated[
         Path, typer.Option(help="Page with a place for each; plots go beside it.")
     ] = PAGE,
-    json_file: Annotated[
-        Optional[Path], typer.Option("--json", metavar="FILE", help="Write the figures there.")
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Measure how costs grow; write plots and tables."""
     text = page.read_text(encoding="utf-8")

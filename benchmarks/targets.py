@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
-from page import table, with_text, write_results
+from page import JsonFile, PageFile, Place, table
 
 from l2mu_compile.compiled import ProgressOf, no_progress, verify_output
 from l2mu_compile.compiler import Job, compile_model
@@ -26,8 +26,6 @@ from l2mu_compile.pipeline import default_pipeline
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import TARGETS
 from l2mu_compile.windows import Windows, load_windows
-
-# ruff: noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "har_smartwatch"
@@ -183,14 +181,11 @@ def main(
     windows: Annotated[
         int, typer.Option(min=1, help="Held-out windows that each build is verified on.")
     ] = WINDOWS,
-    page: Annotated[Path, typer.Option(help="Page with a place for the table.")] = PAGE,
-    json_file: Annotated[
-        Optional[Path], typer.Option("--json", metavar="FILE", help="Write the figures there.")
-    ] = None,
+    page: PageFile = PAGE,
+    json_file: JsonFile = None,
 ) -> None:
     """Compile the example for every target, run it, and write the table into a page."""
-    before = page.read_text(encoding="utf-8")
-    with_text(before, PLACE, "")  # or there is no need to begin
+    place = Place.of(page, PLACE)
     example = load_example(windows)
     builds = measure_all(example)
     figures = {
@@ -199,8 +194,7 @@ def main(
         "steps": example.held_out.x.shape[1],
         "builds": [asdict(build) for build in builds],
     }
-    written = with_text(before, PLACE, as_text(builds, example.held_out))
-    write_results(page, written, json_file, figures)
+    place.write(as_text(builds, example.held_out), json_file, figures)
     if any(False in (build.bit_exact, build.whole_image_exact) for build in builds):
         raise typer.Exit(MismatchError.exit_code)
 

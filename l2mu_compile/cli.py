@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -35,41 +35,32 @@ from l2mu_compile.display import (
 )
 from l2mu_compile.errors import UsageError
 from l2mu_compile.exits import EXIT_CODES, exit_code
+from l2mu_compile.model_options import ModelOptions, TorchOptions, with_model
 from l2mu_compile.options import (
     AsJson,
     Backend,
     BackendName,
     BoardName,
     Calibration,
-    Classes,
     Emulator,
     Features,
     FloatAbi,
     HopSteps,
-    InputOffset,
-    Inputs,
-    InputScale,
     JavaPackage,
-    ModelName,
-    ModuleSpec,
-    Nir,
     NoVerifyPasses,
     Numbers,
     OutputDirectory,
     Packages,
-    Params,
     PassList,
     Plugins,
     PrintAfter,
     Processor,
     Quantize,
-    ReadoutRule,
     Source,
     TargetName,
     Verbose,
     WindowSteps,
     command_line,
-    model_table,
     printer,
 )
 from l2mu_compile.paths import printable
@@ -109,27 +100,25 @@ def _options(
     epilog="Example: l2mu-compile inspect har.ckpt\n\n"
     "Example: l2mu-compile inspect braille.nir --nir producer=snntorch,reset=zero"
 )
+@with_model
 def inspect(
     ckpt: Source = None,
-    params: Params = None,
-    module: ModuleSpec = None,
-    inputs: Inputs = None,
-    readout: ReadoutRule = None,
-    nir: Nir = None,
+    *,
+    model: ModelOptions,
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a model's populations, projections, parameters and bytes."""
-    from l2mu_compile.frontend import load_model
+    from l2mu_compile.making import model_of
 
     with bars(as_json) as progress:
         progress.say("loading")
-        model = load_model(ckpt, params, module, inputs, readout, nir=nir)
+        loaded = model_of(model.table(ckpt), Path())
     if as_json:
-        _print_json({**network_json(model.network), "notes": model.notes})
+        _print_json({**network_json(loaded.network), "notes": loaded.notes})
         return
-    show_network(model.network)
-    for note in model.notes:
+    show_network(loaded.network)
+    for note in loaded.notes:
         show_note(note)
 
 
@@ -140,17 +129,15 @@ def inspect(
     "Example: l2mu-compile compile braille.nir --nir producer=snntorch,reset=zero -o out/nir\n\n"
     "Example: l2mu-compile compile har.ckpt --backend tvm --target cortex-a53 -o out/tvm"
 )
+@with_model
 def compile(
     ckpt: Source = None,
     target: TargetName = None,
     board: BoardName = None,
     backend: BackendName = Backend.c,
     output: OutputDirectory = Path("out"),
-    params: Params = None,
-    module: ModuleSpec = None,
-    inputs: Inputs = None,
-    readout: ReadoutRule = None,
-    nir: Nir = None,
+    *,
+    model: ModelOptions,
     artifact: Packages = None,
     mcpu: Processor = None,
     mattr: Features = None,
@@ -159,12 +146,8 @@ def compile(
     quantize: Quantize = Numbers.none,
     calibrate: Calibration = None,
     passes: PassList = None,
-    name: ModelName = None,
-    input_scale: InputScale = None,
-    input_offset: InputOffset = None,
     window: WindowSteps = None,
     hop: HopSteps = None,
-    classes: Classes = None,
     plugin: Plugins = None,
     print_after: PrintAfter = None,
     no_verify_passes: NoVerifyPasses = False,
@@ -182,21 +165,7 @@ def compile(
     if passes is not None and quantize is Numbers.int8:
         raise UsageError("--quantize int8 and --passes: name quantize among the passes instead")
     recipe = Recipe(
-        model=model_table(
-            classes,
-            input_scale,
-            input_offset,
-            checkpoint=ckpt,
-            module=module,
-            params=params,
-            inputs=inputs,
-            readout=readout,
-            nir=nir,
-            name=name,
-            window=window,
-            hop=hop,
-            calibrate=calibrate,
-        ),
+        model=model.table(ckpt, window=window, hop=hop, calibrate=calibrate),
         target=TargetTable(
             target=target,
             board=board,
@@ -231,6 +200,7 @@ def compile(
     epilog="Example: l2mu-compile verify out/har --data heldout.npz\n\n"
     "Example: l2mu-compile verify out/har --data heldout.npz --checkpoint har.ckpt"
 )
+@with_model
 def verify(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="What `compile` wrote.")],
     data: Annotated[
@@ -243,10 +213,8 @@ def verify(
             metavar="FILE", help="Compare decisions with this PyTorch model, not the float network."
         ),
     ] = None,
-    params: Params = None,
-    module: ModuleSpec = None,
-    inputs: Inputs = None,
-    readout: ReadoutRule = None,
+    *,
+    model: TorchOptions,
     windows: Annotated[
         Optional[int],
         typer.Option(metavar="N", min=1, help="Use only this many windows, evenly spread."),
@@ -265,17 +233,17 @@ def verify(
     from l2mu_compile.frontend import load_model_for
     from l2mu_compile.windows import load_windows
 
-    given = checkpoint is not None or module is not None
-    for option, value in (("params", params), ("inputs", inputs), ("readout", readout)):
+    said = asdict(model)
+    given = checkpoint is not None or model.module is not None
+    for option, value in said.items():
         if value is not None and not given:
             raise UsageError(f"--{option}: is about a model; give --checkpoint or --module too")
     chosen = load_windows(data).first(windows)
     with bars(as_json) as progress:
         progress.say("loading")
-        source = (checkpoint, params, module, inputs, readout)
-        model = load_model_for(chosen, *source) if given else None
+        reference = load_model_for(chosen, checkpoint, **said) if given else None
         name = emulator.value if emulator else None
-        report = verify_output(directory, chosen, model, progress.phase, name)
+        report = verify_output(directory, chosen, reference, progress.phase, name)
     _print_report(report, directory, as_json)
 
 

@@ -12,15 +12,10 @@ import typer
 
 from l2mu_compile.display import bars, show_note
 from l2mu_compile.errors import UsageError
+from l2mu_compile.model_options import ModelOptions, with_model
 from l2mu_compile.options import (
     AsJson,
-    Inputs,
-    ModelName,
-    ModuleSpec,
-    Nir,
-    Params,
     Plugins,
-    ReadoutRule,
     Source,
 )
 from l2mu_compile.paths import printable
@@ -50,6 +45,7 @@ class Graph(str, Enum):
     window = "window"
 
 
+@with_model
 def export(
     ckpt: Source = None,
     output: Annotated[
@@ -76,17 +72,13 @@ def export(
             help="What an ONNX graph computes: a step, states in and out, or a window's decision.",
         ),
     ] = None,
-    params: Params = None,
-    module: ModuleSpec = None,
-    inputs: Inputs = None,
-    readout: ReadoutRule = None,
-    nir: Nir = None,
-    name: ModelName = None,
+    *,
+    model: ModelOptions,
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a model as a NIR or ONNX graph, with which other tools go on."""
-    from l2mu_compile.frontend import load_model
+    from l2mu_compile.making import model_of
     from l2mu_compile.output import writing
 
     if output is None:
@@ -94,13 +86,13 @@ def export(
     write = _writer(output, format, dt, graph)
     with bars(as_json) as progress:
         progress.say("loading")
-        model = load_model(ckpt, params, module, inputs, readout, name, nir)
+        loaded = model_of(model.table(ckpt), Path())
         with writing(output):
-            write(model.network)
+            write(loaded.network)
     if as_json:
-        print(json.dumps({"file": printable(str(output)), "notes": model.notes}, indent=2))
+        print(json.dumps({"file": printable(str(output)), "notes": loaded.notes}, indent=2))
         return
-    for note in model.notes:
+    for note in loaded.notes:
         show_note(note)
 
 

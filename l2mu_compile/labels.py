@@ -15,8 +15,9 @@ MAX_FILE_BYTES = 1 << 20
 def load_labelled_model(
     source: tuple[Any, ...], labels: tuple[str, ...] | None, *files: Windows | None
 ) -> Model:
-    """What `load_model_for` loads from ``source`` for the first of ``files``, its classes named by
-    ``labels`` or as any of the files name them."""
+    """What `load_model_for` loads from ``source`` for the first of ``files``, if any, its classes
+    named by ``labels`` or as any of the files name them."""
+    files = files or (None,)
     model = load_model_for(files[0], *source)
     for windows in files:
         model = with_labels(model, labels, windows)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
 from l2mu_compile.errors import UsageError
 from l2mu_compile.paths import printable
-
-if TYPE_CHECKING:
-    from l2mu_compile.recipe import ModelTable
 
 # ruff: noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
 
@@ -46,42 +42,6 @@ Source = Annotated[
     typer.Argument(
         metavar="CKPT",
         help="Checkpoint (.pt .ckpt .safetensors), .nir or .onnx graph, or network (.txt).",
-    ),
-]
-Params = Annotated[
-    Optional[Path],
-    typer.Option(
-        metavar="FILE", help="JSON or YAML file of hyper-parameters, for checkpoints without."
-    ),
-]
-ModuleSpec = Annotated[
-    Optional[str],
-    typer.Option(
-        "--module", metavar="PKG:NAME", help="Any torch module instead: package.module:factory."
-    ),
-]
-Inputs = Annotated[
-    Optional[int],
-    typer.Option(
-        metavar="N",
-        min=1,
-        help="Channels of a --module; else those of the windows, or found by trial.",
-    ),
-]
-ReadoutRule = Annotated[
-    Optional[str],
-    typer.Option(
-        "--readout",
-        metavar="RULE",
-        help="Where membranes decide: last_membrane, max_membrane or mean_membrane.",
-    ),
-]
-Nir = Annotated[
-    Optional[str],
-    typer.Option(
-        "--nir",
-        metavar="OPTIONS",
-        help="What a .nir file leaves open: producer=norse,dt=0.001,reset=zero,start=leak.",
     ),
 ]
 AsJson = Annotated[
@@ -181,25 +141,6 @@ PassList = Annotated[
     Optional[str],
     typer.Option(metavar="LIST", help="Passes instead of the default ones: a,b{option=1}."),
 ]
-ModelName = Annotated[
-    Optional[str],
-    typer.Option(
-        metavar="NAME",
-        help="Prefix of everything generated; the checkpoint's name if not given.",
-    ),
-]
-InputScale = Annotated[
-    Optional[str],
-    typer.Option(
-        metavar="NUMBERS", help="Samples are raw counts: the model sees scale * count + offset."
-    ),
-]
-InputOffset = Annotated[
-    Optional[str],
-    typer.Option(
-        metavar="NUMBERS", help="One number, or one for each channel, separated by commas."
-    ),
-]
 WindowSteps = Annotated[
     Optional[int],
     typer.Option(
@@ -213,13 +154,6 @@ HopSteps = Annotated[
         metavar="N", help="Samples between decisions on a stream; a whole window if not given."
     ),
 ]
-Classes = Annotated[
-    Optional[str],
-    typer.Option(
-        metavar="NAMES|FILE",
-        help="Names of the classes, separated by commas, or a file with one on each line.",
-    ),
-]
 PrintAfter = Annotated[
     Optional[str],
     typer.Option(metavar="PASS|all", help="Print the network after a pass (on stderr)."),
@@ -228,37 +162,6 @@ NoVerifyPasses = Annotated[
     bool,
     typer.Option("--no-verify-passes", metavar="", help="Skip the rule checks between passes."),
 ]
-
-
-def numbers(name: str, text: str | None) -> list[float] | None:
-    """The value of ``--input-scale`` or ``--input-offset``: ``1`` or ``1,2,3``."""
-    if text is None:
-        return None
-    try:
-        found = [float(part) for part in text.split(",")]
-    except ValueError:
-        found = [math.nan]
-    if not all(map(math.isfinite, found)):
-        raise UsageError(f"--input-{name} {text}: write numbers separated by commas")
-    return found
-
-
-def model_table(
-    classes: str | None = None,
-    input_scale: str | None = None,
-    input_offset: str | None = None,
-    **others: Any,
-) -> ModelTable:
-    """What options say of a model; ``others`` are keys of its table."""
-    from l2mu_compile.labels import labels_or_file
-    from l2mu_compile.recipe import ModelTable
-
-    return ModelTable(
-        classes=None if classes is None else labels_or_file(classes),
-        input_scale=numbers("scale", input_scale),
-        input_offset=numbers("offset", input_offset),
-        **others,
-    )
 
 
 def printer(wanted: str | None, pipeline: Any) -> Any:

@@ -12,26 +12,17 @@ from rich.table import Table
 
 from l2mu_compile.display import bars, out, show_note
 from l2mu_compile.errors import UsageError
+from l2mu_compile.model_options import ModelOptions, with_model
 from l2mu_compile.options import (
     AsJson,
     BoardName,
-    Classes,
-    InputOffset,
-    Inputs,
-    InputScale,
-    ModelName,
-    ModuleSpec,
-    Nir,
     OutputDirectory,
-    Params,
     Plugins,
-    ReadoutRule,
     Source,
     TargetName,
     TrainingData,
     ValidationData,
     command_line,
-    model_table,
 )
 from l2mu_compile.paths import printable
 
@@ -50,6 +41,7 @@ EPILOG = (
 NEEDED = ("optuna", "matplotlib")
 
 
+@with_model
 def search(
     ckpt: Source = None,
     data: TrainingData = None,
@@ -94,15 +86,8 @@ def search(
         int, typer.Option(metavar="N", min=0, help="Of the split and of what is tried.")
     ] = 0,
     output: OutputDirectory = Path("out"),
-    params: Params = None,
-    module: ModuleSpec = None,
-    inputs: Inputs = None,
-    readout: ReadoutRule = None,
-    nir: Nir = None,
-    name: ModelName = None,
-    input_scale: InputScale = None,
-    input_offset: InputOffset = None,
-    classes: Classes = None,
+    *,
+    model: ModelOptions,
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
@@ -128,21 +113,9 @@ def search(
     others = load_windows(validation) if validation else None
     with bars(as_json) as progress:
         progress.say("loading")
-        table = model_table(
-            classes,
-            input_scale,
-            input_offset,
-            checkpoint=ckpt,
-            params=params,
-            module=module,
-            inputs=inputs,
-            readout=readout,
-            nir=nir,
-            name=name,
-        )
-        model = model_of(table, Path(), windows, others)
+        loaded = model_of(model.table(ckpt), Path(), windows, others)
         job = SearchJob(
-            template=template or parse_template(default_template(model.network)),
+            template=template or parse_template(default_template(loaded.network)),
             windows=windows,
             target=record,
             board=board,
@@ -156,7 +129,7 @@ def search(
             command=command_line(),
             progress_of=progress.phase,
         )
-        report = search_model(model, job, output)
+        report = search_model(loaded, job, output)
     if as_json:
         print(report.to_json(), end="")
     else:

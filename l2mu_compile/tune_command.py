@@ -8,25 +8,16 @@ from typing import Annotated, Optional
 import typer
 
 from l2mu_compile.display import bars, show_note, show_tuning
+from l2mu_compile.model_options import ModelOptions, with_model
 from l2mu_compile.options import (
     AsJson,
-    Classes,
-    InputOffset,
-    Inputs,
-    InputScale,
-    ModelName,
-    ModuleSpec,
-    Nir,
     OutputDirectory,
-    Params,
     PassList,
     Plugins,
-    ReadoutRule,
     Source,
     TrainingData,
     ValidationData,
     command_line,
-    model_table,
 )
 from l2mu_compile.paths import printable
 
@@ -39,6 +30,7 @@ EPILOG = (
 )
 
 
+@with_model
 def tune(
     ckpt: Source = None,
     data: TrainingData = None,
@@ -52,15 +44,8 @@ def tune(
         int, typer.Option(metavar="N", min=0, help="Of the split and of training.")
     ] = 0,
     output: OutputDirectory = Path("out"),
-    params: Params = None,
-    module: ModuleSpec = None,
-    inputs: Inputs = None,
-    readout: ReadoutRule = None,
-    nir: Nir = None,
-    name: ModelName = None,
-    input_scale: InputScale = None,
-    input_offset: InputOffset = None,
-    classes: Classes = None,
+    *,
+    model: ModelOptions,
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
@@ -82,19 +67,7 @@ def tune(
     others = load_windows(validation) if validation else None
     with bars(as_json) as progress:
         progress.say("loading")
-        table = model_table(
-            classes,
-            input_scale,
-            input_offset,
-            checkpoint=ckpt,
-            params=params,
-            module=module,
-            inputs=inputs,
-            readout=readout,
-            nir=nir,
-            name=name,
-        )
-        model = model_of(table, Path(), windows, others)
+        loaded = model_of(model.table(ckpt), Path(), windows, others)
         job = TuneJob(
             passes=pipeline,
             windows=windows,
@@ -105,7 +78,7 @@ def tune(
             progress_of=progress.phase,
             say=(lambda _line: None) if as_json else show_note,
         )
-        report = tune_model(model, job, output)
+        report = tune_model(loaded, job, output)
     if as_json:
         print(report.to_json(), end="")
     else:

@@ -10,18 +10,10 @@ import typer
 from rich.markup import escape
 
 from l2mu_compile.display import bars, out, show_note
+from l2mu_compile.model_options import ModelOptions, with_model
 from l2mu_compile.options import (
     AsJson,
-    Classes,
-    InputOffset,
-    Inputs,
-    InputScale,
-    ModuleSpec,
-    Nir,
-    Params,
     Plugins,
-    ReadoutRule,
-    model_table,
 )
 from l2mu_compile.paths import printable
 
@@ -34,6 +26,7 @@ EPILOG = (
 )
 
 
+@with_model
 def view(
     network: Annotated[
         Optional[Path],
@@ -61,14 +54,8 @@ def view(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Page to write (.html).")
     ] = Path("network.html"),
-    params: Params = None,
-    module: ModuleSpec = None,
-    inputs: Inputs = None,
-    readout: ReadoutRule = None,
-    nir: Nir = None,
-    input_scale: InputScale = None,
-    input_offset: InputOffset = None,
-    classes: Classes = None,
+    *,
+    model: ModelOptions,
     plugin: Plugins = None,
     as_json: AsJson = False,
 ) -> None:
@@ -86,17 +73,7 @@ def view(
     windows = load_windows(data) if data else None
     with bars(as_json) as progress:
         progress.say("loading")
-        said = model_table(
-            classes,
-            input_scale,
-            input_offset,
-            params=params,
-            module=module,
-            inputs=inputs,
-            readout=readout,
-            nir=nir,
-        )
-        subject = load_subject(network, against, said, windows)
+        subject = load_subject(network, against, model.table(None), windows)
         page = page_on(subject, windows, window or 0, progress.phase("running the window"))
     with writing(output):
         write_whole(output, page)

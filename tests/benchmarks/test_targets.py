@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -122,9 +123,13 @@ def test_whole_images_have_a_machine() -> None:
     assert machines["cortex-a7"] == "qemu-arm"
 
 
-def test_a_table_goes_between_the_markers_and_nowhere_else() -> None:
-    page = f"a\n{BEGIN}\nold\n{END}\nb\n"
-    assert bench.with_text(page, bench.PLACE, r"\1 new") == f"a\n{BEGIN}\n\\1 new\n{END}\nb\n"
-    for wrong in ("a", page + page):
+def test_a_table_goes_between_the_markers_and_nowhere_else(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"a\n{BEGIN}\nold\n{END}\nb\n")
+    bench.Place.of(page, bench.PLACE).write(r"\1 new", tmp_path / "figures.json", {"new": 1})
+    assert page.read_text() == f"a\n{BEGIN}\n\\1 new\n{END}\nb\n"
+    assert json.loads((tmp_path / "figures.json").read_text()) == {"new": 1}
+    for wrong in ("a", page.read_text() * 2):
+        page.write_text(wrong)
         with pytest.raises(UsageError, match="no place between"):
-            bench.with_text(wrong, bench.PLACE, "new")
+            bench.Place.of(page, bench.PLACE)

@@ -82,7 +82,7 @@ def test_random_streams_of_random_networks(host: HostCompiler, data: st.DataObje
 
 
 @pytest.mark.slow
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(st.data())
 def test_many_random_streams_of_random_networks(host: HostCompiler, data: st.DataObject) -> None:
     check_random_stream(host, data)

@@ -96,19 +96,33 @@ def need(target: Target) -> None:
         pytest.skip(f"{gcc_for(target)} is not installed")
 
 
+_kernels: dict[tuple[str, bytes], bytes] = {}  # objects by target and source
+
+
 def gcc_objects(target: Target, sources: Sequence[Path], folder: Path) -> list[Path]:
-    """Every source compiled by GCC; a warning is an error."""
+    """Every source compiled by GCC; kernels, which are the same for all networks, once a target."""
     folder.mkdir(parents=True)
-    command = [gcc_for(target), *FLAGS, *core_flags(target), "-idirafter", str(RUNTIME_DIR)]
-    command += ["-fPIC"] if target.shared else []
     objects = [folder / f"{source.stem}.o" for source in sources]
     for source, result in zip(sources, objects, strict=True):
-        done = subprocess.run(
-            [*command, "-c", str(source), "-o", str(result)], capture_output=True, text=True
-        )
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
-        assert b"GCC: (" in result.read_bytes()
+        key = target.name, source.read_bytes()
+        if key in _kernels:
+            result.write_bytes(_kernels[key])
+            continue
+        compile_by_gcc(target, source, result)
+        if source.name.startswith("l2mu_"):
+            _kernels[key] = result.read_bytes()
     return objects
+
+
+def compile_by_gcc(target: Target, source: Path, result: Path) -> None:
+    """A warning is an error."""
+    command = [gcc_for(target), *FLAGS, *core_flags(target), "-idirafter", str(RUNTIME_DIR)]
+    command += ["-fPIC"] if target.shared else []
+    done = subprocess.run(
+        [*command, "-c", str(source), "-o", str(result)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
+    assert b"GCC: (" in result.read_bytes()
 
 
 def check(network: Network, x: NDArray, target: Target, folder: Path) -> None:
