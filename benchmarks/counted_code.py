@@ -15,13 +15,9 @@ from pathlib import Path
 
 from l2mu_compile.targets.host import HOST
 from l2mu_compile.targets.kernel_sets import usable_sets
+from l2mu_compile.targets.linking import shared_library
 from l2mu_compile.targets.record import Target
-from l2mu_compile.targets.toolchain import (
-    RUNTIME_DIR,
-    assembly,
-    compile_objects,
-    shared_library,
-)
+from l2mu_compile.targets.toolchain import RUNTIME_DIR, assembly, compile_objects
 
 COUNTER = "instructions"  # C: uint64_t
 

@@ -45,11 +45,11 @@ from l2mu_compile.errors import MismatchError
 from l2mu_compile.frontend import load_model
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import Network
+from l2mu_compile.network_files import load_network, save_network
 from l2mu_compile.pipeline import default_pipeline
 from l2mu_compile.targets.emit_c import state_bytes
 from l2mu_compile.targets.product import image_path
 from l2mu_compile.targets.registry import get_target
-from l2mu_compile.text import load_network, save_network
 from l2mu_compile.windows import Windows
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -26,13 +26,14 @@ from l2mu_compile.compiled import read_program, verify_output
 from l2mu_compile.compiler import Job, compile_model
 from l2mu_compile.display import Bars, bars, err
 from l2mu_compile.frontend import Model, load_model
-from l2mu_compile.interpreter import check_samples, prepared, run
+from l2mu_compile.interpreter import run
 from l2mu_compile.network import Network
+from l2mu_compile.network_files import save_network
 from l2mu_compile.pipeline import default_pipeline
 from l2mu_compile.report import PopulationReport, ProjectionReport
+from l2mu_compile.samples import check_samples, prepared
 from l2mu_compile.targets.registry import get_target
 from l2mu_compile.targets.step_costs import STEPS as COUNTED_STEPS
-from l2mu_compile.text import save_network
 from l2mu_compile.windows import Windows, load_windows
 
 # ruff: noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)

@@ -16,14 +16,10 @@ from l2mu_compile.errors import ToolchainError
 from l2mu_compile.targets.emulator import Emulator
 from l2mu_compile.targets.kernel_sets import parts
 from l2mu_compile.targets.kernel_table import KERNEL_DIR, Kernel, kernel_table
+from l2mu_compile.targets.linking import link_firmware, shared_library
 from l2mu_compile.targets.qemu import board_command, find_program, instructions_after_an_empty
 from l2mu_compile.targets.record import Target
-from l2mu_compile.targets.toolchain import (
-    RUNTIME_DIR,
-    compile_objects,
-    link_firmware,
-    shared_library,
-)
+from l2mu_compile.targets.toolchain import RUNTIME_DIR, compile_objects
 
 SOURCES = Path(__file__).parent
 NUMBERS = ("f32", "i32", "i16")  # of accumulators, in the order of `kernel_calls.c`

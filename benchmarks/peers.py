@@ -18,7 +18,8 @@ from l2mu_compile.network import Network, Population
 from l2mu_compile.projection import Projection
 from l2mu_compile.schedule import turns
 from l2mu_compile.targets.host import HOST
-from l2mu_compile.targets.toolchain import compile_objects, shared_library
+from l2mu_compile.targets.linking import shared_library
+from l2mu_compile.targets.toolchain import compile_objects
 
 Classify = Callable[[NDArray], NDArray]  # float32 [T, inputs] to the output spikes of each class
 DENSE = Path(__file__).parent / "dense.c"

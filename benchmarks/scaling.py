@@ -30,11 +30,11 @@ from l2mu_compile.display import bars
 from l2mu_compile.errors import UsageError
 from l2mu_compile.frontend import load_model
 from l2mu_compile.network import Network
+from l2mu_compile.network_files import save_network
 from l2mu_compile.output import write_together
 from l2mu_compile.pipeline import default_pipeline
 from l2mu_compile.report import Report
 from l2mu_compile.targets.registry import get_target
-from l2mu_compile.text import save_network
 from l2mu_compile.windows import Windows
 
 # ruff: noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from l2mu_compile.drift import drift
 from l2mu_compile.errors import UsageError
-from l2mu_compile.interpreter import Progress, Run, check_samples, run
+from l2mu_compile.interpreter import Progress, Run, run
 from l2mu_compile.network import Network, Population
 from l2mu_compile.rasters import MOST_STEPS, Raster, Traces, raster, traces
+from l2mu_compile.samples import check_samples
 from l2mu_compile.windows import Windows
 
 MOST_VALUES = 1 << 24  # steps times neurons that are recorded

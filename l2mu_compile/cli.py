@@ -160,7 +160,7 @@ def compile(
     from l2mu_compile.output import check_output
     from l2mu_compile.provenance import provenance
     from l2mu_compile.recipe import PipelineTable, Recipe, TargetTable
-    from l2mu_compile.targets.toolchain import CommandLog
+    from l2mu_compile.targets.commands import CommandLog
 
     if passes is not None and quantize is Numbers.int8:
         raise UsageError("--quantize int8 and --passes: name quantize among the passes instead")
@@ -342,8 +342,8 @@ def _say(line: str) -> None:
 
 
 def _save(network: Any, path: Path) -> None:
+    from l2mu_compile.network_files import save_network
     from l2mu_compile.output import writing
-    from l2mu_compile.text import save_network
 
     with writing(path):
         save_network(network, path)

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from l2mu_compile.differential import Comparison, compare
 from l2mu_compile.errors import MismatchError, ModelError, UsageError, reason
 from l2mu_compile.frontend import Decide, Model, on_counts, read_network
-from l2mu_compile.interpreter import Progress, Run, check_samples, run
+from l2mu_compile.interpreter import Progress, Run, run
 from l2mu_compile.lowering import lower
 from l2mu_compile.network import Network
 from l2mu_compile.output import file_digest, write_whole
 from l2mu_compile.paths import StrPath
 from l2mu_compile.program import Program
 from l2mu_compile.report import Difference, Report, Verification, WindowsFrom, load_report
+from l2mu_compile.samples import check_samples
 from l2mu_compile.targets.backends import get_backend
 from l2mu_compile.targets.boards import get_board
 from l2mu_compile.targets.devices import Device, HostModel

@@ -21,10 +21,11 @@ from l2mu_compile.compiled import (
 )
 from l2mu_compile.errors import ModelError, NoEmulatorError, UsageError
 from l2mu_compile.frontend import Model
-from l2mu_compile.interpreter import check_samples, run
+from l2mu_compile.interpreter import run
 from l2mu_compile.labelled import LabelledWindows
 from l2mu_compile.lowering import lower
 from l2mu_compile.network import Network
+from l2mu_compile.network_files import save_network
 from l2mu_compile.output import files_below, whole_directory
 from l2mu_compile.passbase import Context, Pass
 from l2mu_compile.paths import StrPath, printable
@@ -40,18 +41,18 @@ from l2mu_compile.report import (
     Report,
     WindowsFrom,
 )
+from l2mu_compile.samples import check_samples
 from l2mu_compile.steps import Steps
 from l2mu_compile.stream import Stream, stream_of
 from l2mu_compile.targets.backends import get_backend
 from l2mu_compile.targets.build import runs_here
+from l2mu_compile.targets.commands import CommandLog
 from l2mu_compile.targets.costs import Costs
 from l2mu_compile.targets.emit_c import TOOL, state_bytes, stream_bytes
 from l2mu_compile.targets.kernel_costs import in_all, predicted
 from l2mu_compile.targets.product import Product, Window
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.room import require_room
-from l2mu_compile.targets.toolchain import CommandLog
-from l2mu_compile.text import save_network
 from l2mu_compile.windows import Windows
 
 SELF_CHECK_WINDOWS = 4

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from l2mu_compile.interpreter import Progress, Run, as_samples, run, taken
+from l2mu_compile.interpreter import Progress, Run, run
 from l2mu_compile.network import DTYPES, Buffer, Network
 from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.program import Program
 from l2mu_compile.report import Difference
+from l2mu_compile.samples import as_samples, taken
 from l2mu_compile.targets.devices import Device
 from l2mu_compile.workers import cores, in_parts
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from l2mu_compile.errors import L2MUError, ModelError, UsageError
 from l2mu_compile.importers import import_network
 from l2mu_compile.network import READOUT_RULES, Input, Network, identifier
+from l2mu_compile.network_files import load_network
 from l2mu_compile.paths import StrPath, printable
 from l2mu_compile.plugins import importer_for
 from l2mu_compile.report import Source
-from l2mu_compile.text import load_network
 from l2mu_compile.verify import verify
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Model:
         """
         if self.original is None:
             return []
-        from l2mu_compile.interpreter import check_samples
+        from l2mu_compile.samples import check_samples
         from l2mu_compile.validation import validate
 
         x = check_samples(self.network, x)

@@ -58,22 +58,20 @@ kept as a sum (float32 in step order, or an exact integer), since only the large
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l2mu_compile.bounds import SAMPLE_HIGH, SAMPLE_LOW
-from l2mu_compile.errors import ModelError
 from l2mu_compile.network import Network, Population
 from l2mu_compile.neurons import CuBaLIF, Neuron, spikes_of
 from l2mu_compile.projection import Projection
+from l2mu_compile.samples import check_samples, prepared
 from l2mu_compile.schedule import turns
+from l2mu_compile.scores import Scores, largest
 
 Q15 = 15
-SPIKE_LEVEL = np.float32(0.5)  # samples of a spiking input above it are spikes
-LOWEST_F32 = np.finfo(np.float32).min
 
 Progress = Callable[[int, int], None]
 
@@ -142,28 +140,25 @@ def run(
     if start is not None:
         machine.go_on_from(start)
     last = steps if recorded is None else min(recorded, steps)
-    kept = _Recorder(network, (windows, last), record)
-    score = _Score(network, windows, steps)
+    recorder = _Recorder(network, (windows, last), record)
+    scores, shown = Scores(network, windows, steps), network.readout.population
     with np.errstate(over="ignore", invalid="ignore"):
         for step in range(steps):
             machine.step(samples[:, step])
-            score.add(machine, step)
+            scores.add(step, machine.spikes[shown], machine.membranes[shown])
             if step < last:
-                kept.keep(machine, step)
+                recorder.keep(machine, step)
             if progress:
                 progress(step + 1, steps)
     return Run(
         windows=windows,
         steps=steps,
-        decisions=_largest(score.total),
-        scores=score.total,
-        needed=score.needed,
+        decisions=largest(scores.total),
+        scores=scores.total,
+        needed=scores.needed,
         spike_totals=machine.spike_totals,
         operations=machine.operations,
-        spikes=kept.spikes,
-        membranes=kept.membranes,
-        synapses=kept.synapses,
-        accumulators=kept.accumulators,
+        **recorder.kept,
     )
 
 
@@ -173,61 +168,11 @@ def respond(network: Network, population: Population, currents: NDArray) -> tupl
     machine = _Machine(network.replace(populations=(population,), projections=()), len(currents))
     spikes, membranes = np.empty(currents.shape, bool), np.empty(currents.shape, machine.dtype)
     for step in range(currents.shape[1]):
-        machine.accumulator[population.name] += currents[:, step]
-        machine._fire(population)
+        machine.accumulators[population.name] += currents[:, step]
+        machine.fire(population)
         spikes[:, step] = machine.spikes[population.name]
-        membranes[:, step] = machine.membrane[population.name]
+        membranes[:, step] = machine.membranes[population.name]
     return spikes, membranes
-
-
-def check_samples(network: Network, samples: NDArray) -> NDArray:
-    """``samples`` that are taken, float32 ``[B, T, inputs]``; `ModelError` if they do not fit."""
-    array = np.asarray(samples)
-    if array.ndim != 3 or array.shape[2] != network.input.size:
-        raise ModelError(
-            f"windows have shape {list(array.shape)}; "
-            f"network {network.name} reads [windows, steps, {network.input.size}]"
-        )
-    if array.shape[0] == 0 or array.shape[1] == 0:
-        raise ModelError(f"windows have shape {list(array.shape)}: nothing to run")
-    shortest, longest = network.window, network.full_window or network.window
-    if shortest is not None and longest is not None and not shortest <= array.shape[1] <= longest:
-        span = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
-        raise ModelError(
-            f"windows have {array.shape[1]} steps; network {network.name} was made for {span}"
-        )
-    return np.ascontiguousarray(taken(network, array), dtype=np.float32)
-
-
-def taken(network: Network, samples: NDArray) -> NDArray:
-    """The steps of windows ``[B, T, inputs]`` that ``network`` takes: those of its window."""
-    return samples[:, : network.window]
-
-
-def as_samples(array: NDArray) -> NDArray:
-    """Raw counts, int16, as they are; anything else as float32."""
-    return array if array.dtype == np.int16 else array.astype(np.float32, copy=False)
-
-
-def quantize_samples(samples: NDArray, fraction: int) -> NDArray:
-    """int64 samples of an integer network: round half up, clip to int16, NaN to 0."""
-    # float64 holds every such product, and every such sum that is not clipped, as far as it counts.
-    scaled = samples.astype(np.float64) * 2.0**fraction
-    scaled = np.where(np.isnan(scaled), 0, scaled)
-    return np.floor(np.clip(scaled, SAMPLE_LOW, SAMPLE_HIGH) + 0.5).astype(np.int64)
-
-
-def prepared(network: Network, samples: NDArray) -> NDArray:
-    """What weights are multiplied with: ``samples`` ``[..., inputs]`` as numbers of the network, or
-    bool where they are spikes."""
-    entry = network.input
-    if entry.spiking:
-        return samples > SPIKE_LEVEL
-    if entry.fraction is not None:
-        return quantize_samples(samples, entry.fraction)
-    if entry.scale is not None:
-        samples = samples * entry.scale
-    return samples if entry.offset is None else samples + entry.offset
 
 
 class _Machine:
@@ -242,9 +187,9 @@ class _Machine:
             return np.zeros((windows, population.size), dtype)
 
         everyone = [turn.population for turn in self.turns]
-        self.accumulator = {p.name: _biased(p, zeros(p)) for p in everyone}
-        self.membrane = {p.name: zeros(p) for p in everyone}
-        self.synapse = {p.name: zeros(p) for p in everyone if isinstance(p.neuron, CuBaLIF)}
+        self.accumulators = {p.name: _biased(p, zeros(p)) for p in everyone}
+        self.membranes = {p.name: zeros(p) for p in everyone}
+        self.synapses = {p.name: zeros(p) for p in everyone if isinstance(p.neuron, CuBaLIF)}
         self.spikes = {p.name: zeros(p, bool) for p in everyone}
         self.spike_totals = {p.name: 0 for p in everyone}
         self.fan_outs = {p.name: p.fan_outs for p in network.projections}
@@ -253,10 +198,10 @@ class _Machine:
     def go_on_from(self, start: State) -> None:
         """Take what ``start`` remembers."""
         for now, then in (
-            (self.accumulator, start.accumulators),
-            (self.membrane, start.membranes),
+            (self.accumulators, start.accumulators),
+            (self.membranes, start.membranes),
         ):
-            now.update({name: array.astype(self.dtype) for name, array in then.items()})
+            now |= {name: array.astype(self.dtype) for name, array in then.items()}
 
     def step(self, sample: NDArray) -> None:
         """Advance by one sample ``[B, inputs]``."""
@@ -264,27 +209,28 @@ class _Machine:
         for turn in self.turns:
             for projection in turn.arriving:
                 self._add(projection, sample)
-            self._fire(turn.population)
+            self.fire(turn.population)
             for projection in turn.leaving:
                 self._add(projection, sample)
 
-    def _fire(self, population: Population) -> None:
+    def fire(self, population: Population) -> None:
+        """Take a population's turn with the currents that have arrived."""
         neuron, name = population.neuron, population.name
-        total = self._saturate(population, self.accumulator[name])
+        total = self._saturate(population, self.accumulators[name])
         if isinstance(neuron, CuBaLIF):
-            fired = spikes_of(neuron, self.membrane[name])
-            integrated = self._leak(neuron, self.membrane[name], fired) + total
+            fired = spikes_of(neuron, self.membranes[name])
+            integrated = self._leak(neuron, self.membranes[name], fired) + total
             if neuron.reset == "clamp":
                 integrated = np.where(fired, self.dtype(0), integrated)
-            self.synapse[name] = total
-            self.membrane[name] = self._saturate(population, integrated)
-            self.spikes[name] = spikes_of(neuron, self.membrane[name])
+            self.synapses[name] = total
+            self.membranes[name] = self._saturate(population, integrated)
+            self.spikes[name] = spikes_of(neuron, self.membranes[name])
             start = self._decay(neuron.alpha, total)
         else:
-            self.membrane[name] = total
+            self.membranes[name] = total
             self.spikes[name] = spikes_of(neuron, total)
             start = self._leak(neuron, total, self.spikes[name])
-        self.accumulator[name] = _biased(population, start)
+        self.accumulators[name] = _biased(population, start)
         self.spike_totals[name] += int(self.spikes[name].sum())
 
     def _leak(self, neuron: Neuron, membrane: NDArray, fired: NDArray) -> NDArray:
@@ -311,7 +257,7 @@ class _Machine:
 
     def _add(self, projection: Projection, sample: NDArray) -> None:
         """Add a projection's current to its target's accumulator."""
-        total = self.accumulator[projection.target]
+        total = self.accumulators[projection.target]
         if self.network.multiplies(projection):
             self._add_samples(total, projection, sample)
             return
@@ -329,9 +275,8 @@ class _Machine:
         if self.network.quantized:
             shift = np.int64(0) if projection.shift is None else projection.shift.astype(np.int64)
             half = np.where(shift > 0, np.int64(1) << np.maximum(shift - 1, 0), 0)
-            total += (
-                projection.applied(projection.weight.astype(np.int64), sample) + half
-            ) >> shift
+            summed = projection.applied(projection.weight.astype(np.int64), sample)
+            total += (summed + half) >> shift
             return
         if projection.convolution is not None:
             projection.convolution.add_samples(total, projection.weight, sample)
@@ -375,76 +320,25 @@ def _add_block_spikes(total: NDArray, projection: Projection, spikes: NDArray) -
 
 
 class _Recorder:
+    """``kept`` are the arrays of a `Run` that are recorded."""
+
     def __init__(self, network: Network, shape: tuple[int, ...], record: Collection[str]) -> None:
         def empty(dtype: type, populations: list[Population]) -> dict[str, NDArray]:
             return {p.name: np.empty((*shape, p.size), dtype) for p in populations}
 
         everyone = list(network.populations)
-        state = np.int32 if network.quantized else np.float32
-        self.spikes = empty(bool, everyone) if "spikes" in record else {}
-        self.membranes = empty(state, everyone) if "membranes" in record else {}
         synaptic = [p for p in everyone if isinstance(p.neuron, CuBaLIF)]
-        self.synapses = empty(state, synaptic) if "membranes" in record else {}
-        self.accumulators = empty(state, everyone) if "membranes" in record else {}
+        state = np.int32 if network.quantized else np.float32
+        self.kept: dict[str, dict[str, NDArray]] = {}
+        if "spikes" in record:
+            self.kept["spikes"] = empty(bool, everyone)
+        if "membranes" in record:
+            self.kept["membranes"] = empty(state, everyone)
+            self.kept["synapses"] = empty(state, synaptic)
+            self.kept["accumulators"] = empty(state, everyone)
 
     def keep(self, machine: _Machine, step: int) -> None:
-        for kept, now in (
-            (self.spikes, machine.spikes),
-            (self.membranes, machine.membrane),
-            (self.synapses, machine.synapse),
-            (self.accumulators, machine.accumulator),
-        ):
-            for name, array in kept.items():
+        for what, arrays in self.kept.items():
+            now = getattr(machine, what)
+            for name, array in arrays.items():
                 array[:, step] = now[name]
-
-
-class _Score:
-    def __init__(self, network: Network, windows: int, steps: int) -> None:
-        self.readout = network.readout
-        self.needed = np.full(windows, steps, dtype=np.int64)
-        counting = network.quantized or network.readout.rule == "spike_count"
-        self.total: NDArray = np.zeros(
-            (windows, network.classes), np.int64 if counting else np.float32
-        )
-        if network.readout.rule == "max_membrane":
-            self.total += -(2**31) if counting else LOWEST_F32
-
-    def add(self, machine: _Machine, step: int) -> None:
-        name, rule = self.readout.population, self.readout.rule
-        membrane = machine.membrane[name]
-        if self.readout.margins is not None:
-            open_still = self.needed > step
-            self.total += machine.spikes[name] & open_still[:, None]
-            self.needed[open_still & decided(self.total, self.readout.margins)] = step + 1
-        elif rule == "spike_count":
-            self.total += machine.spikes[name]
-        elif rule == "last_membrane":
-            self.total = membrane.copy()
-        elif rule == "max_membrane":
-            self.total = np.where(membrane > self.total, membrane, self.total)
-        else:
-            self.total += membrane
-
-
-def decided(scores: NDArray, margins: Sequence[int]) -> NDArray:
-    """Where a class is ahead of all others by its margin, bool ``[...]``."""
-    return np.asarray((leads(scores) >= np.asarray(margins)).any(axis=-1))
-
-
-def leads(scores: NDArray) -> NDArray:
-    """How far each class is ahead of the best other one, ``[..., classes]``; 0 for one alone."""
-    if scores.shape[-1] == 1:
-        return np.zeros_like(scores)
-    ranked = np.sort(scores, axis=-1)
-    best = ranked[..., -1:]
-    return scores - np.where(scores == best, ranked[..., -2:-1], best)
-
-
-def _largest(scores: NDArray) -> NDArray:
-    """Index of the largest score of each window: the lowest among equals, never one that is NaN
-    unless the first is."""
-    best = np.zeros(len(scores), dtype=np.int64)
-    for j in range(1, scores.shape[1]):
-        better = scores[:, j] > scores[np.arange(len(scores)), best]
-        best[better] = j
-    return best

@@ -33,10 +33,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from l2mu_compile.interpreter import Run, check_samples, prepared
+from l2mu_compile.interpreter import Run
 from l2mu_compile.network import Network, spiking
 from l2mu_compile.projection import Projection
 from l2mu_compile.report import NeuroBench, SynapticOperations
+from l2mu_compile.samples import check_samples, prepared
 
 
 def neurobench(network: Network, samples: NDArray, run: Run) -> NeuroBench:

@@ -22,7 +22,8 @@ from safetensors.numpy import load, save
 from l2mu_compile.errors import ModelError
 from l2mu_compile.network import Network
 from l2mu_compile.onnx_file import array_of
-from l2mu_compile.text import MAX_TEXT_BYTES, digest, parse, to_text
+from l2mu_compile.text import MAX_TEXT_BYTES, parse, to_text
+from l2mu_compile.text_values import digest
 
 TEXT, ARRAYS = "l2mu.text", "l2mu.arrays"
 _NAMED = re.compile(r"@(\S+?)#([0-9a-f]{12})\b")

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from l2mu_compile.interpreter import LOWEST_F32
 from l2mu_compile.network import Network
 from l2mu_compile.onnx_nodes import Nodes, State
+from l2mu_compile.scores import LOWEST_F32
 
 SCORES, DECIDED, NEEDED = "readout.scores", "readout.decided", "readout.needed"
 LOWEST_I32 = -(2**31)

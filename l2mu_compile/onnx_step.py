@@ -21,12 +21,13 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from l2mu_compile.bounds import SAMPLE_HIGH, SAMPLE_LOW
-from l2mu_compile.interpreter import Q15, SPIKE_LEVEL
+from l2mu_compile.interpreter import Q15
 from l2mu_compile.network import Network, Population, spiking
 from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.onnx_nodes import Nodes, State
 from l2mu_compile.onnx_readout import add_readout
 from l2mu_compile.projection import Projection
+from l2mu_compile.samples import SPIKE_LEVEL
 from l2mu_compile.schedule import turns
 
 BATCH = "batch"

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 
 from numpy.typing import NDArray
 
-from l2mu_compile.network import (
-    Buffer,
-)
+from l2mu_compile.network import Buffer
 from l2mu_compile.saved import Member
 from l2mu_compile.stream import Stream
 

@@ -24,6 +24,7 @@ from l2mu_compile.frontend import Model, read_network
 from l2mu_compile.labelled import LabelledWindows, labelled
 from l2mu_compile.measures import Budget, Measures, closest, pareto, preferred
 from l2mu_compile.network import Network
+from l2mu_compile.network_files import save_network
 from l2mu_compile.output import check_output, files_below, whole_directory
 from l2mu_compile.passbase import Pass
 from l2mu_compile.paths import StrPath, printable
@@ -35,7 +36,7 @@ from l2mu_compile.study import Study, Trial, journal, open_study, shared_storage
 from l2mu_compile.targets.record import Target
 from l2mu_compile.task_workers import Workers
 from l2mu_compile.template import Template
-from l2mu_compile.text import network_digest, save_network
+from l2mu_compile.text import network_digest
 from l2mu_compile.trial import (
     Evaluator,
     Problem,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from numpy.typing import NDArray
 
 from l2mu_compile.drift import drift
-from l2mu_compile.interpreter import Run, check_samples, prepared, run
+from l2mu_compile.interpreter import Run, run
 from l2mu_compile.lowering import lower
 from l2mu_compile.network import Network
 from l2mu_compile.neurobench import neurobench
@@ -18,6 +18,7 @@ from l2mu_compile.passes.plan_memory import PlanMemory
 from l2mu_compile.passes.select_kernels import SelectKernels
 from l2mu_compile.projection import Projection
 from l2mu_compile.report import Drift, NeuroBench, PopulationStep, ProjectionStep, Step
+from l2mu_compile.samples import check_samples, prepared
 from l2mu_compile.targets.kernel_costs import costs_for, in_all, predicted
 from l2mu_compile.targets.record import Target
 from l2mu_compile.windows import Windows

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.errors import ModelError
-from l2mu_compile.interpreter import prepared, run
+from l2mu_compile.interpreter import run
 from l2mu_compile.network import Network
 from l2mu_compile.projection import Projection
+from l2mu_compile.samples import prepared
 from l2mu_compile.surgery import Masks
 from l2mu_compile.weight_units import weight_units
 

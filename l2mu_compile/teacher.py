@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.drift import filtered
-from l2mu_compile.interpreter import check_samples, prepared, respond, run
+from l2mu_compile.interpreter import respond, run
 from l2mu_compile.network import Network, spiking
 from l2mu_compile.projection import Projection
+from l2mu_compile.samples import check_samples, prepared
 from l2mu_compile.scaling import compared
 from l2mu_compile.windows import spread
 

@@ -1,8 +1,8 @@
 """One array of a network as torch trains it: what it was, plus a change that training finds.
 
-The change is counted in units in which all neurons are alike (`l2mu_compile.torch_network` chooses
-them), so that one learning rate suits all. An array that nothing has changed comes back bit for
-bit, and so does each of its elements. Integers are rounded in the forward pass and pass gradients
+The change is counted in units in which all neurons are alike (`l2mu_compile.weight_units`), so that
+one learning rate suits all. An array that nothing has changed comes back bit for bit, and so does
+each of its elements. Integers are rounded in the forward pass and pass gradients
 as if they were not (straight-through, Bengio et al. 2013, arXiv 1308.3432).
 """
 

@@ -30,14 +30,16 @@ from torch import Tensor, nn
 
 from l2mu_compile import __version__
 from l2mu_compile.errors import ModelError
-from l2mu_compile.interpreter import Progress, run, taken
+from l2mu_compile.interpreter import Progress, run
 from l2mu_compile.kept import Kept
 from l2mu_compile.labelled import LabelledWindows
 from l2mu_compile.network import Network
 from l2mu_compile.preserve import one_thread
 from l2mu_compile.restrain import restrained
+from l2mu_compile.samples import taken
 from l2mu_compile.text import network_digest
-from l2mu_compile.torch_network import Activity, NetworkModule
+from l2mu_compile.torch_network import NetworkModule
+from l2mu_compile.torch_run import Activity
 from l2mu_compile.windows import Windows
 
 CHUNK = 256  # windows the interpreter runs at a time

@@ -15,6 +15,7 @@ from l2mu_compile.frontend import Model
 from l2mu_compile.kept import SUFFIX, Kept
 from l2mu_compile.labelled import LabelledWindows, labelled
 from l2mu_compile.network import Network
+from l2mu_compile.network_files import save_network
 from l2mu_compile.output import (
     check_output,
     file_digest,
@@ -28,7 +29,7 @@ from l2mu_compile.pipeline import run_passes
 from l2mu_compile.report import Artifact, ReportFile, Step, Strict
 from l2mu_compile.steps import Steps
 from l2mu_compile.targets.record import Target
-from l2mu_compile.text import network_digest, save_network
+from l2mu_compile.text import network_digest
 from l2mu_compile.training import score
 from l2mu_compile.windows import Windows
 

@@ -12,9 +12,9 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from l2mu_compile.errors import ModelError, reason
-from l2mu_compile.interpreter import as_samples, check_samples
 from l2mu_compile.network import Network
 from l2mu_compile.paths import StrPath, file_bytes
+from l2mu_compile.samples import as_samples, check_samples
 
 MAX_FILE_BYTES = 1 << 32
 MAX_RATIO = 100  # of all arrays to the file they are packed in

@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from l2mu_compile.errors import ModelError, UsageError
-from l2mu_compile.interpreter import check_samples, run
+from l2mu_compile.interpreter import run
 from l2mu_compile.network import Network, Population
 from l2mu_compile.passbase import Context, Pass
+from l2mu_compile.samples import check_samples
 from l2mu_compile.windows import spread
 
 CHUNK = 64

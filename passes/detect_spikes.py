@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from l2mu_compile.errors import UsageError
-from l2mu_compile.interpreter import check_samples
 from l2mu_compile.network import SENSOR_ARRAYS, Network
 from l2mu_compile.passbase import Context, Pass
+from l2mu_compile.samples import check_samples
 
 
 @dataclass(frozen=True)

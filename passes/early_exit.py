@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.errors import ModelError, UsageError
-from l2mu_compile.interpreter import check_samples, decided, leads, run
+from l2mu_compile.interpreter import run
 from l2mu_compile.network import Network
 from l2mu_compile.passbase import Context, Pass
+from l2mu_compile.samples import check_samples
+from l2mu_compile.scores import decided, leads
 from l2mu_compile.windows import spread
 
 CHUNK = 64  # windows that are run together

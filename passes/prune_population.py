@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.importance import CRITERIA, Trains, redundant_first
-from l2mu_compile.interpreter import check_samples, run
+from l2mu_compile.interpreter import run
 from l2mu_compile.network import WEIGHT_LIMIT, Network, Population
 from l2mu_compile.passbase import Context, Pass
 from l2mu_compile.projection import Projection
+from l2mu_compile.samples import check_samples
 from l2mu_compile.surgery import Masks, everyone, keep_neurons, units
 from l2mu_compile.windows import spread
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from l2mu_compile.errors import ModelError, UsageError
-from l2mu_compile.interpreter import check_samples
 from l2mu_compile.network import Network
 from l2mu_compile.passbase import Context
 from l2mu_compile.passes.remove_dead import RemoveDead
+from l2mu_compile.samples import check_samples
 from l2mu_compile.surgery import Masks, keep_synapses
 from l2mu_compile.synapses import by_contribution, by_magnitude, synapses_to_keep, zeros
 from l2mu_compile.training_pass import TrainingPass

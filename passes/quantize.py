@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from l2mu_compile.bounds import can_be_narrow
 from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.grids import INT4, SHIFT, TERNARY, Grid
-from l2mu_compile.interpreter import Progress, check_samples
+from l2mu_compile.interpreter import Progress
 from l2mu_compile.network import NARROW_BITS, Network, Population, spiking
 from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.passbase import Context, Pass
 from l2mu_compile.projection import Projection, packed_bytes
+from l2mu_compile.samples import check_samples
 from l2mu_compile.scaling import Integers, Scaling, summed_where_tied, tied, too_wide
 from l2mu_compile.sensitivity import least_sensitive
 from l2mu_compile.teacher import Teacher

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import ClassVar, Literal, TypeVar
 
 from l2mu_compile.errors import UsageError
-from l2mu_compile.lowering import number, update
 from l2mu_compile.network import Network, Population, spiking
+from l2mu_compile.neuron_calls import number, update
 from l2mu_compile.passbase import Context, Pass
 from l2mu_compile.projection import Projection
 from l2mu_compile.sparse import TILES, least_bytes, tiles_of

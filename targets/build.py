@@ -8,21 +8,17 @@ from pathlib import Path
 
 from l2mu_compile.errors import BudgetError, NoEmulatorError, UsageError
 from l2mu_compile.program import Program
+from l2mu_compile.targets.commands import CommandLog
 from l2mu_compile.targets.costs import Costs, linked_bytes, measured_costs, user_main
 from l2mu_compile.targets.devices import Device, EmulatedModel, HostModel
 from l2mu_compile.targets.emit_c import emit_c, state_bytes
 from l2mu_compile.targets.firmware import link_checked, make_firmware
 from l2mu_compile.targets.host import HOST
+from l2mu_compile.targets.linking import link_firmware, shared_library, static_library
 from l2mu_compile.targets.product import Product
 from l2mu_compile.targets.qemu import QemuExecutable, QemuFirmware
 from l2mu_compile.targets.record import Target
-from l2mu_compile.targets.toolchain import (
-    CommandLog,
-    compile_objects,
-    link_firmware,
-    shared_library,
-    static_library,
-)
+from l2mu_compile.targets.toolchain import compile_objects
 from l2mu_compile.targets.worst_case import where_all_spike, window_where_all_spike
 
 EMULATORS = ("unicorn", "qemu")

@@ -7,19 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from l2mu_compile.program import Program
+from l2mu_compile.targets.commands import CommandLog
 from l2mu_compile.targets.elf import footprint
 from l2mu_compile.targets.emit_c import render, state_bytes
+from l2mu_compile.targets.linking import link_firmware, shared_library
 from l2mu_compile.targets.product import Product
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.stack import stack_bounds
 from l2mu_compile.targets.stack_code import UnboundedStackError
 from l2mu_compile.targets.step_costs import instructions_per_call
-from l2mu_compile.targets.toolchain import (
-    CommandLog,
-    compile_objects,
-    link_firmware,
-    shared_library,
-)
+from l2mu_compile.targets.toolchain import compile_objects
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.errors import ToolchainError
-from l2mu_compile.interpreter import as_samples
+from l2mu_compile.samples import as_samples
 from l2mu_compile.targets.emulator import Emulator
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.semihosting import SemihostingHost, decisions

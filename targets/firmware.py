@@ -11,8 +11,9 @@ from l2mu_compile.targets.c_text import number
 from l2mu_compile.targets.devices import CHECKED_FUNCTIONS
 from l2mu_compile.targets.emit_c import render
 from l2mu_compile.targets.flash_image import write_flash_images
+from l2mu_compile.targets.linking import link_firmware
 from l2mu_compile.targets.product import Product, model_names
-from l2mu_compile.targets.toolchain import compile_objects, link_firmware, runtime_file
+from l2mu_compile.targets.toolchain import compile_objects, runtime_file
 
 
 def make_firmware(product: Product, objects: Sequence[Path]) -> list[Path]:

@@ -18,13 +18,10 @@ import unicorn
 from unicorn import unicorn_const
 
 from l2mu_compile.errors import ToolchainError
+from l2mu_compile.targets.folders import temporary_directory
 from l2mu_compile.targets.host import HOST
-from l2mu_compile.targets.toolchain import (
-    RUNTIME_DIR,
-    compile_objects,
-    shared_library,
-    temporary_directory,
-)
+from l2mu_compile.targets.linking import shared_library
+from l2mu_compile.targets.toolchain import RUNTIME_DIR, compile_objects
 
 
 class _Counts(ctypes.Structure):

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from l2mu_compile.network import Network
 from l2mu_compile.program import Program
 from l2mu_compile.report import PackagedLibrary, Report
+from l2mu_compile.targets.commands import CommandLog
 from l2mu_compile.targets.record import Target
-from l2mu_compile.targets.toolchain import CommandLog
 
 # printf's, with every digit that a score has.
 SCORE_FORMATS = {"float": '"%.9g"', "int32_t": '"%" PRId32', "int64_t": '"%" PRId64'}

@@ -21,9 +21,9 @@ from l2mu_compile import processes
 from l2mu_compile.errors import NoEmulatorError, UsageError
 from l2mu_compile.targets.devices import Device, Trace
 from l2mu_compile.targets.emulated_machine import EmulationError
+from l2mu_compile.targets.folders import temporary_directory
 from l2mu_compile.targets.record import Qemu, Target
 from l2mu_compile.targets.semihosting import decisions
-from l2mu_compile.targets.toolchain import temporary_directory
 
 BATCH_BYTES = 64 << 20  # of states
 DEBIAN_PACKAGES = {"qemu-system-arm": "qemu-system-arm"}

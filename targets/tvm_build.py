@@ -17,18 +17,20 @@ from numpy.typing import NDArray
 
 from l2mu_compile.errors import NoEmulatorError, ToolchainError, UsageError
 from l2mu_compile.installed import require
-from l2mu_compile.interpreter import as_samples
 from l2mu_compile.network import CTYPE_BYTES, DTYPES
 from l2mu_compile.program import Program
+from l2mu_compile.samples import as_samples
 from l2mu_compile.targets.build import is_native
 from l2mu_compile.targets.c_text import array_body
+from l2mu_compile.targets.commands import CommandLog
 from l2mu_compile.targets.costs import Costs, linked_bytes
 from l2mu_compile.targets.devices import SteppedDevice, suffix
 from l2mu_compile.targets.emit_c import render, state_bytes, state_layout
+from l2mu_compile.targets.linking import shared_library
 from l2mu_compile.targets.packaging.common import checked_report, documents, view, write_tree
 from l2mu_compile.targets.product import Product
 from l2mu_compile.targets.record import Target
-from l2mu_compile.targets.toolchain import CommandLog, compile_objects, shared_library
+from l2mu_compile.targets.toolchain import compile_objects
 from l2mu_compile.targets.tvm_emulated import EmulatedTensors
 
 # The functions, and the pointers through which the runtime gives the library its own.

@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from l2mu_compile.bounds import membrane_limit, narrow
-from l2mu_compile.lowering import accumulator, lower, number
+from l2mu_compile.lowering import lower
 from l2mu_compile.network import Network, Population, identifier, spiking, with_neuron
+from l2mu_compile.neuron_calls import accumulator, number
 from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.program import Call, Constant, Data, Place, Program, Record
 from l2mu_compile.projection import Projection
 from l2mu_compile.sparse import tile_of
-from l2mu_compile.targets.layouts import sparse_weights_for
+from l2mu_compile.targets.structured_layouts import sparse_weights_for
 
 STEPS = 2  # in the second, membranes that do not leak away spike without saturating
 SAMPLE = 100  # in the network's own integers: neither clipped nor zero

@@ -14,8 +14,9 @@ import pytest
 from machines import Machine
 
 from l2mu_compile.targets.elf import symbols
+from l2mu_compile.targets.linking import link_firmware
 from l2mu_compile.targets.record import Target
-from l2mu_compile.targets.toolchain import RUNTIME_DIR, compile_objects, link_firmware
+from l2mu_compile.targets.toolchain import RUNTIME_DIR, compile_objects
 
 PROGRAM = Path(__file__).parent / "board_calls.c"
 WRITE, READ, CALL = range(3)

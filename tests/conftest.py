@@ -16,20 +16,16 @@ from reference_models import Options, RawNet, save_state
 from refusals import WINDOWS, write_windows
 
 from l2mu_compile.frontend import load_model
+from l2mu_compile.network_files import save_network
 from l2mu_compile.program import Program
+from l2mu_compile.targets.commands import CommandLog
 from l2mu_compile.targets.devices import HostModel
 from l2mu_compile.targets.emit_c import emit_c, state_bytes
 from l2mu_compile.targets.host import HOST
 from l2mu_compile.targets.kernel_sets import usable_sets
 from l2mu_compile.targets.kernel_table import HEADERS, KERNEL_DIR
-from l2mu_compile.targets.toolchain import (
-    COMPILE_FLAGS,
-    RUNTIME_DIR,
-    CommandLog,
-    compile_objects,
-    shared_library,
-)
-from l2mu_compile.text import save_network
+from l2mu_compile.targets.linking import shared_library
+from l2mu_compile.targets.toolchain import COMPILE_FLAGS, RUNTIME_DIR, compile_objects
 
 pytest.register_assert_rewrite(
     "exactness", "fuzzing", "kernel_machines", "machines", "networks", "packages"

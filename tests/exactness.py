@@ -8,21 +8,16 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
+from drawn_networks import float_networks, integer_networks, windows_for
 from hypothesis import strategies as st
-from networks import (
-    PORTABLE,
-    float_networks,
-    integer_networks,
-    pipeline_of,
-    planned,
-    windows_for,
-)
+from networks import PORTABLE, pipeline_of, planned
 from numpy.typing import NDArray
 
 from l2mu_compile.differential import recorded_state
 from l2mu_compile.interpreter import Run, run
-from l2mu_compile.lowering import lower, number
+from l2mu_compile.lowering import lower
 from l2mu_compile.network import DTYPES, Buffer, Network
+from l2mu_compile.neuron_calls import number
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import run_passes
 from l2mu_compile.program import Program
@@ -30,6 +25,7 @@ from l2mu_compile.projection import Projection
 from l2mu_compile.sparse import TILES, tiles_of
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.build import build
+from l2mu_compile.targets.commands import CommandLog
 from l2mu_compile.targets.devices import Device
 from l2mu_compile.targets.emit_c import state_layout
 from l2mu_compile.targets.kernel_sets import usable_sets
@@ -37,7 +33,6 @@ from l2mu_compile.targets.kernel_table import kernel_table
 from l2mu_compile.targets.product import Product, Window
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import get_target
-from l2mu_compile.targets.toolchain import CommandLog
 
 
 def assert_same_memory(network: Network, program: Program, device: Device, x: NDArray) -> None:

@@ -17,9 +17,10 @@ from l2mu_compile.targets.devices import HostModel
 from l2mu_compile.targets.elf import symbols
 from l2mu_compile.targets.emit_c import state_bytes, state_layout, stream_bytes
 from l2mu_compile.targets.emulator import Emulator
+from l2mu_compile.targets.linking import link_firmware, shared_library
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import get_target
-from l2mu_compile.targets.toolchain import compile_objects, link_firmware, shared_library
+from l2mu_compile.targets.toolchain import compile_objects
 
 GUARD = bytes([0xA5]) * 32
 

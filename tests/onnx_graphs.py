@@ -8,10 +8,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from l2mu_compile.interpreter import Run, prepared, run
+from l2mu_compile.interpreter import Run, run
 from l2mu_compile.network import Network, Population
 from l2mu_compile.neurons import CuBaLIF
 from l2mu_compile.onnx_export import to_onnx
+from l2mu_compile.samples import prepared
 
 Values = dict[str, NDArray]
 UNIT = 2.0**-24  # half of what a float32 near 1 is exact to

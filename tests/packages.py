@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import Network
-from l2mu_compile.text import load_network, save_network
+from l2mu_compile.network_files import load_network, save_network
 
 Packages = Callable[..., Path]
 

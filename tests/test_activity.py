@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import drawn_networks
 import networks
 import numpy as np
 import pytest
@@ -34,9 +35,11 @@ def windows_of(network: Network, steps: int = 12) -> Windows:
 @settings(max_examples=15)
 @given(st.data())
 def test_any_network_makes_a_page(data: st.DataObject) -> None:
-    kind = data.draw(st.sampled_from([networks.float_networks, networks.integer_networks]))
+    kind = data.draw(
+        st.sampled_from([drawn_networks.float_networks, drawn_networks.integer_networks])
+    )
     network = data.draw(kind())
-    x = data.draw(networks.windows_for(network))
+    x = data.draw(drawn_networks.windows_for(network))
     windows = Windows(x.astype(np.float32))
     page = Page(view(Subject(network, SOURCE, original=network, original_name="itself"), windows))
     assert len(page.all("img", "raster")) == 2 * len(network.populations)

@@ -21,8 +21,9 @@ from l2mu_compile.random_networks import random_network
 from l2mu_compile.targets.build import open_device
 from l2mu_compile.targets.emulated_machine import EmulationError
 from l2mu_compile.targets.emulator import Emulator
+from l2mu_compile.targets.linking import link_firmware
 from l2mu_compile.targets.registry import get_target
-from l2mu_compile.targets.toolchain import compile_objects, link_firmware
+from l2mu_compile.targets.toolchain import compile_objects
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples/riscv_target"

@@ -12,10 +12,10 @@ from command_line import run
 from reference_models import Options, RawNet, save_state
 from refusals import WINDOWS, refused
 
+from l2mu_compile.network_files import load_network
 from l2mu_compile.output import files_below
 from l2mu_compile.report import Artifact, load_report
 from l2mu_compile.targets.elf import segments, symbols
-from l2mu_compile.text import load_network
 
 pytestmark = pytest.mark.usefixtures("workplace")
 

@@ -24,11 +24,11 @@ from refusals import (
 )
 
 from l2mu_compile.network import Input, Network, Population, Readout
+from l2mu_compile.network_files import save_network
 from l2mu_compile.projection import Projection
 from l2mu_compile.report import Report
 from l2mu_compile.targets import zig
 from l2mu_compile.targets.kernel_table import KERNEL_DIR
-from l2mu_compile.text import save_network
 
 pytestmark = pytest.mark.usefixtures("workplace")
 

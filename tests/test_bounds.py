@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from drawn_networks import integer_networks
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import i8, integer_networks, integer_toy, l2mu, narrow, planned, samples
+from networks import i8, integer_toy, l2mu, narrow, planned, samples
 from numpy.typing import NDArray
 
 from l2mu_compile.bounds import (

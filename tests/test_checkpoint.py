@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import cache
-from pathlib import Path
 
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
 import yaml
+from checkpoints import ENCODERS, NEURONS, reference, same
 from hypothesis import HealthCheck, given, settings
 from reference_models import (
     CHANNELS,
@@ -30,28 +30,9 @@ from reference_models import (
 from safetensors.torch import save_file
 
 from l2mu_compile.checkpoint import load_checkpoint, save_checkpoint
-from l2mu_compile.errors import ModelError, UsageError
-from l2mu_compile.l2mu import L2MU, L2MUConfig, NeuronParameters
+from l2mu_compile.errors import ModelError
 
-ENCODERS = ("plain", "single", "stacked")
-NEURONS = ("leaky", "synaptic")
 PREFIXES = ("", "model.", "module.", "_orig_mod.", "module._orig_mod.model.slmu.")
-
-
-def same(path: Path, net: torch.nn.Module, layout: str = "raw", params: Path | None = None) -> L2MU:
-    """Load ``path``; its spikes must be those of ``net``."""
-    found = load_checkpoint(path, params)
-    assert found.layout == layout
-    assert not found.model.training
-    np.testing.assert_array_equal(spikes_of(found.model), spikes_of(net))
-    return found.model
-
-
-@cache
-def reference(encoder: str, neuron: str) -> tuple[RawNet, np.ndarray]:
-    """A network, with biases if its encoder is single, and its spikes."""
-    net = RawNet(Options(encoder, neuron, bias=encoder == "single"))
-    return net, spikes_of(net)
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".ckpt", ".safetensors"])
@@ -146,174 +127,6 @@ def test_raw_needs_no_file_when_the_state_dict_holds_all(tmp_path, encoder):
     net = RawNet(Options(encoder, "synaptic"))
     save_state(net.state_dict(), tmp_path / "net.pt")
     same(tmp_path / "net.pt", net)
-
-
-@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-@pytest.mark.parametrize("prefix", ["model.", "", "_orig_mod.model."])
-@pytest.mark.parametrize("neuron", NEURONS)
-def test_lightning(tmp_path, neuron, prefix, suffix):
-    net = CellNet(neuron)
-    path = tmp_path / f"last{suffix}"
-    if suffix == ".pt":
-        torch.save(net.checkpoint(prefix), path)
-    else:
-        save_file(prefixed(net.state_dict(), prefix), path)
-    model = same(path, net, "lightning" if suffix == ".pt" else "raw")
-    assert model.config.neuron == neuron
-
-
-def test_matrices_are_saved_as_views_of_one(tmp_path):
-    torch.save(CellNet().state_dict(), tmp_path / "views.pt")
-    stored = torch.load(tmp_path / "views.pt")
-    a, b = (stored[f"l2mu_cell.{name}.weight"] for name in "AB")
-    assert not a.is_contiguous()
-    assert a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
-    same(tmp_path / "views.pt", CellNet())
-    assert load_checkpoint(tmp_path / "views.pt").model.A.is_contiguous()
-
-
-def test_lightning_neurons_from_its_hyper_parameters(tmp_path):
-    net = CellNet("leaky", seed=3)
-    content = net.checkpoint()
-    for key in ("spk_h.beta", "spk_u.threshold"):
-        del content["state_dict"][f"model.l2mu_cell.{key}"]
-    for params in (content["hyper_parameters"]["params"],):
-        params.pop("alpha_spk_u")
-    torch.save(content, tmp_path / "last.ckpt")
-    same(tmp_path / "last.ckpt", net, "lightning")
-
-
-def test_lightning_ignores_a_file_beside_it(tmp_path):
-    net = CellNet()
-    torch.save(net.checkpoint(), tmp_path / "last.ckpt")
-    (tmp_path / "last.json").write_text("not json")
-    same(tmp_path / "last.ckpt", net, "lightning")
-
-
-LOSSES = {
-    "loss_fn.weight": torch.ones(3),
-    "train_acc.tp": torch.zeros(3, dtype=torch.long),
-    "val_acc.confmat": torch.zeros(3, 3),
-    "n_averaged": torch.tensor(4),
-}
-
-
-def test_lightning_keys_beside_the_model_are_ignored_and_named(tmp_path):
-    net = CellNet("leaky", seed=3)
-    content = net.checkpoint()
-    content["state_dict"] |= LOSSES
-    torch.save(content, tmp_path / "last.ckpt")
-    same(tmp_path / "last.ckpt", net, "lightning")
-    (note,) = load_checkpoint(tmp_path / "last.ckpt").notes
-    assert note == (
-        "ignored beside the model: 'loss_fn.weight', 'train_acc.tp', 'val_acc.confmat' (and 1 more)"
-    )
-
-
-@pytest.mark.parametrize("prefix", ["model.", "net.", "network.slmu."])
-def test_what_is_beside_the_model_depends_on_where_it_lies(tmp_path, prefix):
-    net = RawNet(Options("single", "synaptic"))
-    state = prefixed(net.state_dict(), prefix) | LOSSES
-    torch.save(lightning(state, net.hyper_parameters()), tmp_path / "last.ckpt")
-    same(tmp_path / "last.ckpt", net, "lightning")
-    assert len(load_checkpoint(tmp_path / "last.ckpt").notes) == 1
-
-
-@pytest.mark.parametrize(
-    ("prefix", "key"),
-    [
-        ("model.l2mu_cell.", "model.head.weight"),
-        ("model.l2mu_cell.", "model.bias"),
-        ("model.l2mu_cell.", "model.l2mu_cell.W_y"),
-        ("model.", "model.head.weight"),
-        ("l2mu_cell.", "head.weight"),
-        ("", "head.weight"),
-    ],
-)
-def test_layers_of_the_model_are_never_ignored(tmp_path, prefix, key):
-    net = RawNet()
-    state = prefixed(net.state_dict(), prefix) | {key: torch.ones(3)}
-    torch.save(lightning(state, net.hyper_parameters()), tmp_path / "last.ckpt")
-    with pytest.raises(ModelError, match=r"unexpected key '(model\.l2mu_cell\.)?.*(W_y|head|bias)"):
-        load_checkpoint(tmp_path / "last.ckpt")
-
-
-def test_lightning_without_hyper_parameters_takes_the_file_beside(tmp_path):
-    net = RawNet(Options("single"))
-    content = lightning(prefixed(net.state_dict(), "model."), {}) | LOSSES
-    del content["hyper_parameters"]
-    torch.save(content, tmp_path / "last.ckpt")
-    (tmp_path / "last.json").write_text(json.dumps(net.hyper_parameters()))
-    same(tmp_path / "last.ckpt", net, "lightning")
-
-
-def test_lightning_uses_a_as_stored_whatever_theta_is(tmp_path):
-    net = CellNet("leaky", seed=3)
-    content = net.checkpoint()
-    order = net.state_dict()["l2mu_cell.A.weight"].shape[0]
-    stem = "model.l2mu_cell."
-    content["state_dict"][stem + "theta_inv"] = torch.tensor(float("nan"))
-    content["state_dict"][stem + "_base_A"] = torch.ones(order, order)
-    content["state_dict"][stem + "_base_B"] = torch.ones(1, order)
-    torch.save(content, tmp_path / "last.ckpt")
-    same(tmp_path / "last.ckpt", net, "lightning")
-
-
-@pytest.mark.parametrize("neuron", NEURONS)
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_own(tmp_path, encoder, neuron):
-    sizes = {"pop_size": 2, "encoding_size": 8, "output_transformer_size": 9}
-    low = NeuronParameters(threshold=0.2, beta=0.7, alpha=0.4, reset="zero")
-    torch.manual_seed(4)
-    net = L2MU(
-        L2MUConfig(
-            inputs=6,
-            classes=3,
-            hidden_size=7,
-            memory_size=5,
-            order=4,
-            theta=6.0,
-            encoder=encoder,
-            neuron=neuron,
-            bias=True,
-            neurons=dict.fromkeys((*"umh", "output", "x_acc", "encoder", "decoder"), low),
-            **(sizes if encoder != "plain" else {}),
-        )
-    )
-    save_checkpoint(net, tmp_path / "net.ckpt")
-    model = same(tmp_path / "net.ckpt", net, "l2mu-compile")
-    assert model.config.neurons["u"].reset == "zero"
-
-
-def test_own_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    net = L2MU(L2MUConfig(6, 3, 7, 5, 4, theta=6.0))
-    with pytest.raises(UsageError, match=r"none.net\.pt: cannot be written: No such file"):
-        save_checkpoint(net, tmp_path / "none" / "net.pt")
-    save_checkpoint(net, tmp_path / "net.pt")
-    before = (tmp_path / "net.pt").read_bytes()
-
-    def disk_full(*arguments):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "chmod", disk_full)
-    with pytest.raises(UsageError, match="No space left"):
-        save_checkpoint(net, tmp_path / "net.pt")
-    assert (tmp_path / "net.pt").read_bytes() == before
-    assert list(tmp_path.iterdir()) == [tmp_path / "net.pt"]
-
-
-@pytest.mark.parametrize("discretizer", ["zoh", "euler"])
-def test_own_trained_theta(tmp_path, discretizer):
-    torch.manual_seed(2)
-    low = NeuronParameters(threshold=0.3)
-    shape = {"inputs": 6, "classes": 3, "hidden_size": 7, "memory_size": 5, "order": 4}
-    options = {"trainable_theta": True, "discretizer": discretizer}
-    neurons = dict.fromkeys((*"umh", "output"), low)
-    net = L2MU(L2MUConfig(**shape, theta=6.0, **options, neurons=neurons))
-    net.theta_inv.data.fill_(0.05)
-    save_checkpoint(net, tmp_path / "net.ckpt")
-    model = same(tmp_path / "net.ckpt", net, "l2mu-compile")
-    assert not torch.allclose(model.A, net.A)
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
@@ -530,20 +343,3 @@ def test_names_of_classes(tmp_path, name):
     assert load_checkpoint(tmp_path / "net.pt").labels == ("walk", "run", "sit")
     (tmp_path / "net.json").write_text(json.dumps(hyper | {name: 3}))
     assert load_checkpoint(tmp_path / "net.pt").labels is None
-
-
-def test_names_of_classes_in_the_own_layout(tmp_path):
-    net = L2MU(L2MUConfig(inputs=2, classes=2, hidden_size=3, memory_size=2, order=2, theta=4.0))
-    save_checkpoint(net, tmp_path / "net.ckpt", ["up", "down"])
-    loaded = load_checkpoint(tmp_path / "net.ckpt")
-    assert loaded.labels == ("up", "down")
-    assert loaded.model.config.classes == 2
-    save_checkpoint(net, tmp_path / "net.ckpt")
-    assert load_checkpoint(tmp_path / "net.ckpt").labels is None
-
-
-def test_version_of_the_own_layout(tmp_path):
-    content = {"format": "l2mu-compile", "version": 2, "config": {}, "state_dict": {}}
-    torch.save(content, tmp_path / "net.ckpt")
-    with pytest.raises(ModelError, match="format version 2; this reads 1"):
-        load_checkpoint(tmp_path / "net.ckpt")

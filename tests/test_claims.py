@@ -79,7 +79,7 @@ def text(*lines: str):
 def blocks(path: Path) -> None:
     from safetensors.numpy import save_file
 
-    from l2mu_compile.text import digest
+    from l2mu_compile.text_values import digest
 
     weight = np.ones((1, 1), np.float32)
     save_file({"u.x": weight}, path.with_suffix(".safetensors"))

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from drawn_networks import convolutions
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import convolutions, lif
+from networks import lif
 from numpy.typing import NDArray
 
 from l2mu_compile.bounds import largest_sum

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import combinations
 
+import drawn_networks
 import networks
 from hypothesis import given, settings
 
@@ -55,7 +56,7 @@ def check(network: Network, drawing: Drawing) -> None:
 
 
 @settings(max_examples=40)
-@given(networks.float_networks())
+@given(drawn_networks.float_networks())
 def test_nothing_lies_on_anything_else(network: Network) -> None:
     check(network, draw(network, {}))
 

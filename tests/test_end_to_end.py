@@ -11,8 +11,8 @@ from command_line import ok
 from l2mu_compile.compiled import load_host_model
 from l2mu_compile.frontend import Model, load_model
 from l2mu_compile.interpreter import run
+from l2mu_compile.network_files import load_network, save_network
 from l2mu_compile.report import Report
-from l2mu_compile.text import load_network, save_network
 from l2mu_compile.windows import Windows, load_windows
 
 EXAMPLE = Path(__file__).parent.parent / "examples/har_smartwatch"

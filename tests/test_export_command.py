@@ -16,10 +16,10 @@ from refusals import refused
 from l2mu_compile.compiled import load_host_model
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import Readout
+from l2mu_compile.network_files import load_network, save_network
 from l2mu_compile.nir_import import import_nir
 from l2mu_compile.nir_reading import PRODUCERS, parse_options
 from l2mu_compile.report import load_report
-from l2mu_compile.text import load_network, save_network
 
 DOCS = Path(__file__).parent.parent / "docs"
 SAID = "producer=snntorch,dt=1e-4,reset=subtract_first"

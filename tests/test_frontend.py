@@ -16,8 +16,8 @@ from reference_models import CellNet, Options, RawNet, samples, save_state
 from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.frontend import from_module, load_model, read_network
 from l2mu_compile.interpreter import run
+from l2mu_compile.network_files import save_network
 from l2mu_compile.original import BATCH
-from l2mu_compile.text import save_network
 
 MODULE = '''
 import torch, snntorch

@@ -20,8 +20,8 @@ from refusals import contents, refused
 from l2mu_compile.errors import ModelError
 from l2mu_compile.frontend import load_model, read_network
 from l2mu_compile.network import IDENTIFIER, RESERVED, identifier
+from l2mu_compile.network_files import save_network
 from l2mu_compile.onnx_export import to_onnx
-from l2mu_compile.text import save_network
 
 pytestmark = pytest.mark.usefixtures("workplace")
 

@@ -11,7 +11,7 @@ from command_line import ok
 from networks import recurrent
 
 from l2mu_compile.frontend import load_model
-from l2mu_compile.text import save_network
+from l2mu_compile.network_files import save_network
 
 MODEL = "params module inputs readout nir name input-scale input-offset classes".split()
 TAKING_MODELS = ("inspect", "compile", "tune", "search", "export", "view")

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import drawn_networks
 import networks
 import nir
 import numpy as np
@@ -371,7 +372,7 @@ def test_networks_come_back_as_they_were(tmp_path: Path, name: str) -> None:
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(networks.convolutions(), st.booleans(), st.booleans())
+@given(drawn_networks.convolutions(), st.booleans(), st.booleans())
 def test_any_convolution_comes_back_as_it_was(
     tmp_path: Path, given: tuple[Convolution, NDArray], spiking: bool, biased: bool
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import drawn_networks
 import networks
 import nir
 import numpy as np
@@ -57,7 +58,7 @@ def test_networks_come_back_as_they_were(tmp_path: Path, name: str) -> None:
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(networks.float_networks())
+@given(drawn_networks.float_networks())
 def test_random_networks_come_back_as_they_were(tmp_path: Path, network: Network) -> None:
     network = network.replace(input=replace(network.input, scale=None, offset=None))
     assume(all(network.into(p.name) for p in network.populations))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import network_texts
 import networks
 import numpy as np
 import onnx
@@ -24,8 +25,9 @@ from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.frontend import load_model
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import READOUT_RULES, Network, Readout
+from l2mu_compile.network_files import save_network
 from l2mu_compile.onnx_export import to_onnx, write_onnx
-from l2mu_compile.text import network_digest, save_network, to_text
+from l2mu_compile.text import network_digest, to_text
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples/har_smartwatch"
@@ -122,9 +124,9 @@ def test_files_are_the_same_every_time(tmp_path: Path, graph: str) -> None:
 
 def test_names_that_might_meet() -> None:
     """A population called like a quantity, an input called like an output."""
-    text = networks.show(recurrent())
+    text = network_texts.show(recurrent())
     text = re.sub(r"\bh\b", "membrane", re.sub(r"\bx\b", "window", text))
-    network = networks.read(re.sub(r"\bout\b", "readout", text))
+    network = network_texts.read(re.sub(r"\bout\b", "readout", text))
     assert network.input.name == "window" and network.readout.population == "readout"
     assert_decides(network, np.round(networks.samples(network)))
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import drawn_networks
 import networks
 import numpy as np
 import onnx
@@ -46,13 +47,13 @@ def comes_back(network: Network, folder: Path, graph: str = "step") -> None:
 
 
 @MANY
-@given(networks.float_networks(), GRAPHS)
+@given(drawn_networks.float_networks(), GRAPHS)
 def test_floats_come_back(tmp_path: Path, network: Network, graph: str) -> None:
     comes_back(network, tmp_path, graph)
 
 
 @MANY
-@given(networks.integer_networks(), GRAPHS)
+@given(drawn_networks.integer_networks(), GRAPHS)
 def test_integers_come_back(tmp_path: Path, network: Network, graph: str) -> None:
     comes_back(network, tmp_path, graph)
 

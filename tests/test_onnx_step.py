@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import drawn_networks
 import networks
 import numpy as np
 import pytest
@@ -97,8 +98,8 @@ def test_decays_of_wide_membranes(bits: int) -> None:
 @settings(max_examples=60)
 @given(st.data())
 def test_random_integer_networks_are_equal(data: st.DataObject) -> None:
-    network = data.draw(networks.integer_networks())
-    x = data.draw(networks.windows_for(network, finite=False))
+    network = data.draw(drawn_networks.integer_networks())
+    x = data.draw(drawn_networks.windows_for(network, finite=False))
     told = run(network, x, record=("membranes", "spikes"))
     found = forced(network, x, told)
     for name, recorded in told.membranes.items():
@@ -115,8 +116,8 @@ def test_random_integer_networks_are_equal(data: st.DataObject) -> None:
 @settings(max_examples=60)
 @given(st.data())
 def test_random_float_networks_differ_by_rounding(data: st.DataObject) -> None:
-    network = data.draw(networks.float_networks())
-    compare_floats(network, data.draw(networks.windows_for(network)))
+    network = data.draw(drawn_networks.float_networks())
+    compare_floats(network, data.draw(drawn_networks.windows_for(network)))
 
 
 def test_samples_are_rounded_as_the_interpreter_does() -> None:

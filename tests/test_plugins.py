@@ -20,10 +20,10 @@ from refusals import refused
 from l2mu_compile import plugins
 from l2mu_compile.errors import UsageError
 from l2mu_compile.frontend import load_model
+from l2mu_compile.network_files import load_network, save_network
 from l2mu_compile.pipeline import known_passes, parse_pipeline
 from l2mu_compile.plugins import fingerprint, load_plugin, loaded_files
 from l2mu_compile.targets.registry import TARGETS, get_target, known_targets
-from l2mu_compile.text import load_network, save_network
 
 HEAD = """
 from dataclasses import dataclass, replace

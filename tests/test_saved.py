@@ -6,20 +6,11 @@ import re
 
 import numpy as np
 import pytest
+from drawn_networks import float_networks, integer_networks, windows_for
 from exactness import kernels_and_memory
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import (
-    cuba,
-    feed_forward,
-    float_networks,
-    integer_networks,
-    integer_toy,
-    l2mu,
-    narrow,
-    planned,
-    windows_for,
-)
+from networks import cuba, feed_forward, integer_toy, l2mu, narrow, planned
 
 from l2mu_compile.bounds import largest_start, start_range, unsaturated_range
 from l2mu_compile.differential import recorded_state

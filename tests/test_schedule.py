@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from drawn_networks import float_networks, integer_networks
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import float_networks, integer_networks, l2mu, late_reader, recurrent
+from networks import l2mu, late_reader, recurrent
 
 from l2mu_compile.network import Network
 from l2mu_compile.schedule import arriving, delayed, turns

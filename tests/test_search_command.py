@@ -22,9 +22,10 @@ from toy_training import network, windows
 from l2mu_compile import interpreter
 from l2mu_compile.labelled import labelled
 from l2mu_compile.measures import Measures, pareto
+from l2mu_compile.network_files import load_network, save_network
 from l2mu_compile.report import load_report
 from l2mu_compile.search import SearchReport
-from l2mu_compile.text import load_network, network_digest, save_network
+from l2mu_compile.text import network_digest
 from l2mu_compile.windows import load_windows
 
 pytestmark = pytest.mark.usefixtures("workplace")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from drawn_networks import float_networks
 from hypothesis import given, settings
-from networks import float_networks, samples
+from networks import samples
 
 from l2mu_compile.drift import TIME_CONSTANT
 from l2mu_compile.interpreter import run

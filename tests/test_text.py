@@ -10,32 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawn_networks import float_networks, integer_networks
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import (
-    f32,
-    feed_forward,
-    float_networks,
-    integer_networks,
-    integer_toy,
-    l2mu,
-    planned,
-    samples,
-)
+from networks import f32, feed_forward, integer_toy, l2mu, planned, samples
 from safetensors.torch import save_file
 
 from l2mu_compile.errors import ModelError
 from l2mu_compile.network import Network, Readout
-from l2mu_compile.text import (
-    MAX_TEXT_BYTES,
-    digest,
-    load_network,
-    network_digest,
-    parse,
-    save_network,
-    tensor_bytes,
-    to_text,
-)
+from l2mu_compile.network_files import load_network, save_network
+from l2mu_compile.text import MAX_TEXT_BYTES, network_digest, parse, tensor_bytes, to_text
+from l2mu_compile.text_values import digest
 
 Golden = Callable[[str, str], None]
 

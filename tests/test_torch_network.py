@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn_networks import float_networks, integer_networks, windows_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import (
     cuba,
     f32,
     feed_forward,
-    float_networks,
     i8,
-    integer_networks,
     integer_toy,
     l2mu,
     li,
@@ -25,7 +24,6 @@ from networks import (
     planned,
     samples,
     undecided,
-    windows_for,
 )
 from numpy.typing import NDArray
 
@@ -36,8 +34,10 @@ from l2mu_compile.network import READOUT_RULES, Input, Network, Population, Read
 from l2mu_compile.passbase import Context
 from l2mu_compile.pipeline import parse_pipeline, run_passes
 from l2mu_compile.projection import Projection
+from l2mu_compile.surrogate import SLOPE
 from l2mu_compile.text import network_digest, to_text
-from l2mu_compile.torch_network import SLOPE, Activity, NetworkModule
+from l2mu_compile.torch_network import NetworkModule
+from l2mu_compile.torch_run import Activity
 from l2mu_compile.validation import MARGIN, magnitudes
 from l2mu_compile.verify import verify
 from l2mu_compile.windows import load_windows

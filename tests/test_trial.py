@@ -13,9 +13,9 @@ from l2mu_compile.errors import UsageError
 from l2mu_compile.frontend import Model
 from l2mu_compile.interpreter import run
 from l2mu_compile.measures import Measures
+from l2mu_compile.network_files import load_network
 from l2mu_compile.report import Source
 from l2mu_compile.targets.registry import get_target
-from l2mu_compile.text import load_network
 from l2mu_compile.trial import CHUNK, Evaluator, Problem, outcomes, require_costs, whole_pipeline
 from l2mu_compile.windows import Windows
 

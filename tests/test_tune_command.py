@@ -21,8 +21,9 @@ from toy_training import by_class, network, windows
 from l2mu_compile.interpreter import run
 from l2mu_compile.labelled import labelled
 from l2mu_compile.network import Network
+from l2mu_compile.network_files import load_network, save_network
 from l2mu_compile.report import load_report
-from l2mu_compile.text import load_network, network_digest, save_network
+from l2mu_compile.text import network_digest
 from l2mu_compile.windows import Windows, load_windows
 
 pytestmark = pytest.mark.usefixtures("workplace")

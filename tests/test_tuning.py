@@ -12,9 +12,9 @@ from toy_training import network, windows
 from l2mu_compile import TuneJob, load_model, load_network, tune_model
 from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.frontend import Model
+from l2mu_compile.network_files import save_network
 from l2mu_compile.passes.fine_tune import FineTune
 from l2mu_compile.passes.fold_input import FoldInput
-from l2mu_compile.text import save_network
 from l2mu_compile.tuning import TuneReport
 from l2mu_compile.windows import Windows, load_windows
 

@@ -12,9 +12,9 @@ from networks import l2mu, samples
 
 from l2mu_compile import load_host_model, load_windows, save_network
 from l2mu_compile.interpreter import run as interpreted
+from l2mu_compile.network_files import load_network
 from l2mu_compile.report import load_report
 from l2mu_compile.targets.host import HOST
-from l2mu_compile.text import load_network
 
 pytestmark = pytest.mark.usefixtures("terminal")
 

@@ -8,7 +8,7 @@ import pytest
 from command_line import run
 from refusals import WINDOWS, refused, refused_alone
 
-from l2mu_compile.text import load_network, save_network
+from l2mu_compile.network_files import load_network, save_network
 
 pytestmark = pytest.mark.usefixtures("workplace")
 

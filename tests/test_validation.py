@@ -327,7 +327,7 @@ def test_hard_coded_windows_are_checked_at_their_length():
 
 
 def test_nothing_to_compare_without_a_module(tmp_path):
-    from l2mu_compile.text import save_network
+    from l2mu_compile.network_files import save_network
 
     save_network(from_module(Twist(), 5).network, tmp_path / "net.txt")
     assert load_model(tmp_path / "net.txt").validate(noise()) == []

@@ -8,20 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn_networks import float_networks, integer_networks
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import (
-    f32,
-    feed_forward,
-    float_networks,
-    i8,
-    integer_networks,
-    integer_toy,
-    l2mu,
-    li,
-    lif,
-    planned,
-)
+from networks import f32, feed_forward, i8, integer_toy, l2mu, li, lif, planned
 
 from l2mu_compile.bounds import largest_sum
 from l2mu_compile.errors import ModelError

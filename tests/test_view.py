@@ -19,10 +19,10 @@ from toy_training import network, windows
 
 from l2mu_compile.activity import watch
 from l2mu_compile.interpreter import run
+from l2mu_compile.network_files import load_network, save_network
 from l2mu_compile.recipe import ModelTable
 from l2mu_compile.report import load_report
 from l2mu_compile.subject import load_subject
-from l2mu_compile.text import load_network, save_network
 from l2mu_compile.view import percent, view
 from l2mu_compile.windows import load_windows
 

@@ -15,7 +15,7 @@ import pytest
 from command_line import ok
 from networks import l2mu, samples
 
-from l2mu_compile.text import save_network
+from l2mu_compile.network_files import save_network
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from l2mu_compile.targets.emit_c import render
+from l2mu_compile.targets.linking import static_executable
 from l2mu_compile.targets.packaging.common import checked_report, documents, view, write_tree
 from l2mu_compile.targets.product import Product, executable_path
-from l2mu_compile.targets.toolchain import RUNTIME_DIR, static_executable
+from l2mu_compile.targets.toolchain import RUNTIME_DIR
 
 PROGRAM = ("executable_main.c", "sample_reader.c")
 

@@ -14,6 +14,7 @@ from l2mu_compile import processes
 from l2mu_compile.program import Program
 from l2mu_compile.saved import saved_bytes
 from l2mu_compile.targets.build import write_sources
+from l2mu_compile.targets.commands import run_command
 from l2mu_compile.targets.emit_c import (
     SCORE_MEANINGS,
     render,
@@ -21,15 +22,11 @@ from l2mu_compile.targets.emit_c import (
     state_layout,
     stream_bytes,
 )
+from l2mu_compile.targets.linking import shared_library
 from l2mu_compile.targets.packaging.common import Files, documents, write_tree, write_zip
 from l2mu_compile.targets.packaging.java_names import JavaNames, java_names
 from l2mu_compile.targets.product import Product
-from l2mu_compile.targets.toolchain import (
-    RUNTIME_DIR,
-    compile_objects,
-    run_command,
-    shared_library,
-)
+from l2mu_compile.targets.toolchain import RUNTIME_DIR, compile_objects
 
 # Of every class, of one that decides early, and of one with streams.
 NATIVE_METHODS = (

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from networks import applied, f32, lif
+from network_texts import applied
+from networks import f32, lif
 from numpy.typing import NDArray
 
 from l2mu_compile.convolution import Convolution

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from networks import applied, assert_becomes, f32, feed_forward, lif
+from network_texts import applied, assert_becomes
+from networks import f32, feed_forward, lif
 
 from l2mu_compile.errors import UsageError
 from l2mu_compile.interpreter import run

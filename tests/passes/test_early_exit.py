@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import PORTABLE, applied, f32, feed_forward, read, samples, show
+from network_texts import applied, read, show
+from networks import PORTABLE, f32, feed_forward, samples
 
 from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.interpreter import run

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from networks import applied, assert_becomes, f32, feed_forward, l2mu, samples
+from network_texts import applied, assert_becomes
+from networks import f32, feed_forward, l2mu, samples
 
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import Input

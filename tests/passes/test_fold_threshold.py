@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from networks import (
-    applied,
-    assert_becomes,
-    cuba,
-    f32,
-    feed_forward,
-    integer_toy,
-    l2mu,
-    li,
-    lif,
-    read,
-    samples,
-)
+from network_texts import applied, assert_becomes, read
+from networks import cuba, f32, feed_forward, integer_toy, l2mu, li, lif, samples
 
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import READOUT_RULES, Network

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from drawn_networks import float_networks, integer_networks
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import (
-    applied,
-    assert_becomes,
-    chain,
-    float_networks,
-    integer_networks,
-    l2mu,
-    late_reader,
-    narrow,
-    planned,
-)
+from network_texts import applied, assert_becomes
+from networks import chain, l2mu, late_reader, narrow, planned
 
 from l2mu_compile.buffers import needs
 from l2mu_compile.network import CTYPE_BYTES, Network

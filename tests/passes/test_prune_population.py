@@ -6,20 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from drawn_networks import float_networks, integer_networks, windows_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import (
-    f32,
-    float_networks,
-    integer_networks,
-    integer_toy,
-    l2mu,
-    read,
-    samples,
-    show,
-    undecided,
-    windows_for,
-)
+from network_texts import read, show
+from networks import f32, integer_toy, l2mu, samples, undecided
 
 from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.interpreter import run

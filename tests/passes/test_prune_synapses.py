@@ -7,21 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_networks import float_networks, integer_networks, windows_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import (
-    applied,
-    assert_becomes,
-    f32,
-    float_networks,
-    integer_networks,
-    integer_toy,
-    l2mu,
-    planned,
-    read,
-    samples,
-    windows_for,
-)
+from network_texts import applied, assert_becomes, read
+from networks import f32, integer_toy, l2mu, planned, samples
 from toy_training import int8, network, split
 
 from l2mu_compile import bounds

@@ -6,22 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from drawn_networks import float_networks, integer_networks, windows_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import (
-    applied,
-    assert_becomes,
-    f32,
-    feed_forward,
-    float_networks,
-    integer_networks,
-    integer_toy,
-    l2mu,
-    lif,
-    planned,
-    read,
-    windows_for,
-)
+from network_texts import applied, assert_becomes, read
+from networks import f32, feed_forward, integer_toy, l2mu, lif, planned
 
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import Population

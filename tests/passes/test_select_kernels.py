@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from networks import PORTABLE, applied, assert_becomes, i8, integer_toy, l2mu, narrow, planned
+from network_texts import applied, assert_becomes
+from networks import PORTABLE, i8, integer_toy, l2mu, narrow, planned
 
 from l2mu_compile.errors import UsageError
 from l2mu_compile.network import Input, Network, Population, Readout

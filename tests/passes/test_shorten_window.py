@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import ok
-from networks import PORTABLE, applied, assert_becomes, feed_forward, l2mu, planned, samples
+from network_texts import applied, assert_becomes
+from networks import PORTABLE, feed_forward, l2mu, planned, samples
 from refusals import refused
 from toy_training import network, split, windows
 
@@ -17,13 +18,13 @@ from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.interpreter import run
 from l2mu_compile.labelled import LabelledWindows
 from l2mu_compile.network import Network
+from l2mu_compile.network_files import load_network, save_network
 from l2mu_compile.passbase import Context, Pass
 from l2mu_compile.passes.calibrate import Calibrate
 from l2mu_compile.passes.early_exit import EarlyExit
 from l2mu_compile.passes.fine_tune import FineTune
 from l2mu_compile.passes.shorten_window import ShortenWindow
 from l2mu_compile.report import load_report
-from l2mu_compile.text import load_network, save_network
 from l2mu_compile.windows import Windows
 
 TUNE = "fine-tune{epochs=2,learning_rate=0.03,batch=16}"

@@ -7,10 +7,10 @@ from command_line import ok, run
 from networks import l2mu
 
 from l2mu_compile.errors import UsageError
+from l2mu_compile.network_files import save_network
 from l2mu_compile.targets.artifacts import PACKAGES, chosen_packages
 from l2mu_compile.targets.record import ARTIFACTS, BUILT
 from l2mu_compile.targets.registry import TARGETS, get_target
-from l2mu_compile.text import save_network
 
 MICROCONTROLLER = {"arduino", "zephyr", "cmsis-pack"}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import HostCompiler
+from drawn_networks import float_networks, integer_networks, windows_for
 from exactness import (
     assert_same_memory,
     elements,
@@ -27,8 +28,6 @@ from networks import (
     chain,
     cuba,
     feed_forward,
-    float_networks,
-    integer_networks,
     integer_toy,
     l2mu,
     late_reader,
@@ -38,13 +37,13 @@ from networks import (
     planned,
     recurrent,
     samples,
-    windows_for,
 )
 from numpy.typing import NDArray
 
 from l2mu_compile.interpreter import run
-from l2mu_compile.lowering import lower, number
+from l2mu_compile.lowering import lower
 from l2mu_compile.network import READOUT_RULES, Network, Population, spiking
+from l2mu_compile.neuron_calls import number
 from l2mu_compile.neurons import LIF, CuBaLIF
 from l2mu_compile.sparse import TILES
 from l2mu_compile.targets.devices import EmulatedModel

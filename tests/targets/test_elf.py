@@ -8,8 +8,9 @@ import pytest
 
 from l2mu_compile.errors import ToolchainError
 from l2mu_compile.targets.elf import footprint, segments, symbols
+from l2mu_compile.targets.linking import link_firmware, static_library
 from l2mu_compile.targets.registry import get_target
-from l2mu_compile.targets.toolchain import compile_objects, link_firmware, static_library
+from l2mu_compile.targets.toolchain import compile_objects
 
 CORTEX_M4 = get_target("cortex-m4")
 

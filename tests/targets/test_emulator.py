@@ -15,9 +15,10 @@ from l2mu_compile.errors import MismatchError, ToolchainError, UsageError
 from l2mu_compile.targets.elf import footprint
 from l2mu_compile.targets.emulated_machine import SCRATCH, EmulationError
 from l2mu_compile.targets.emulator import Emulator
+from l2mu_compile.targets.linking import link_firmware, shared_library
 from l2mu_compile.targets.record import EmulatorModel, Memory, Region, Target
 from l2mu_compile.targets.registry import get_target
-from l2mu_compile.targets.toolchain import compile_objects, link_firmware, shared_library
+from l2mu_compile.targets.toolchain import compile_objects
 from l2mu_compile.targets.zig import zig_command, zig_environment
 
 CORTEX_M4 = get_target("cortex-m4")

@@ -1,4 +1,4 @@
-"""The static executable: bit for bit on every Cortex-A, and what it makes of hostile files."""
+"""The static executable on this machine, and what it makes of hostile files."""
 
 from __future__ import annotations
 
@@ -12,111 +12,28 @@ from pathlib import Path
 import command_line
 import numpy as np
 import pytest
-from exactness import assert_same_memory
+from executables import CLASSES, INPUTS, ONE, STEPS, WINDOWS, compiled, csv, header, mutated, npy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import l2mu, samples
+from networks import l2mu
 from numpy.typing import NDArray
 
 from l2mu_compile.compiled import load_host_model
-from l2mu_compile.errors import UsageError
 from l2mu_compile.interpreter import run
 from l2mu_compile.lowering import lower
 from l2mu_compile.network import Network
+from l2mu_compile.network_files import load_network, save_network
 from l2mu_compile.report import Report
-from l2mu_compile.targets.build import open_device
 from l2mu_compile.targets.emit_c import emit_c
-from l2mu_compile.targets.product import executable_path
-from l2mu_compile.targets.record import Target
-from l2mu_compile.targets.registry import TARGETS, get_target
+from l2mu_compile.targets.registry import get_target
 from l2mu_compile.targets.toolchain import RUNTIME_DIR
-from l2mu_compile.text import load_network, save_network
 
-EXAMPLE = Path(__file__).parents[2] / "examples/har_smartwatch"
-LINUX = [name for name, t in TARGETS.items() if "executable" in t.artifacts and t.qemu]
-MODEL = l2mu(seed=4)  # decides one way and the other
-STEPS, INPUTS, CLASSES = 7, 2, 3
-WINDOWS = samples(MODEL, windows=4, steps=STEPS)
 SOURCES = [RUNTIME_DIR / name for name in ("executable_main.c", "sample_reader.c")]
-data = st.data()
 
 needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler 'cc' here")
 needs_executable = pytest.mark.skipif(
     "executable" not in get_target("host").artifacts, reason="no executable for this machine"
 )
-
-
-def compiled(folder: Path, target: str, numbers: str = "int8") -> Path:
-    """The output directory of an L2MU compiled with its executable."""
-    network, windows, out = folder / "cell.txt", folder / "windows.npz", folder / "out"
-    save_network(MODEL, network)
-    np.savez(windows, x=WINDOWS)
-    how = ("--target", target, "--quantize", numbers, "--calibrate", windows)
-    command_line.ok("compile", network, *how, "--artifact", "executable", "-o", out)
-    return out
-
-
-# ---- under QEMU --------------------------------------------------------------------------------
-
-
-def needs_qemu(target: Target) -> None:
-    assert target.qemu is not None
-    if shutil.which(target.qemu.program) is None:
-        pytest.skip(f"{target.qemu.program} is not installed")
-
-
-@pytest.mark.parametrize("numbers", ["none", "int8"])
-@pytest.mark.parametrize("name", LINUX)
-def test_every_executable_runs_as_interpreted(tmp_path: Path, name: str, numbers: str) -> None:
-    target = get_target(name)
-    needs_qemu(target)
-    out = compiled(tmp_path, name, numbers)
-    network = load_network(out / "network.txt")
-    program = lower(network)
-    device = open_device(program, target, executable_path(program, out), "qemu")
-    assert_same_memory(network, program, device, WINDOWS)
-    report = command_line.ok(
-        "verify", out, "--data", tmp_path / "windows.npz", "--emulator", "qemu", "--json"
-    )
-    verified = Report.model_validate(report.json).verify
-    assert verified is not None and verified.bit_exact
-    assert target.qemu is not None and verified.emulator == target.qemu.program
-    content = (out / "executable" / "cell").read_bytes()
-    assert len(content) < 200_000
-    assert str(tmp_path).encode() not in content
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("numbers", ["none", "int8"])
-@pytest.mark.parametrize("name", LINUX)
-def test_the_example_runs_everywhere(
-    tmp_path: Path, example: Path, name: str, numbers: str
-) -> None:
-    needs_qemu(get_target(name))
-    out, calibration = tmp_path / "out", EXAMPLE / "calibration.npz"
-    how = ("--target", name, "--quantize", numbers, "--calibrate", calibration)
-    packages = ("--artifact", "executable", "-o", out)
-    command_line.ok("compile", example, *how, *packages)
-    check = ("--data", EXAMPLE / "heldout.npz", "--windows", 16, "--emulator", "qemu")
-    report = Report.model_validate(command_line.ok("verify", out, *check, "--json").json)
-    assert report.verify is not None and report.verify.bit_exact
-
-
-def test_qemu_needs_the_executable(tmp_path: Path) -> None:
-    target = get_target("cortex-a7")
-    needs_qemu(target)
-    with pytest.raises(UsageError, match="compile with --artifact executable"):
-        open_device(lower(load_final(tmp_path)), target, tmp_path / "none", "qemu")
-
-
-def load_final(folder: Path) -> Network:
-    save_network(MODEL, folder / "cell.txt")
-    passes = ("-p", "fold-input,select-kernels,plan-memory", "--target", "cortex-a7")
-    command_line.ok("opt", folder / "cell.txt", *passes, "-o", folder / "final.txt")
-    return load_network(folder / "final.txt")
-
-
-# ---- on this machine ---------------------------------------------------------------------------
 
 
 @dataclass
@@ -164,17 +81,6 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
 @pytest.fixture(scope="module")
 def wanted(host: Host) -> list[int]:
     return run(host.network, WINDOWS).decisions.tolist()
-
-
-def npy(array: NDArray, version: tuple[int, int] | None = None) -> bytes:
-    file = io.BytesIO()
-    np.lib.format.write_array(file, array, version)
-    return file.getvalue()
-
-
-def csv(windows: NDArray, comma: str = ",", blank: str = "\n\n", newline: str = "\n") -> bytes:
-    lines = [newline.join(comma.join(repr(float(v)) for v in s) for s in w) for w in windows]
-    return blank.join(lines).encode()
 
 
 @needs_executable
@@ -316,15 +222,6 @@ def test_results_that_cannot_be_written(host: Host, tmp_path: Path) -> None:
         assert full_output.stderr == b"cell: cannot write standard output\n"
 
 
-# ---- what is refused ---------------------------------------------------------------------------
-
-
-def header(text: str) -> bytes:
-    body = text.encode().ljust(118) + b"\n"
-    return b"\x93NUMPY\x01\x00" + len(body).to_bytes(2, "little") + body + bytes(56)
-
-
-ONE = "'descr': '<f4', 'fortran_order': False, 'shape': "
 NOT_FINITE = WINDOWS.copy()
 NOT_FINITE[1, 2, 1] = np.inf
 HUGE = WINDOWS.astype("<f8")
@@ -431,35 +328,6 @@ def sanitized(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Host:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return Host(program, host.network)
-
-
-@st.composite
-def mutated(draw: st.DrawFn) -> bytes:
-    """A file of windows with some bytes changed, taken out, doubled or cut off."""
-    whole = st.sampled_from(
-        [
-            npy(WINDOWS),
-            npy(WINDOWS[0].astype("<f8"), (2, 0)),
-            npy((WINDOWS * 100).astype("<i2")),
-            header("{" + ONE + "(7, 2)}"),
-            csv(WINDOWS),
-            csv(WINDOWS, comma=" ", newline="\r\n"),
-        ]
-    )
-    content = bytearray(draw(whole))
-    for _ in range(draw(st.integers(0, 4))):
-        at = draw(st.one_of(st.integers(0, min(130, len(content))), st.integers(0, len(content))))
-        piece = draw(st.one_of(st.binary(max_size=4), st.sampled_from(PIECES)))
-        content[at : at + draw(st.integers(0, 6))] = piece
-    if draw(st.booleans()):
-        del content[draw(st.integers(0, len(content))) :]
-    return bytes(content)
-
-
-PIECES = [
-    *(b"\n", b",", b"'", b"(", b")", b"{", b"}", b"\0", b"-", b"1e999", b"9" * 21, b"0x1p3"),
-    *(b"'shape': (1, 2),", b"<i4", b"'descr':", b"True", b"\xff" * 8, b"\n\n", b"A" * 200),
-]
 
 
 @needs_cc

@@ -22,11 +22,12 @@ from l2mu_compile.targets.elf import segments, symbols
 from l2mu_compile.targets.emulated_machine import EmulationError
 from l2mu_compile.targets.emulator import Emulator
 from l2mu_compile.targets.flash_image import flash_contents, intel_hex
+from l2mu_compile.targets.linking import link_firmware
 from l2mu_compile.targets.product import Product
 from l2mu_compile.targets.record import Region, Target
 from l2mu_compile.targets.registry import TARGETS, get_target
 from l2mu_compile.targets.semihosting import SemihostingHost, decisions
-from l2mu_compile.targets.toolchain import RUNTIME_DIR, compile_objects, link_firmware
+from l2mu_compile.targets.toolchain import RUNTIME_DIR, compile_objects
 
 MICROCONTROLLERS = [name for name, t in TARGETS.items() if "firmware" in t.artifacts]
 EMULATED = [name for name in MICROCONTROLLERS if TARGETS[name].emulator is not None]

@@ -20,16 +20,17 @@ from networks import cuba, l2mu, lif, narrow, planned, samples
 from numpy.typing import NDArray
 
 from l2mu_compile.errors import NoEmulatorError
-from l2mu_compile.lowering import number
 from l2mu_compile.network import Network
+from l2mu_compile.network_files import load_network
+from l2mu_compile.neuron_calls import number
 from l2mu_compile.neurons import LIF, CuBaLIF
 from l2mu_compile.targets.build import open_device, write_sources
 from l2mu_compile.targets.firmware import make_firmware
 from l2mu_compile.targets.host import HOST
+from l2mu_compile.targets.linking import shared_library
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import TARGETS, get_target
-from l2mu_compile.targets.toolchain import RUNTIME_DIR, shared_library
-from l2mu_compile.text import load_network
+from l2mu_compile.targets.toolchain import RUNTIME_DIR
 
 data = st.data()
 EXAMPLE = Path(__file__).parents[2] / "examples" / "har_smartwatch"

@@ -6,21 +6,23 @@ import numpy as np
 import pytest
 
 from l2mu_compile.grids import GRIDS, Grid
-from l2mu_compile.targets.layouts import (
-    BLOCK_LAYOUTS,
-    FLOAT_INPUT_LAYOUTS,
-    INPUT_LAYOUTS,
+from l2mu_compile.targets.dense_layouts import (
     LAYOUTS,
     MULTIPLY_LAYOUTS,
-    PACKED_LAYOUTS,
-    SHIFTED_INPUT_LAYOUTS,
-    block_weights_for,
-    filled_quanta,
-    input_weights_for,
     multiply_weights_for,
-    packed_weights_for,
-    sparse_weights_for,
     weights_for,
+)
+from l2mu_compile.targets.input_layouts import (
+    FLOAT_INPUT_LAYOUTS,
+    INPUT_LAYOUTS,
+    SHIFTED_INPUT_LAYOUTS,
+    input_weights_for,
+)
+from l2mu_compile.targets.packed_layouts import PACKED_LAYOUTS, filled_quanta, packed_weights_for
+from l2mu_compile.targets.structured_layouts import (
+    BLOCK_LAYOUTS,
+    block_weights_for,
+    sparse_weights_for,
 )
 
 SHAPES = [(s, t) for s in (1, 2, 3, 17) for t in (*range(1, 34), 63, 64, 65, 129)]

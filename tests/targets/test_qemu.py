@@ -24,6 +24,7 @@ from l2mu_compile.frontend import load_model
 from l2mu_compile.interpreter import run
 from l2mu_compile.lowering import lower
 from l2mu_compile.network import Input, Network, Population, Readout
+from l2mu_compile.network_files import save_network
 from l2mu_compile.projection import Projection
 from l2mu_compile.report import Report
 from l2mu_compile.targets import qemu
@@ -33,12 +34,12 @@ from l2mu_compile.targets.devices import EmulatedModel
 from l2mu_compile.targets.emit_c import state_bytes
 from l2mu_compile.targets.emulated_machine import EmulationError
 from l2mu_compile.targets.firmware import firmware_use
+from l2mu_compile.targets.linking import link_firmware
 from l2mu_compile.targets.product import Product
 from l2mu_compile.targets.qemu import QemuFirmware, instructions_of
 from l2mu_compile.targets.record import Memory, Qemu, Region, Target
 from l2mu_compile.targets.registry import TARGETS, get_target
-from l2mu_compile.targets.toolchain import RUNTIME_DIR, compile_objects, link_firmware
-from l2mu_compile.text import save_network
+from l2mu_compile.targets.toolchain import RUNTIME_DIR, compile_objects
 from l2mu_compile.windows import load_windows
 
 EXAMPLE = Path(__file__).parents[2] / "examples/har_smartwatch"

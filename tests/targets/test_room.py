@@ -9,19 +9,19 @@ import pytest
 from command_line import run
 from networks import l2mu, planned
 
+from l2mu_compile import processes
 from l2mu_compile.errors import BudgetError
 from l2mu_compile.lowering import lower
 from l2mu_compile.network import Input, Network, Population, Readout
+from l2mu_compile.network_files import save_network
 from l2mu_compile.neurons import LIF
 from l2mu_compile.projection import Projection
 from l2mu_compile.stream import Stream
-from l2mu_compile.targets import toolchain
 from l2mu_compile.targets.boards import BOARDS
 from l2mu_compile.targets.emit_c import state_bytes, stream_bytes
 from l2mu_compile.targets.record import Memory, Region
 from l2mu_compile.targets.registry import get_target
 from l2mu_compile.targets.room import require_room
-from l2mu_compile.text import save_network
 
 CORTEX_M4 = get_target("cortex-m4")
 
@@ -82,10 +82,10 @@ def wide():
 
 
 def test_no_compiler_runs(tmp_path, monkeypatch) -> None:
-    def never(*_arguments: object) -> None:
+    def never(*_arguments: object, **_options: object) -> None:
         raise AssertionError("a compiler was started")
 
-    monkeypatch.setattr(toolchain, "run_command", never)
+    monkeypatch.setattr(processes, "run_all", never)
     save_network(wide(), tmp_path / "net.txt")
     result = run("compile", tmp_path / "net.txt", "--board", "microbit", "-o", tmp_path / "out")
     assert (result.code, "of flash of microbit" in result.err) == (5, True), result.err

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_networks import float_networks, integer_networks, windows_for
 from exactness import kernels_and_memory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_machines import sources as portable
-from networks import float_networks, integer_networks, planned, windows_for
+from networks import planned
 from numpy.typing import NDArray
 
 from l2mu_compile.interpreter import run

@@ -13,9 +13,11 @@ from l2mu_compile.program import Program
 from l2mu_compile.saved import saved_bytes
 from l2mu_compile.stream import Stream
 from l2mu_compile.targets.build import write_sources
+from l2mu_compile.targets.commands import CommandLog, run_command
 from l2mu_compile.targets.elf import code
 from l2mu_compile.targets.emit_c import state_bytes, stream_bytes
 from l2mu_compile.targets.emulator import Emulator
+from l2mu_compile.targets.linking import link_firmware, shared_library
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import TARGETS, get_target
 from l2mu_compile.targets.stack import stack_bounds
@@ -28,14 +30,7 @@ from l2mu_compile.targets.stack_code import (
     UnboundedStackError,
     arm,
 )
-from l2mu_compile.targets.toolchain import (
-    CommandLog,
-    compile_objects,
-    link_firmware,
-    run_command,
-    shared_library,
-)
-from l2mu_compile.targets.toolchain import _cc as cc
+from l2mu_compile.targets.toolchain import cc, compile_objects
 
 PAINT = b"\xa5"
 

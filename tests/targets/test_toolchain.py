@@ -12,17 +12,13 @@ import pytest
 
 from l2mu_compile.errors import BudgetError, ToolchainError
 from l2mu_compile.targets import zig
+from l2mu_compile.targets.commands import CommandLog
 from l2mu_compile.targets.elf import symbols
 from l2mu_compile.targets.kernel_table import HEADERS, KERNEL_DIR
+from l2mu_compile.targets.linking import link_firmware, shared_library, static_library
 from l2mu_compile.targets.record import Memory, Region, Target
 from l2mu_compile.targets.registry import TARGETS, get_target
-from l2mu_compile.targets.toolchain import (
-    CommandLog,
-    compile_objects,
-    link_firmware,
-    shared_library,
-    static_library,
-)
+from l2mu_compile.targets.toolchain import compile_objects
 
 HOST = get_target("host")
 CORTEX_M4 = get_target("cortex-m4")

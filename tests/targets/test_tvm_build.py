@@ -40,12 +40,12 @@ from l2mu_compile.network import NARROW_BITS, Network, Readout
 from l2mu_compile.neurons import LIF, CuBaLIF
 from l2mu_compile.projection import Projection
 from l2mu_compile.targets.build import is_native
+from l2mu_compile.targets.commands import CommandLog
 from l2mu_compile.targets.host import HOST
 from l2mu_compile.targets.kernel_sets import parts
 from l2mu_compile.targets.kernel_table import kernel_table
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import TARGETS, get_target
-from l2mu_compile.targets.toolchain import CommandLog
 from l2mu_compile.targets.tvm_build import (
     link_tensors,
     llvm_target,

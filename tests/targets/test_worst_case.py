@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_networks import integer_networks, windows_for
 from exactness import kernels_and_memory, multiplying, storing_tiles, thinned, unbuilt
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from networks import i8, integer_networks, l2mu, narrow, planned, samples, windows_for
+from networks import i8, l2mu, narrow, planned, samples
 
 from l2mu_compile.lowering import lower
 from l2mu_compile.network import NARROW_BITS, Input, Network, Population, Readout

@@ -27,13 +27,14 @@ from packages import (
 
 from l2mu_compile.differential import compare
 from l2mu_compile.lowering import lower
+from l2mu_compile.network_files import load_network, save_network
 from l2mu_compile.program import API_FUNCTIONS, STREAM_FUNCTIONS
 from l2mu_compile.targets.devices import EmulatedModel
 from l2mu_compile.targets.emit_c import state_bytes
+from l2mu_compile.targets.linking import write_linker_script
 from l2mu_compile.targets.record import Target
 from l2mu_compile.targets.registry import get_target
-from l2mu_compile.targets.toolchain import RUNTIME_DIR, write_linker_script
-from l2mu_compile.text import load_network, save_network
+from l2mu_compile.targets.toolchain import RUNTIME_DIR
 
 REQUIRED = "name version author maintainer sentence paragraph category url architectures".split()
 OPTIONAL = "depends dot_a_linkage includes precompiled ldflags".split()

@@ -26,7 +26,7 @@ from packages import (
     write_program,
 )
 
-from l2mu_compile.text import load_network
+from l2mu_compile.network_files import load_network
 
 NAMES = ("cell", *HOSTILE_NAMES)
 

@@ -20,10 +20,10 @@ from command_line import ok
 from networks import l2mu
 from packages import HOSTILE_FILE, HOSTILE_NAMES, KINDS, Packages, compiled, unzipped, windows
 
+from l2mu_compile.network_files import save_network
 from l2mu_compile.paths import printable
 from l2mu_compile.report import Report, load_report
 from l2mu_compile.targets.packaging.common import release_version, write_zip
-from l2mu_compile.text import save_network
 
 FOLDERS = ("lib", "firmware", "cmake/{}", "zephyr/{}")
 

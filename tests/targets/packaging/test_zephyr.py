@@ -28,7 +28,7 @@ from packages import (
 )
 
 from l2mu_compile.interpreter import run
-from l2mu_compile.text import load_network
+from l2mu_compile.network_files import load_network
 
 NAMES = ("cell", *HOSTILE_NAMES)
 
