@@ -44,6 +44,7 @@ from l2mu_compile.neurons import NEURONS, parameter_names
 from l2mu_compile.output import write_together
 from l2mu_compile.paths import StrPath, file_bytes
 from l2mu_compile.projection import Projection
+from l2mu_compile.versions import unknown_version
 
 FORMAT = 1  # of the files that are written
 MAX_TEXT_BYTES, MAX_TENSOR_BYTES = 16 << 20, 1 << 30
@@ -274,10 +275,7 @@ class _Parser:
         if not first:
             self._fail("'format' belongs before everything else")
         if version != str(FORMAT):
-            self._fail(
-                f"format {version[:20]}: this release reads format {FORMAT}; use one as new as the "
-                "file"
-            )
+            self._fail(unknown_version(version, FORMAT, "format"))
 
     def _header(self, rest: str) -> dict[str, Any]:
         name, _, options = rest.partition(" ")
