@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from filelock import FileLock, Timeout
-
 from l2mu_compile.budgets import Figures, violations
+from l2mu_compile.build_cache import LOCK, entry_of, is_whole, locked, mark_used, remove_unused
 from l2mu_compile.build_config import BuildFile, Planned
-from l2mu_compile.build_report import Build, BuildReport, Failure, State, figures_of
-from l2mu_compile.compiled import REPORT_FILE, require_untouched
+from l2mu_compile.build_report import (
+    BUILD_FILE,
+    Build,
+    BuildReport,
+    Failure,
+    State,
+    figures_of,
+    load_build_report,
+)
+from l2mu_compile.compiled import REPORT_FILE
 from l2mu_compile.errors import L2MUError, ModelError, UsageError
 from l2mu_compile.making import make, passes_of, target_of
 from l2mu_compile.output import file_digest, whole_directory, write_together, writing
@@ -24,8 +31,6 @@ from l2mu_compile.report import Report, load_report
 from l2mu_compile.targets.emit_c import TOOL
 from l2mu_compile.task_workers import TaskDiedError, Workers
 from l2mu_compile.workers import cores
-
-LOCK = ".lock"
 
 OnBuild = Callable[[Build], None]
 Found = TypeVar("Found")
@@ -56,8 +61,8 @@ class Builder:
         if planned.recipe.model.module or self.rebuild:
             return None
         key = self._provenance(planned).digest
-        with self._entry(key) as entry:
-            return self._placed(planned, key, "from cache") if _is_whole(entry) else None
+        with entry_of(self.cache, key) as entry:
+            return self._placed(planned, key, "from cache") if is_whole(entry) else None
 
     def _made(self, planned: Planned) -> Build:
         origin = self._provenance(planned)
@@ -67,24 +72,19 @@ class Builder:
                 self._compile(planned, origin, fresh)
             return _described(planned, "built", None, load_report(place / REPORT_FILE))
         key = origin.digest
-        with self._entry(key) as entry:
-            if not self.rebuild and _is_whole(entry):  # another process has just made it
+        with entry_of(self.cache, key) as entry:
+            if not self.rebuild and is_whole(entry):  # another process has just made it
                 return self._placed(planned, key, "from cache")
             with whole_directory(entry) as fresh:
                 self._compile(planned, origin, fresh)
             return self._placed(planned, key, "built")
 
-    @contextmanager
-    def _entry(self, key: str) -> Iterator[Path]:
-        """Where the cache has a build; no other process changes it meanwhile."""
-        with _locked(self.cache / f"{key}{LOCK}"):
-            yield self.cache / key
-
     def _placed(self, planned: Planned, key: str, state: State) -> Build:
         """Copy a build from the cache to its place, unless it is there."""
         entry, place = self.cache / key, self.output / planned.id
+        mark_used(entry)
         report = load_report(entry / REPORT_FILE)
-        if _is_whole(place) and _same_report(place, entry):
+        if is_whole(place) and _same_report(place, entry):
             return _described(planned, state if state == "built" else "unchanged", key, report)
         with whole_directory(place) as fresh:
             shutil.copytree(entry, fresh, dirs_exist_ok=True)
@@ -109,6 +109,8 @@ def _attempted(work: Callable[[Planned], Found], planned: Planned) -> Found | Bu
         return _failed(planned, error)
     except OSError as error:
         return _failed(planned, UsageError(str(error)))
+    except MemoryError:
+        return _failed(planned, ModelError("out of memory: the model or its data is too large"))
     except Exception as error:
         return _failed(planned, L2MUError(f"internal error: {type(error).__name__}: {error}"))
 
@@ -145,7 +147,11 @@ def run_builds(
     output, cache_folder = file.place(config.output), file.place(config.cache)
     builder = Builder(file.path.parent, output, cache_folder, rebuild)
     earlier = figures_of(baseline)
-    with _locked(output / LOCK, wait=False), writing(cache_folder):
+    for folder in (output, cache_folder):
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder}: is no directory")
+    with locked(output / LOCK, wait=False), writing(cache_folder):
+        others, damage = _left_in(output, file, builds)
         cache_folder.mkdir(parents=True, exist_ok=True)
         made: dict[int, Build] = {}
         for number, build in _in_parallel(builder, builds, config.jobs or cores()):
@@ -157,10 +163,32 @@ def run_builds(
             tool=TOOL,
             command=list(command),
             builds=[made[number] for number in range(len(builds))],
-            notes=_notes(builds, earlier, baseline),
+            notes=[
+                *damage,
+                *_notes(builds, earlier, baseline),
+                *_aged(cache_folder, config.cache_days),
+            ],
         )
-        write_together(report.files(output, baseline))
+        place = {planned.id: number for number, planned in enumerate(file.builds)}
+        present = sorted([*report.builds, *others], key=lambda build: place[build.id])
+        write_together(report.files(output, baseline, present))
     return report
+
+
+def _left_in(
+    output: Path, file: BuildFile, builds: Sequence[Planned]
+) -> tuple[list[Build], list[str]]:
+    """Builds of ``file`` besides ``builds`` that an earlier run left, as it described them; and
+    what to say of a description that cannot be read."""
+    others = {planned.id for planned in file.builds} - {planned.id for planned in builds}
+    if not others or not (output / BUILD_FILE).exists():
+        return [], []
+    try:
+        found = {build.id: build for build in load_build_report(output).builds}
+    except ModelError as error:
+        return [], [f"{printable(str(error))}; only builds that were asked for are in the new one"]
+    left = [found[name] for name in found if name in others and (output / name).is_dir()]
+    return left, []
 
 
 def _in_parallel(
@@ -179,7 +207,8 @@ def _in_parallel(
             try:
                 yield workers.next()
             except TaskDiedError as error:
-                yield error.number, _failed(builds[error.number], error)
+                died = L2MUError("its process died, perhaps out of memory; fewer --jobs take less")
+                yield error.number, _failed(builds[error.number], died)
 
 
 def _notes(
@@ -190,6 +219,16 @@ def _notes(
         return ["changes are not judged: there is no baseline"] if compared else []
     new = [name for name in compared if earlier.get(name) is None]
     return [f"not in the baseline: {', '.join(new)}"] if new else []
+
+
+def _aged(cache: Path, days: int) -> list[str]:
+    """Remove from the cache what is not used any more; what to say of it."""
+    removed = 0
+    if days:
+        with suppress(OSError):  # nothing that was built depends on it
+            removed = remove_unused(cache, days)
+    what = "1 build that no run had" if removed == 1 else f"{removed} builds that no run had"
+    return [f"removed from the cache: {what} used for {days} days"] if removed else []
 
 
 def _described(planned: Planned, state: State, key: str | None, report: Report) -> Build:
@@ -215,31 +254,6 @@ def _described(planned: Planned, state: State, key: str | None, report: Report) 
 def _failed(planned: Planned, error: L2MUError) -> Build:
     failure = Failure(message=printable(str(error)), exit_code=error.exit_code)
     return Build(id=planned.id, state="failed", key=None, figures=Figures(), failure=failure)
-
-
-@contextmanager
-def _locked(path: Path, wait: bool = True) -> Iterator[None]:
-    """Hold the lock ``path``, that only one process has at a time and that dies with it."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
-        try:
-            lock.acquire(blocking=wait)
-        except Timeout:
-            raise UsageError(f"{path.parent}: another build is working there") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _is_whole(folder: Path) -> bool:
-    """Whether ``folder`` holds a build, as it was made."""
-    try:
-        require_untouched(folder, load_report(folder / REPORT_FILE))
-    except ModelError:
-        return False
-    return True
 
 
 def _same_report(a: Path, b: Path) -> bool:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from l2mu_compile.display import bars, err, out, show_note
-from l2mu_compile.errors import UsageError
+from l2mu_compile.errors import ModelError, UsageError
 from l2mu_compile.options import AsJson, command_line
 from l2mu_compile.paths import printable
 
@@ -72,7 +72,6 @@ def build(
 ) -> None:
     """Build all that a file says: models, targets, pipelines; and hold them to their budgets."""
     from l2mu_compile.build_config import find_config, load_config
-    from l2mu_compile.build_report import load_build_report
     from l2mu_compile.plugins import load_plugin
 
     given: dict[str, Any] = {
@@ -89,8 +88,7 @@ def build(
         return
     for plugin in file.config.plugins:
         load_plugin(file.place(plugin))
-    earlier = file.config.baseline
-    before = None if earlier is None else load_build_report(file.place(earlier))
+    before = _baseline(file)
     from l2mu_compile.build import check_names, run_builds
 
     check_names(file)
@@ -130,6 +128,19 @@ def _settings(texts: list[str] | None) -> dict[str, Any]:
         except TomlError:
             found[key.strip()] = value.strip()
     return found
+
+
+def _baseline(file: BuildFile) -> BuildReport | None:
+    from l2mu_compile.build_report import load_build_report
+
+    if file.config.baseline is None:
+        return None
+    place = file.place(file.config.baseline)
+    if not place.exists():
+        raise ModelError(
+            f"{place}: there is no such baseline; a first run has none, and its build.json is one"
+        )
+    return load_build_report(place)
 
 
 def _resolved(file: BuildFile, chosen: list[str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ Every path in the file is relative to the directory that it lies in. What is wro
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product, takewhile
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from l2mu_compile.budgets import Budget
+from l2mu_compile.build_report import RUN_FILES
 from l2mu_compile.errors import UsageError, reason
 from l2mu_compile.paths import StrPath, file_bytes, printable
 from l2mu_compile.recipe import File, ModelTable, Names, PipelineTable, Recipe, Table, TargetTable
@@ -27,6 +28,7 @@ MAX_BUILDS = 10_000
 MAX_SHOWN = 200  # letters of a key
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(10))}
 
 
 class BuildTable(Table):
@@ -43,6 +45,9 @@ class Config(Table):
 
     output: File = Path("build")
     cache: File = Path(".l2mu-cache")
+    cache_days: int = Field(
+        30, ge=0, le=36_500, description="builds that no run uses for so long go; none if 0"
+    )
     jobs: int = Field(0, ge=0, le=256, description="builds at a time; as many as cores if 0")
     plugins: tuple[File, ...] = ()
     baseline: File | None = Field(None, description="an earlier build.json, to compare with")
@@ -199,12 +204,7 @@ def _at(line: int | None) -> str:
 
 def _check_tables(config: Config, where: _Where) -> None:
     for kind in ("model", "target", "pipeline"):
-        for name in getattr(config, kind):
-            if not _NAME.fullmatch(name):
-                raise where.error(
-                    (kind, name),
-                    "names are up to 100 letters, digits, '_', '-' and '.', and name directories",
-                )
+        _check_names(kind, getattr(config, kind), where)
     for name, table in config.model.items():
         if table.checkpoint is None and table.module is None:
             raise where.error(("model", name), "has neither a checkpoint nor a module")
@@ -213,6 +213,27 @@ def _check_tables(config: Config, where: _Where) -> None:
             raise where.error(
                 ("pipeline", name), "has passes too: name quantize among the passes instead"
             )
+
+
+def _check_names(kind: str, names: Iterable[str], where: _Where) -> None:
+    """Names are those of directories, on every system."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise where.error(
+                (kind, name),
+                "names are up to 100 letters, digits, '_', '-' and '.', and name directories",
+            )
+        plain = name.lower()
+        if name.endswith(".") or plain.partition(".")[0] in _DEVICES:
+            raise where.error((kind, name), "no directory can have that name on Windows")
+        if kind == "model" and plain in RUN_FILES:
+            raise where.error((kind, name), "a file beside the models' directories has that name")
+        if plain in seen:
+            raise where.error(
+                (kind, name), f"differs from {seen[plain]} only by case, which some systems ignore"
+            )
+        seen[plain] = name
 
 
 def _planned(config: Config, where: _Where) -> Iterator[Planned]:

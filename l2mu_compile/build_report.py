@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
@@ -14,7 +14,7 @@ from l2mu_compile.errors import BudgetError
 from l2mu_compile.paths import StrPath, printable
 from l2mu_compile.report import Artifact, Strict, load_report_file
 
-BUILD_FILE, JUNIT_FILE, SUMMARY_FILE = "build.json", "junit.xml", "summary.md"
+RUN_FILES = BUILD_FILE, JUNIT_FILE, SUMMARY_FILE = "build.json", "junit.xml", "summary.md"
 
 State = Literal["built", "from cache", "unchanged", "failed"]
 
@@ -64,12 +64,16 @@ class BuildReport(Strict):
         """The file's text."""
         return self.model_dump_json(indent=2) + "\n"
 
-    def files(self, folder: Path, baseline: BuildReport | None) -> dict[Path, str]:
-        """All files of a run, by where they go."""
+    def files(
+        self, folder: Path, baseline: BuildReport | None, present: Sequence[Build] | None = None
+    ) -> dict[Path, str]:
+        """All files of a run, by where they go. ``build.json`` has the builds ``present`` in the
+        directory, if these are others than the run's."""
+        whole = self if present is None else self.model_copy(update={"builds": list(present)})
         return {
             folder / JUNIT_FILE: junit(self),
             folder / SUMMARY_FILE: summary(self, baseline),
-            folder / BUILD_FILE: self.to_json(),
+            folder / BUILD_FILE: whole.to_json(),
         }
 
 

@@ -46,6 +46,7 @@ from l2mu_compile.hyperparameters import (
 from l2mu_compile.l2mu import L2MU, L2MUConfig, discretize
 from l2mu_compile.output import write_whole, writing
 from l2mu_compile.tensor_files import TensorFile, Tensors, read_tensor_file, shown
+from l2mu_compile.versions import require_version
 
 FORMAT, VERSION = "l2mu-compile", 1
 
@@ -117,8 +118,8 @@ def _unwrap(file: TensorFile) -> tuple[str, Tensors, HyperParameters]:
         raise ModelError(f"holds a {type(content).__name__}, not a state_dict")
     kind, version = dict.get(content, "format"), dict.get(content, "version")
     own = isinstance(kind, str) and kind == FORMAT
-    if own and not (isinstance(version, int) and version == VERSION):
-        raise ModelError(f"format version {shown(version)}; this reads {VERSION}")
+    if own:
+        require_version(version, VERSION, "version")
     found = file.state_dict(_holds_l2mu)
     if found is None:
         raise _no_l2mu(dict.get(content, "state_dict", content))

@@ -111,6 +111,7 @@ def compile_model(model: Model, job: Job, output: StrPath) -> Report:
     packages = backend.packages(job.target, job.artifacts)
     job = replace(job, target=backend.prepared(job.target))
     compilation = _compilation(model, job)
+    compilation.require_stream()
     windows = (compilation.windows if job.windows is None else job.windows).first(STEP_WINDOWS)
     measured = job.target if backend.is_measured else None
     steps = Steps(model.network, windows, STEP_WINDOWS, measured)
@@ -189,6 +190,13 @@ class _Compilation:
         if network.stage != "planned":
             raise UsageError(f"the passes end with a {network.stage} network; end with plan-memory")
         return network
+
+    def require_stream(self) -> None:
+        """Raise `UsageError` for windows that the network after the passes cannot have."""
+        window = self.model.network.window
+        for item in self.job.passes:
+            window = item.window_after(window)
+        self.stream(self.model.network.replace(window=window))
 
     def stream(self, network: Network) -> Stream | None:
         """What windows on a stream are for ``network``, if that is known and there are streams."""

@@ -3,10 +3,11 @@ as it was: names, order, shapes, blocks along diagonals, convolutions in full, r
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -16,6 +17,7 @@ from l2mu_compile.errors import ModelError
 from l2mu_compile.network import Network, Population, Readout, with_neuron
 from l2mu_compile.neurons import parameter_names
 from l2mu_compile.projection import Projection
+from l2mu_compile.versions import require_json_version
 
 KEY = "l2mu_compile"
 
@@ -47,6 +49,7 @@ class Extras(_Strict):
     """What a file's metadata says of a network. Whatever does not fit the graph is left out of
     account: another tool may have changed it."""
 
+    format_version: Literal[1] = 1
     name: str | None = None
     spiking: bool = False
     populations: list[PopulationExtras] = []
@@ -126,7 +129,8 @@ def extras_of(network: Network) -> str:
         window=network.window,
         full_window=network.full_window,
     )
-    return extras.model_dump_json(exclude_defaults=True)
+    said = extras.model_dump(mode="json", exclude_defaults=True)
+    return json.dumps({"format_version": extras.format_version, **said})
 
 
 def read_extras(metadata: Mapping[str, Any]) -> Extras:
@@ -135,7 +139,10 @@ def read_extras(metadata: Mapping[str, Any]) -> Extras:
     if not isinstance(text, str):
         return Extras()
     try:
+        require_json_version(text, Extras().format_version)
         return Extras.model_validate_json(text)
+    except ModelError as error:
+        raise ModelError(f"metadata {KEY}: {error}") from None
     except ValidationError as error:
         found = error.errors()[0]
         place = ".".join(map(str, found["loc"]))

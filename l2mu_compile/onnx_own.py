@@ -22,7 +22,7 @@ from safetensors.numpy import load, save
 from l2mu_compile.errors import ModelError
 from l2mu_compile.network import Network
 from l2mu_compile.onnx_file import array_of
-from l2mu_compile.text import MAX_TEXT_BYTES, parse, to_text
+from l2mu_compile.text import MAX_TEXT_BYTES, file_text, parse
 from l2mu_compile.text_values import digest
 
 TEXT, ARRAYS = "l2mu.text", "l2mu.arrays"
@@ -33,7 +33,7 @@ def said_of(network: Network, graph: Any) -> dict[str, str]:
     """Metadata from which, and from ``graph``, `own_network` makes ``network`` again."""
     held = _by_digest(graph)
     left = {name: a for name, a in network.tensors().items() if digest(a) not in held}
-    said = {TEXT: to_text(network)}
+    said = {TEXT: file_text(network)}
     return said | ({ARRAYS: base64.b64encode(save(left)).decode()} if left else {})
 
 

@@ -21,7 +21,7 @@ from l2mu_compile.processes import signals_held
 MARKER = "report.json"
 UNUSABLE = '\0\t\n\r\\%"'  # zig misreads them in its dependency files and output names
 REMOVALS, PAUSE_SECONDS = 30, 0.1
-_TEMPORARY = "l2mu-tmp-"  # in the name of everything that is only there while we work
+TEMPORARY = "l2mu-tmp-"  # in the name of everything that is only there while we work
 _LASTING = "l2mu-kept"  # in the name of what a killed run leaves to the next one
 
 
@@ -59,7 +59,7 @@ def _foreign_file(path: Path, marker: str) -> str | None:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         known = set()
     found = (entry.relative_to(path) for entry in path.rglob("*"))
-    foreign = (f for f in found if f.as_posix() not in known and _TEMPORARY not in f.name)
+    foreign = (f for f in found if f.as_posix() not in known and TEMPORARY not in f.name)
     return next(map(str, foreign), None)
 
 
@@ -82,6 +82,13 @@ def whole_directory(path: StrPath, marker: str = MARKER) -> Iterator[Path]:
             fresh.mkdir()
             yield fresh
             _swap(fresh, path, work / "old")
+
+
+def remove_whole(path: Path) -> None:
+    """Remove a directory: whoever looks sees all of it or nothing, and so does the next run if this
+    one is killed meanwhile."""
+    with _work_directory(path) as work:
+        path.replace(work / "old")
 
 
 @contextmanager
@@ -116,7 +123,7 @@ def _make_lasting(folder: Path, suffix: str) -> None:
         raise UsageError(f"{folder}: is a link; remove it")
     folder.mkdir(exist_ok=True)
     for entry in folder.iterdir():
-        if entry.suffix != suffix and _TEMPORARY not in entry.name:
+        if entry.suffix != suffix and TEMPORARY not in entry.name:
             raise UsageError(f"{folder}: holds {entry.name}, which no run put there; remove it")
 
 
@@ -142,7 +149,7 @@ def _work_directory(path: Path) -> Iterator[Path]:
     """A locked directory beside ``path``, removed at the end."""
     with ExitStack() as stack:
         with signals_held():
-            start = f".{path.name}.{_TEMPORARY}"
+            start = f".{path.name}.{TEMPORARY}"
             work = Path(tempfile.mkdtemp(prefix=start, dir=path.absolute().parent))
             handle = os.open(work, os.O_RDONLY)
             stack.callback(os.close, handle)
@@ -157,7 +164,7 @@ def _remove_left_over(path: Path) -> None:
     One that was killed between taking an earlier output away and putting the new one in its place
     has the earlier one put back. A directory still empty may be about to be locked, and stays.
     """
-    for work in path.absolute().parent.glob(f".{glob.escape(path.name)}.{_TEMPORARY}*"):
+    for work in path.absolute().parent.glob(f".{glob.escape(path.name)}.{TEMPORARY}*"):
         if not work.is_symlink() and (work / "new").is_dir():
             with suppress(OSError):  # somebody else's, or just removed by another run
                 _remove_unless_locked(work, path)
@@ -238,7 +245,7 @@ def write_together(contents: Mapping[Path, str | bytes]) -> None:
     written: dict[Path, Path] = {}
     try:
         for path, content in contents.items():
-            start = f".{path.name}.{_TEMPORARY}"
+            start = f".{path.name}.{TEMPORARY}"
             handle, name = tempfile.mkstemp(prefix=start, dir=path.absolute().parent)
             written[path] = Path(name)
             with os.fdopen(handle, "wb") as file:

@@ -32,6 +32,7 @@ def check_pass(
     the pass looks at; where it has no ``samples``, these are random too. Checked is that the pass
 
     - leaves its argument as it was, and returns the same for the same;
+    - makes windows as long as its ``window_after`` says;
     - returns the very network that it was given where it changes nothing;
     - returns a network that breaks no rule (`l2mu_compile.verify`), keeps channels and classes, and
       is read back equal from its text;
@@ -72,6 +73,8 @@ def _check_result(item: Pass, network: Network, after: Network, context: Context
         raise PassError("returns an equal network, not the one it was given, if nothing changes")
     if applied(item, network, context) != after:
         raise PassError("returns another network when it is given the same one again")
+    if after.window != (window := item.window_after(network.window)):
+        raise PassError(f"makes windows of {after.window} steps; its window_after says {window}")
     if parse(to_text(after), after.tensors()) != after:
         raise PassError("makes a network that is not read back equal from its text")
     if item.idempotent and applied(item, after, context) != after:

@@ -78,6 +78,11 @@ class Pass:
         """The most by which a lossy pass may move a score of ``network``, in the score's unit."""
         return math.inf
 
+    def window_after(self, window: int | None) -> int | None:
+        """Steps that windows of the result have, if those of the network have ``window``; None
+        where the network does not say."""
+        return window
+
     def require(self, option: str, low: float, high: float) -> None:
         """Raise `UsageError` unless an option is from ``low`` to ``high``."""
         value = getattr(self, option)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from l2mu_compile.errors import ModelError, reason
 from l2mu_compile.paths import StrPath, file_bytes
+from l2mu_compile.versions import require_json_version
 
 MAX_FILE_BYTES = 16 << 20
 
@@ -302,18 +303,21 @@ def load_report(path: StrPath) -> Report:
 
 
 def load_report_file(path: StrPath, kind: type[Kind]) -> Kind:
-    """Read a file of ``kind``. Raises `ModelError` naming the file and the field that is wrong."""
+    """Read a file of ``kind``, which has a ``format_version``. Raises `ModelError` naming the file
+    and the field that is wrong."""
     path = Path(path)
     try:
         if file_bytes(path) > MAX_FILE_BYTES:
-            raise ModelError(f"{path}: larger than {MAX_FILE_BYTES} bytes, not a report")
-        return kind.model_validate_json(path.read_text(encoding="utf-8"))
+            raise ModelError(f"larger than {MAX_FILE_BYTES} bytes, not a report")
+        text = path.read_text(encoding="utf-8")
+        require_json_version(text, kind.model_fields["format_version"].default)
+        return kind.model_validate_json(text)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: cannot read the report: {reason(error)}") from None
     except ValidationError as error:
-        problems = error.errors()
-        versions = [p for p in problems if p["loc"] == ("format_version",)]
-        first = (versions or problems)[0]
+        first = error.errors()[0]
         place = ": ".join(filter(None, (str(path), ".".join(map(str, first["loc"])))))
         raise ModelError(f"{place}: {first['msg']}") from None
 

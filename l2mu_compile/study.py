@@ -28,11 +28,12 @@ from pydantic import ValidationError
 from l2mu_compile.errors import ModelError, UsageError, reason
 from l2mu_compile.measures import Budget, Measures
 from l2mu_compile.output import taken, writing
-from l2mu_compile.paths import file_bytes
+from l2mu_compile.paths import file_bytes, printable
 from l2mu_compile.template import Dimension, Range, Suggest, Template, Value, least
 from l2mu_compile.trial import Outcome, Problem
 
 DIRECTIONS = [StudyDirection.MINIMIZE] * 4  # of Measures.objectives
+MAX_SHOWN = 20  # letters of what a study belongs to
 RANDOM_TRIALS = 10  # before the sampler learns from them
 _IDENTITY = "l2mu-compile"
 _PASSES, _MEASURES, _PROBLEM = "passes", "measures", "problem"
@@ -178,9 +179,10 @@ def _require_same(where: str, identity: dict[str, str], found: Any) -> None:
         raise UsageError(f"{where}: holds a study that is no search; give --study another name")
     for part, value in identity.items():
         if found.get(part) != value:
+            other = printable(str(found.get(part, "none")))[:MAX_SHOWN]
             raise UsageError(
-                f"{where}: is a search with another {part}; give --study another name, or repeat "
-                "the command that began it"
+                f"{where}: is a search with another {part} ({other}, here {value[:MAX_SHOWN]}); "
+                "give --study another name, or repeat the command that began it"
             )
 
 

@@ -6,17 +6,20 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Generic, TypeVar
 
 from l2mu_compile.errors import L2MUError
 from l2mu_compile.plugins import load_plugin, loaded_files
 from l2mu_compile.processes import signals_held
+
+PATIENCE_SECONDS = 5.0
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -34,7 +37,7 @@ class Workers(Generic[Task, Result]):
     """``count`` tasks at a time: in this process if one, else each in a process of its own.
 
     ``work`` does a task; it, tasks and results can be pickled. To be used in a ``with`` block, at
-    whose end the processes are killed.
+    whose end no process is left: one in the middle of a task has PATIENCE_SECONDS to clean up.
     """
 
     def __init__(self, work: Callable[[Task], Result], count: int) -> None:
@@ -42,7 +45,7 @@ class Workers(Generic[Task, Result]):
         self._here: list[tuple[int, Task]] = []
         self._idle: list[Connection] = []
         self._busy: dict[Connection, int] = {}
-        self._processes: list[BaseProcess] = []
+        self._processes: dict[Connection, BaseProcess] = {}
 
     @property
     def busy(self) -> int:
@@ -60,7 +63,8 @@ class Workers(Generic[Task, Result]):
             self._here.append((number, task))
             return
         pipe = self._idle.pop() if self._idle else self._new()
-        pipe.send(task)
+        with suppress(OSError):  # its process has died, as `next` will find
+            pipe.send(task)
         self._busy[pipe] = number
 
     def next(self) -> tuple[int, Result]:
@@ -89,11 +93,14 @@ class Workers(Generic[Task, Result]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for process in self._processes:
+        for pipe in self._busy:
+            self._processes[pipe].terminate()
+        end = time.monotonic() + PATIENCE_SECONDS
+        for pipe in self._busy:
+            self._processes[pipe].join(max(0.0, end - time.monotonic()))
+        for pipe, process in self._processes.items():
             process.kill()
-        for process in self._processes:
             process.join()
-        for pipe in (*self._idle, *self._busy):
             pipe.close()
 
     def _new(self) -> Connection:
@@ -104,7 +111,7 @@ class Workers(Generic[Task, Result]):
         )
         with signals_held():
             process.start()
-            self._processes.append(process)
+            self._processes[ours] = process
         theirs.close()
         return ours
 
@@ -115,6 +122,7 @@ def _serve(pipe: Connection, files: Sequence[Path], work: Callable[[Task], Resul
 
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # who asks hears it too, and ends us
+    signal.signal(signal.SIGTERM, _stop)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     for file in files:
@@ -128,8 +136,16 @@ def _serve(pipe: Connection, files: Sequence[Path], work: Callable[[Task], Resul
                 pipe.send(error)
 
 
+def _stop(number: int, _frame: FrameType | None) -> None:
+    """End, but clean up what was begun."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
 def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(PATIENCE_SECONDS)
         os._exit(1)

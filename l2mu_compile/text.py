@@ -43,6 +43,7 @@ from l2mu_compile.text_lines import (
     projection_line,
     readout_line,
 )
+from l2mu_compile.versions import unknown_version
 
 FORMAT = 1  # of the files that are written
 MAX_TEXT_BYTES = 16 << 20
@@ -122,9 +123,7 @@ def _check_format(version: str, first: bool) -> None:
     if not first:
         raise ValueError("'format' belongs before everything else")
     if version != str(FORMAT):
-        raise ValueError(
-            f"format {version[:20]}: this release reads format {FORMAT}; use one as new as the file"
-        )
+        raise ValueError(unknown_version(version, FORMAT, "format"))
 
 
 def _joined(parts: Mapping[str, list[Any]]) -> Network:

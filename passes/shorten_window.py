@@ -28,6 +28,10 @@ class ShortenWindow(Pass):
         if self.steps < 1:
             raise UsageError(f"shorten-window: steps must be at least 1, not {self.steps}")
 
+    def window_after(self, window: int | None) -> int | None:
+        """Those it takes."""
+        return self.steps
+
     def apply(self, network: Network, context: Context) -> Network:
         if network.stage == "planned":
             raise ModelError("shorten-window must come before plan-memory")

@@ -46,7 +46,7 @@ def _checked(code: int, texts: tuple[str, ...], start: Callable[[], Result]) -> 
     assert "Traceback" not in result.err
     assert result.out == ""
     for text in texts:
-        assert text in result.err
+        assert text in result.err, result.err
     assert sorted(Path.cwd().rglob("*")) == before, "something was left behind"
     return result.err
 

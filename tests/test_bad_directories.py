@@ -40,8 +40,9 @@ def test_verify_something_else(compiled):
     ("text", "reason"),
     [
         ("{", "Invalid JSON"),
-        ("{}", "Field required"),
-        ('{"format_version": "x"}', "format_version: Input should be 1"),
+        ("[]", "Input should be an object"),
+        ("{}", "no format_version"),
+        ('{"format_version": 1}', "Field required"),
     ],
 )
 def test_bad_report(compiled, copy, text, reason):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from build_files import FILE, FLOAT, INT8, make_project
 from command_line import ok, readable, run
 from filelock import FileLock
 from refusals import contents, files_at_most, refused, spawn, unprivileged
@@ -20,37 +23,18 @@ from l2mu_compile.build_report import load_build_report
 from l2mu_compile.compiled import load_host_model
 from l2mu_compile.windows import load_windows
 
-FILE = """\
-jobs = 1
-
-[model.net]
-checkpoint = "net.pt"
-calibrate = "windows.npz"
-test = "windows.npz"
-
-[target.here]
-target = "host"
-
-[pipeline.int8]
-quantize = "int8"
-[pipeline.float]
-"""
+THIRD, FOURTH = "net/here/third", "net/here/fourth"
 
 
 @pytest.fixture
 def place(workplace, data):
     """A directory with a checkpoint, windows and a file of builds."""
-    for name in ("net.pt", "windows.npz"):
-        shutil.copy(data / name, name)
-    Path("l2mu.toml").write_text(FILE)
+    make_project(data)
     return workplace
 
 
 def states(result):
     return {build["id"]: build["state"] for build in result.json["builds"]}
-
-
-INT8, FLOAT = "net/here/int8", "net/here/float"
 
 
 def test_what_is_unchanged_is_not_built_again(place):
@@ -93,6 +77,44 @@ def test_a_damaged_cache_is_not_used(place):
     result = run("build", "--json", INT8)
     assert result.json["builds"][0]["state"] == "from cache"
     assert "damaged" not in Path(f"build/{INT8}/network.txt").read_text()
+
+
+def test_a_run_of_some_builds_keeps_what_is_known_of_the_others(place):
+    Path("l2mu.toml").write_text(FILE + "[pipeline.third]\n[pipeline.fourth]\n")
+    ok("build")
+    before = {build.id: build for build in load_build_report("build").builds}
+    assert list(before) == [INT8, FLOAT, THIRD, FOURTH]
+    shutil.rmtree(f"build/{THIRD}")
+    Path("l2mu.toml").write_text(FILE + "[pipeline.third]\n")
+    result = run("build", "--json", FLOAT, "--set", "budget.max_flash=1KiB")
+    assert result.code == 5
+    assert states(result) == {FLOAT: "unchanged"}
+    found = load_build_report("build").builds
+    assert [build.id for build in found] == [INT8, FLOAT], "in the order of the file"
+    assert found[0] == before[INT8]
+    assert found[1].violations and not before[FLOAT].violations
+    for name in ("junit.xml", "summary.md"):
+        assert "int8" not in Path("build", name).read_text()
+    assert run("build", INT8).code == 0, "what is wrong with others is not asked for"
+    assert load_build_report("build").builds[1].violations
+    made_again = ok("verify-build", "build", "--json").json["directories"]
+    assert [entry["path"] for entry in made_again] == [f"build/{INT8}", f"build/{FLOAT}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("{", "Invalid JSON"), ('{"format_version": 2, "builds": []}', "format_version")],
+)
+def test_a_run_of_some_builds_replaces_a_record_that_it_cannot_read(place, text, says):
+    ok("build")
+    Path("build/build.json").write_text(text)
+    said = " ".join(ok("build", FLOAT).err.split())
+    assert "build/build.json: " in said and says in said
+    assert "only builds that were asked for are in the new one" in said
+    assert [build.id for build in load_build_report("build").builds] == [FLOAT]
+    Path("build/build.json").write_text(text)
+    assert "build.json: " not in ok("build").err, "a whole run has no use for it"
+    assert [build.id for build in load_build_report("build").builds] == [INT8, FLOAT]
 
 
 def test_budgets(place):
@@ -144,7 +166,9 @@ def test_one_that_fails_keeps_no_other_from_being_made(place):
 def test_refusals(place):
     refused(2, "build: no build of l2mu.toml", arguments=("build", "build"))
     refused(2, "--set x: write KEY=VALUE", arguments=("build", "--set", "x"))
-    refused(3, "base.json: cannot read", arguments=("build", "--baseline", "base.json"))
+    refused(
+        3, "base.json: there is no such baseline", arguments=("build", "--baseline", "base.json")
+    )
     refused(2, "nowhere.toml: cannot be read", arguments=("build", "--config", "nowhere.toml"))
     refused(
         2,
@@ -186,6 +210,83 @@ def test_one_directory_at_a_time(place):
         result = run("build")
     assert result.code == 2
     assert "another build is working there" in result.err
+
+
+@pytest.mark.parametrize("place_of", ["--output", "--cache"])
+def test_a_file_where_a_directory_is_to_be(place, place_of):
+    Path("taken").write_text("mine")
+    Path("build").mkdir()
+    result = run("build", FLOAT, place_of, "taken")
+    assert result.code == 2
+    assert result.err.endswith("taken: is no directory\n") and result.err.count("\n") == 1
+    assert Path("taken").read_text() == "mine"
+
+
+def test_windows_that_are_gone(place):
+    Path("l2mu.toml").write_text(
+        FILE + '[model.other]\ncheckpoint = "net.pt"\ncalibrate = "c.npz"\n'
+    )
+    result = run("build", "float")
+    assert result.code == 3
+    assert (
+        "other/here/float: " in result.err and "c.npz: cannot be read: No such file" in result.err
+    )
+    assert Path("build", FLOAT, "report.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_interrupted_run_leaves_nothing_half_done(place, jobs):
+    """Compilers of its processes, which are in sessions of their own, end too."""
+    mark = f"L2MU_TEST_{random.random()}"
+    command = [sys.executable, "-m", "l2mu_compile.cli", "build", "--jobs", str(jobs)]
+    process = subprocess.Popen(
+        command, env=os.environ | {mark: "1"}, stderr=subprocess.PIPE, text=True
+    )
+    while not list(Path(".l2mu-cache").glob(".*.l2mu-tmp-*/made/src")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[1].endswith("error: interrupted\n")
+    assert process.returncode == 130
+    assert not marked(mark)
+    assert not list(Path().rglob(".*.l2mu-tmp-*"))
+    assert states(ok("build", "--json")) == {INT8: "built", FLOAT: "built"}
+
+
+def marked(name: str) -> list[Path]:
+    """Processes with an environment variable."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            found += [path] if f"{name}=".encode() in path.read_bytes() else []
+    return found
+
+
+@pytest.mark.slow
+def test_a_build_whose_process_dies(place):
+    """The others are made."""
+    Path("l2mu.toml").write_text(
+        FILE + '[model.bad]\ncheckpoint = "net.pt"\ncalibrate = "windows.npz"\n'
+    )
+    command = [sys.executable, "-m", "l2mu_compile.cli", "build", "--json", "--jobs", "2", "float"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while not (found := [p for p in children.read_text().split() if is_worker(p)]):
+        time.sleep(0.02)
+    os.kill(int(found[0]), signal.SIGKILL)
+    builds = json.loads(process.communicate()[0])["builds"]
+    assert sorted(build["state"] for build in builds) == ["built", "failed"]
+    (failure,) = (build["failure"] for build in builds if build["failure"])
+    assert failure["message"].startswith("its process died, perhaps out of memory")
+    assert process.returncode == failure["exit_code"] == 1
+
+
+def is_worker(number: str) -> bool:
+    try:
+        return b"spawn_main" in Path(f"/proc/{number}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 @pytest.mark.slow

@@ -275,6 +275,13 @@ def test_a_network_made_for_a_window(data, tmp_path):
     assert (report.window, report.hop) == (20, 5)
 
 
+def test_a_window_that_a_pass_makes(data, tmp_path):
+    passes = "shorten-window{steps=5}, fold-input, fold-threshold, select-kernels, plan-memory"
+    windows = ("--calibrate", data / "windows.npz")
+    report = compiled(data, tmp_path, "--passes", passes, *windows, "--window", 5, "--hop", 2)
+    assert (report.window, report.hop) == (5, 2)
+
+
 def test_names_of_classes(data, tmp_path):
     report = compiled(data, tmp_path, "--classes", "walk, run,sit still")
     assert report.class_names == ["walk", "run", "sit still"]

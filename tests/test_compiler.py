@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -30,6 +31,8 @@ from l2mu_compile.errors import BudgetError, MismatchError, ModelError, UsageErr
 from l2mu_compile.frontend import Model
 from l2mu_compile.interpreter import run
 from l2mu_compile.network import Network
+from l2mu_compile.passbase import Context, Pass
+from l2mu_compile.passes.shorten_window import ShortenWindow
 from l2mu_compile.report import Difference, Source, load_report
 from l2mu_compile.targets.record import Memory, Region
 from l2mu_compile.windows import Windows
@@ -186,3 +189,47 @@ def test_the_report_has_every_pass_and_what_it_did(tmp_path):
     report = compile_model(model(network), Job(get_target("host"), FLOAT32), tmp_path / "other")
     assert report.steps_measured_on == "4 random windows"
     assert report.steps[-1].accuracy is None
+
+
+@dataclass(frozen=True)
+class Slow(Pass):
+    """Requires nothing, changes nothing, and takes long; exact."""
+
+    name: ClassVar[str] = "slow"
+
+    def apply(self, network: Network, context: Context) -> Network:
+        raise AssertionError("passes run")
+
+
+@pytest.mark.parametrize(
+    ("own", "passes", "options", "says"),
+    [
+        (None, [Slow()], {"window": 0}, "--window 0: from 1 to"),
+        (None, [Slow()], {"window": 2**30}, "--window 1073741824: from 1 to 1073741823 samples"),
+        (None, [Slow()], {"window": 9, "hop": 10}, "--hop 10: from 1 to the window's 9 samples"),
+        (None, [Slow()], {"window": 9, "hop": 0}, "--hop 0: from 1 to the window's 9 samples"),
+        (None, [Slow()], {"hop": 3}, "--hop 3: how long is a window? Give --window or --calib"),
+        (None, [Slow()], {"hop": 21, "windows": 20}, "--hop 21: from 1 to the window's 20 sam"),
+        (12, [Slow()], {"hop": 13, "windows": 12}, "--hop 13: from 1 to the window's 12 samples"),
+        (12, [Slow()], {"window": 13}, "--window 13: network toy was made for 12 samples"),
+        (12, [Slow(), ShortenWindow(5)], {"window": 12}, "network toy was made for 5 samples"),
+        (None, [ShortenWindow(5), Slow()], {"hop": 6}, "--hop 6: from 1 to the window's 5 sam"),
+        (None, [Slow()], {"hop": 6, "backend": "tvm"}, "--hop 6: --backend tvm makes no streams"),
+    ],
+)
+def test_windows_that_can_never_be_are_refused_before_passes_run(
+    tmp_path, own, passes, options, says
+):
+    steps = options.pop("windows", None)
+    windows = None if steps is None else Windows(samples(feed_forward(), 1, steps))
+    job = Job(get_target("host"), tuple(passes), windows, **options)
+    with pytest.raises(UsageError) as error:
+        compile_model(model(feed_forward().replace(window=own)), job, tmp_path / "out")
+    assert says in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_windows_let_passes_run(tmp_path):
+    job = Job(get_target("host"), (ShortenWindow(5), Slow()), window=5, hop=2)
+    with pytest.raises(ModelError, match=r"pass slow .*: AssertionError: passes run"):
+        compile_model(model(feed_forward().replace(window=9)), job, tmp_path / "out")

@@ -27,7 +27,7 @@ from l2mu_compile.interpreter import run
 from l2mu_compile.network import READOUT_RULES, Network, Readout
 from l2mu_compile.network_files import save_network
 from l2mu_compile.onnx_export import to_onnx, write_onnx
-from l2mu_compile.text import network_digest, to_text
+from l2mu_compile.text import file_text, network_digest
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples/har_smartwatch"
@@ -101,7 +101,7 @@ def test_what_a_model_says_of_itself() -> None:
     assert [(o.domain, o.version) for o in model.opset_import] == [("", 13)]
     props = {p.key: p.value for p in model.metadata_props}
     assert props == {
-        "l2mu.text": to_text(network),
+        "l2mu.text": file_text(network),
         "l2mu.network": "itoy",
         "l2mu.graph": "step",
         "l2mu.sha256": network_digest(network),

@@ -83,5 +83,5 @@ def test_names_of_classes_in_the_own_layout(tmp_path):
 def test_version_of_the_own_layout(tmp_path):
     content = {"format": "l2mu-compile", "version": 2, "config": {}, "state_dict": {}}
     torch.save(content, tmp_path / "net.ckpt")
-    with pytest.raises(ModelError, match="format version 2; this reads 1"):
+    with pytest.raises(ModelError, match="version 2; this release reads 1"):
         load_checkpoint(tmp_path / "net.ckpt")

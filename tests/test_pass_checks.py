@@ -167,6 +167,11 @@ def test_a_bound_that_does_not_hold() -> None:
         check_pass(made(slower, most=0.5), [feed_forward()])
 
 
+def test_windows_of_another_length_than_is_said() -> None:
+    item = made(lambda network: network.replace(window=7))
+    refused(item, "makes windows of 7 steps; its window_after says None")
+
+
 def test_a_pass_that_nothing_was_tried_of() -> None:
     refused(made(lambda network: network), "pass made: changes none of the 1 networks")
 

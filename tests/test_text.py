@@ -100,7 +100,7 @@ def test_files_say_their_format(tmp_path: Path) -> None:
     assert load_network(tmp_path / "net.txt") == l2mu(), "of the first release without"
     for version in ("2", "1.0", "", "1" * 5000):
         (tmp_path / "net.txt").write_text(text.replace("format 1", f"format {version}"))
-        with pytest.raises(ModelError, match=r"line 1: format .*: this release reads format 1"):
+        with pytest.raises(ModelError, match=r"line 1: format .*; this release reads 1"):
             load_network(tmp_path / "net.txt")
     (tmp_path / "net.txt").write_text(to_text(l2mu()) + "format 1\n")
     with pytest.raises(ModelError, match="'format' belongs before everything else"):

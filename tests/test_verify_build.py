@@ -126,7 +126,7 @@ def test_refusals(place):
     refused(3, "network.txt: has changed", arguments=("verify-build", "out"))
     refused(3, "nothing/report.json: cannot read", arguments=("verify-build", "nothing"))
     Path("out/provenance.json").write_text('{"format_version": 2}')
-    with pytest.raises(ModelError, match="format_version: Input should be 1"):
+    with pytest.raises(ModelError, match="format_version 2; this release reads 1"):
         load_provenance("out")
 
 
