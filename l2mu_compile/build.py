@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
-from l2mu_compile.budgets import Figures, violations
+from l2mu_compile.budgets import Figures, unjudged, violations
 from l2mu_compile.build_config import BuildFile, Planned
 from l2mu_compile.build_report import Build, BuildReport, Failure, State, figures_of
 from l2mu_compile.compiled import REPORT_FILE, require_untouched
@@ -188,7 +188,11 @@ def _notes(
     compared = [build.id for build in builds if build.budget.compares]
     if baseline is None:
         return ["changes are not judged: there is no baseline"] if compared else []
-    new = [name for name in compared if earlier.get(name) is None]
+    new = [
+        f"{build.id} ({', '.join(figures)})" if build.id in earlier else build.id
+        for build in builds
+        if (figures := unjudged(build.budget, earlier.get(build.id)))
+    ]
     return [f"not in the baseline: {', '.join(new)}"] if new else []
 
 

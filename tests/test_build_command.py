@@ -123,6 +123,10 @@ def test_budgets_of_change(place):
     result = run(*options[:-1], 'budget.max_flash_growth="2 %"')
     assert result.code == 5
     assert result.err.count("grew by 3.") == 2
+    figures["builds"][0]["figures"]["flash"] = None
+    Path("base.json").write_text(json.dumps(figures))
+    result = ok(*options[:-1], 'budget.max_flash_growth="4 %"')
+    assert f"note: not in the baseline: {INT8} (flash)\n" in result.out + result.err
     result = ok("build", "--set", "budget.max_flash_growth=0")
     assert "there is no baseline" in result.err + result.out
 
