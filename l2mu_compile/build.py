@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,7 +47,9 @@ class Builder:
 
     def __call__(self, planned: Planned) -> Build:
         """Make a build; what goes wrong with it is in what is returned."""
-        return _attempted(self._made, planned)
+        started = time.monotonic()
+        build = _attempted(self._made, planned)
+        return build.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
 
     def kept(self, planned: Planned) -> Build | None:
         """A build that the cache has, put in its place; None if it has to be made."""

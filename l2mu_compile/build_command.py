@@ -183,7 +183,8 @@ def _show(report: BuildReport, before: BuildReport | None, file: BuildFile) -> N
     for build in report.builds:
         for text in [build.failure.message] if build.failure else build.violations:
             err.print(f"[red]{escape(build.id)}:[/] {escape(printable(text))}", soft_wrap=True)
-    for note in report.notes:
+    notes = [f"{build.id}: {note}" for build in report.builds for note in build.notes]
+    for note in (*notes, *report.notes):
         show_note(note)
     where = printable(str(file.place(file.config.output)))
     out.print(escape(f"{where}: build.json, junit.xml, summary.md"), soft_wrap=True)

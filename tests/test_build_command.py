@@ -61,7 +61,9 @@ def test_what_is_unchanged_is_not_built_again(place):
     windows = load_windows("windows.npz").x
     decisions = load_host_model(f"build/{INT8}").run(windows)
     first = contents(Path("build"))
+    assert all(build.seconds > 0 for build in load_build_report("build").builds)
     assert states(ok("build", "--json")) == {INT8: "unchanged", FLOAT: "unchanged"}
+    assert all(build.seconds == 0 for build in load_build_report("build").builds)
     assert {**first, "build.json": 0, "junit.xml": 0, "summary.md": 0} == {
         **contents(Path("build")),
         **{"build.json": 0, "junit.xml": 0, "summary.md": 0},
