@@ -13,8 +13,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from l2mu_compile.measures import AMOUNT, UNITS
 
 ROUNDING = 1e-12  # of shares
+MAX_DIGITS = 15  # more than what is usual, of a figure and a limit that are nearly the same
 
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+_NUMBER = re.compile(r"\d*\.?\d+")
 
 
 def _size(value: object) -> object:
@@ -32,12 +34,22 @@ def _size(value: object) -> object:
 
 
 def _share(value: object) -> object:
-    match = _SHARE.fullmatch(value.strip()) if isinstance(value, str) else None
-    return value if match is None else float(match[1]) / 100
+    text = value.strip() if isinstance(value, str) else ""
+    if match := _SHARE.fullmatch(text):
+        return float(match[1]) / 100
+    if isinstance(value, bool) or (isinstance(value, str) and not _NUMBER.fullmatch(text)):
+        raise ValueError('write a share, such as 0.02 or "2 %"')
+    return value
+
+
+def _count(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("write a number")
+    return value
 
 
 Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
-Count = Annotated[float, Field(gt=0)]
+Count = Annotated[float, BeforeValidator(_count), Field(gt=0)]
 Share = Annotated[float, BeforeValidator(_share), Field(ge=0, le=1)]
 Growth = Annotated[float, BeforeValidator(_share), Field(ge=0, le=100)]
 
@@ -102,11 +114,22 @@ class Figure:
         """Whether it is shown in percent."""
         return self.unit == " %"
 
-    def shown(self, value: float | None) -> str:
+    def shown(self, value: float | None, more_digits: int = 0) -> str:
         """``value`` for a person."""
         if value is None:
             return ""
-        return f"{100 * value:.2f} %" if self.is_share else f"{value:,.0f}{self.unit}"
+        if self.is_share:
+            return f"{100 * value:.{2 + more_digits}f} %"
+        return f"{value:,.{more_digits}f}{self.unit}"
+
+    def shown_apart(self, value: float, limit: float) -> tuple[str, str]:
+        """Both for a person, in as many digits as tell one from the other."""
+        shown = self.shown(value), self.shown(limit)
+        for more in range(1, MAX_DIGITS):
+            if shown[0] != shown[1]:
+                break
+            shown = self.shown(value, more), self.shown(limit, more)
+        return shown
 
     def with_change(self, value: float | None, before: float | None) -> str:
         """``value`` as a number of a table, and how it has changed since ``before``."""
@@ -160,6 +183,12 @@ def violations(budget: Budget, figures: Figures, baseline: Figures | None) -> tu
     return tuple(_violations(budget, figures, baseline))
 
 
+def unjudged(budget: Budget, baseline: Figures | None) -> tuple[str, ...]:
+    """Figures that ``budget`` has limits of change on, and ``baseline`` does not know."""
+    figures = (FIGURES[CHANGES[key]] for key in budget.limits() if key in CHANGES)
+    return tuple(f.name for f in figures if getattr(baseline, f.field, None) is None)
+
+
 def _violations(budget: Budget, figures: Figures, before: Figures | None) -> Iterator[str]:
     for key, limit in budget.limits().items():
         figure = FIGURES[{**CEILINGS, **FLOORS, **CHANGES}[key]]
@@ -169,14 +198,15 @@ def _violations(budget: Budget, figures: Figures, before: Figures | None) -> Ite
         elif key in CHANGES:
             earlier = None if before is None else getattr(before, figure.field)
             yield from () if earlier is None else _change(key, figure, value, earlier, limit)
-        elif value > limit if key in CEILINGS else value < limit:
-            yield f"{figure.name} {figure.shown(value)}, {key} {figure.shown(limit)}"
+        elif value > limit if key in CEILINGS else value < limit - ROUNDING:
+            shown, most = figure.shown_apart(value, limit)
+            yield f"{figure.name} {shown}, {key} {most}"
 
 
 def _change(key: str, figure: Figure, value: float, before: float, limit: float) -> Iterator[str]:
     shown = f"{figure.name} {figure.shown(value)}, was {figure.shown(before)}"
     if key in LOSSES and before - value > limit + ROUNDING:
         yield f"{shown}: {100 * (before - value):.2f} points less, {key} {100 * limit:g} points"
-    if key in GROWTHS and value > before * (1 + limit):
+    if key in GROWTHS and value - before > (limit + ROUNDING) * before:
         grown = f"by {100 * (value / before - 1):.2f} %" if before else "from nothing"
         yield f"{shown}: grew {grown}, {key} {100 * limit:g} %"

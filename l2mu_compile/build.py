@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from l2mu_compile.budgets import Figures, violations
+from l2mu_compile.budgets import Figures, unjudged, violations
 from l2mu_compile.build_cache import LOCK, entry_of, is_whole, locked, mark_used, remove_unused
 from l2mu_compile.build_config import BuildFile, Planned
 from l2mu_compile.build_report import (
@@ -51,7 +52,9 @@ class Builder:
 
     def __call__(self, planned: Planned) -> Build:
         """Make a build; what goes wrong with it is in what is returned."""
-        return _attempted(self._made, planned)
+        started = time.monotonic()
+        build = _attempted(self._made, planned)
+        return build.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
 
     def kept(self, planned: Planned) -> Build | None:
         """A build that the cache has, put in its place; None if it has to be made."""
@@ -217,7 +220,11 @@ def _notes(
     compared = [build.id for build in builds if build.budget.compares]
     if baseline is None:
         return ["changes are not judged: there is no baseline"] if compared else []
-    new = [name for name in compared if earlier.get(name) is None]
+    new = [
+        f"{build.id} ({', '.join(figures)})" if build.id in earlier else build.id
+        for build in builds
+        if (figures := unjudged(build.budget, earlier.get(build.id)))
+    ]
     return [f"not in the baseline: {', '.join(new)}"] if new else []
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from l2mu_compile.build_report import Build, BuildReport
 
 # ruff: noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
+
+MAX_WIDTH = 1000  # letters of a line of the table
 
 EPILOG = (
     "Example: l2mu-compile build\n\n"
@@ -150,24 +153,49 @@ def _resolved(file: BuildFile, chosen: list[str]) -> dict[str, Any]:
     return {"file": str(file.path), **config, "builds": budgets}
 
 
-def _show(report: BuildReport, before: BuildReport | None, file: BuildFile) -> None:
+def _table(rows: list[list[str]]) -> Table:
+    """Everything in one table, changes below their figures."""
     from l2mu_compile.budgets import FIGURES
-    from l2mu_compile.build_report import cells, figures_of
 
-    earlier = figures_of(before)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("build", no_wrap=True)
+    table.add_column("build")
     for figure in FIGURES.values():
         table.add_column(figure.title, justify="right")
     table.add_column("budget")
-    for build in report.builds:
-        name, _, *rest = map(escape, cells(build, earlier))
-        table.add_row(name, *rest)
-    out.print(table)
+    for name, _, *figures, verdict in rows:
+        changes = (text.replace(" (", "\n(") for text in figures)
+        table.add_row(*map(escape, (name, *changes, verdict)))
+    return table
+
+
+def _show_build(row: list[str]) -> None:
+    """A build on lines of its own, for terminals that are narrower than the table."""
+    from l2mu_compile.budgets import FIGURES
+
+    name, _, *figures, verdict = row
+    out.print(f"[bold]{escape(name)}[/]: {escape(verdict)}", soft_wrap=True)
+    for figure, text in zip(FIGURES.values(), figures, strict=True):
+        if text:
+            out.print(escape(f"  {figure.title:8}  {text}"), soft_wrap=True)
+
+
+def _show(report: BuildReport, before: BuildReport | None, file: BuildFile) -> None:
+    from l2mu_compile.build_report import cells, figures_of
+
+    earlier = figures_of(before)
+    rows = [cells(build, earlier) for build in report.builds]
+    table = _table(rows)
+    width = out.measure(table, options=out.options.update(width=MAX_WIDTH)).maximum
+    if out.is_terminal and width > out.width:
+        for row in rows:
+            _show_build(row)
+    else:  # no line of a file or a pipe is too long
+        Console(highlight=False, width=max(width, out.width)).print(table)
     for build in report.builds:
         for text in [build.failure.message] if build.failure else build.violations:
             err.print(f"[red]{escape(build.id)}:[/] {escape(printable(text))}", soft_wrap=True)
-    for note in report.notes:
+    notes = [f"{build.id}: {note}" for build in report.builds for note in build.notes]
+    for note in (*notes, *report.notes):
         show_note(note)
     where = printable(str(file.place(file.config.output)))
     out.print(escape(f"{where}: build.json, junit.xml, summary.md"), soft_wrap=True)

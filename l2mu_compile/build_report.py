@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,8 @@ from l2mu_compile.paths import StrPath, printable
 from l2mu_compile.report import Artifact, Strict, load_report_file
 
 RUN_FILES = BUILD_FILE, JUNIT_FILE, SUMMARY_FILE = "build.json", "junit.xml", "summary.md"
+
+_MARKUP = re.compile(r"[\\`*\[<]")
 
 State = Literal["built", "from cache", "unchanged", "failed"]
 
@@ -32,6 +35,7 @@ class Build(Strict):
     id: str = Field(description="model/target/pipeline, and its directory below build.json's")
     state: State = Field(description="what was done: 'unchanged' was there already")
     key: str | None = Field(description="digest of all it depends on; None where that has no end")
+    seconds: float = Field(0, description="that making it took; 0 of what was kept")
     figures: Figures
     violations: list[str] = Field([], description="of its budget")
     failure: Failure | None = None
@@ -94,13 +98,13 @@ def junit(report: BuildReport) -> str:
     broken = sum(bool(build.violations) for build in report.builds)
     failed = sum(not build.made for build in report.builds)
     counts = {"tests": str(len(report.builds)), "failures": str(broken), "errors": str(failed)}
+    counts["time"] = f"{sum(build.seconds for build in report.builds):.3f}"
     root = ElementTree.Element("testsuites", counts)
     suite = ElementTree.SubElement(root, "testsuite", {"name": "l2mu-compile build", **counts})
     for build in report.builds:
         group, _, name = build.id.rpartition("/")
-        case = ElementTree.SubElement(
-            suite, "testcase", {"classname": group.replace("/", "."), "name": name, "time": "0"}
-        )
+        named = {"classname": group.replace("/", "."), "name": name}
+        case = ElementTree.SubElement(suite, "testcase", {**named, "time": f"{build.seconds:.3f}"})
         if build.failure:
             _problem(case, "error", [build.failure.message])
         if build.violations:
@@ -129,8 +133,9 @@ def summary(report: BuildReport, baseline: BuildReport | None) -> str:
         _row(["---", "---", *["---:"] * len(titles), "---"]),
         *(_row(cells(build, before)) for build in report.builds),
     ]
-    problems = [f"- `{b.id}`: {printable(text)}" for b in report.builds for text in _problems(b)]
-    notes = [f"- {printable(note)}" for note in report.notes]
+    problems = [f"- `{b.id}`: {_plain(text)}" for b in report.builds for text in _problems(b)]
+    notes = [f"- `{b.id}`: {_plain(note)}" for b in report.builds for note in b.notes]
+    notes += [f"- {_plain(note)}" for note in report.notes]
     paragraphs = [lines, *(part for part in (problems, notes) if part)]
     return "\n\n".join("\n".join(part) for part in paragraphs) + "\n"
 
@@ -158,6 +163,11 @@ def verdict(build: Build) -> str:
         return "error"
     broken = len(build.violations)
     return f"{broken} broken" if broken else "kept"
+
+
+def _plain(text: str) -> str:
+    """``text`` as Markdown that shows it as it is."""
+    return _MARKUP.sub(r"\\\g<0>", printable(text))
 
 
 def _row(texts: list[str]) -> str:

@@ -12,7 +12,7 @@ from l2mu_compile.frontend import Model
 from l2mu_compile.labels import load_labelled_model, read_labels
 from l2mu_compile.passbase import Pass
 from l2mu_compile.pipeline import default_pipeline, parse_pipeline
-from l2mu_compile.provenance import Provenance
+from l2mu_compile.provenance import JAVA_ARTIFACTS, Provenance
 from l2mu_compile.recipe import ModelTable, PipelineTable, Recipe, TargetTable
 from l2mu_compile.report import Report
 from l2mu_compile.targets.backends import get_backend
@@ -79,7 +79,7 @@ def target_of(table: TargetTable) -> Target:
     get_backend(table.backend).packages(record, table.artifacts)
     if table.java_package is not None:
         check_package(table.java_package)
-        if not {"aar", "java"} & set(table.artifacts):
+        if not JAVA_ARTIFACTS & set(table.artifacts):
             raise UsageError("--java-package is for --artifact aar and --artifact java")
     return record
 

@@ -23,13 +23,25 @@ from l2mu_compile.recipe import Recipe
 from l2mu_compile.report import Strict, load_report_file
 from l2mu_compile.targets.emit_c import TOOL
 from l2mu_compile.targets.host import HOST
+from l2mu_compile.targets.packaging.java import jdk_version
 from l2mu_compile.targets.toolchain import macros
 
 PROVENANCE_FILE = "provenance.json"
 PARTS = ("l2mu_compile", "l2mu_compile.passes", "l2mu_compile.targets")
 VERSIONED = (
-    *("apache-tvm", "h5py", "nir", "numpy", "onnx", "snntorch", "torch", "unicorn", "ziglang"),
+    *(
+        "apache-tvm",
+        "cyclonedx-python-lib",
+        "h5py",
+        "jinja2",
+        "nir",
+        "numpy",
+        "onnx",
+        "safetensors",
+    ),
+    *("snntorch", "torch", "unicorn", "ziglang"),
 )
+JAVA_ARTIFACTS = {"aar", "java"}
 BESIDE = (".json", ".yaml", ".yml", ".safetensors")  # of a checkpoint: parameters, weights
 
 
@@ -48,7 +60,7 @@ class Provenance(Strict):
     tool: str
     package: str = Field(description="SHA-256 of this package's own files")
     python: str
-    versions: dict[str, str] = Field(description="of the packages that compute and compile")
+    versions: dict[str, str] = Field(description="of what computes, writes and compiles")
     entry_points: list[str] = Field([], description="plug-ins of installed packages")
     machine: str | None = Field(
         None, description="digest of the processor's features, where code is for this one"
@@ -76,13 +88,13 @@ def provenance(recipe: Recipe, root: Path, command: tuple[str, ...]) -> Provenan
     inputs = [
         InputFile(what=what, name=printable(found.name), sha256=_digest(found))
         for what, path in recipe.files()
-        for found in _with_siblings(root / path, what)
+        for found in with_siblings(root / path, what)
     ]
     return Provenance(
         tool=TOOL,
         package=_package_digest(),
         python=sys.version.split()[0],
-        versions={name: found for name in VERSIONED if (found := _version(name))},
+        versions=_versions(recipe),
         entry_points=_entry_points(),
         machine=_machine() if _is_for_this_machine(recipe) else None,
         command=list(command),
@@ -96,7 +108,8 @@ def load_provenance(folder: StrPath) -> Provenance:
     return load_report_file(Path(folder) / PROVENANCE_FILE, Provenance)
 
 
-def _with_siblings(path: Path, what: str) -> list[Path]:
+def with_siblings(path: Path, what: str) -> list[Path]:
+    """A file, and of a checkpoint those that lie beside it and belong to it."""
     beside = map(path.with_suffix, BESIDE if what == "checkpoint" else ())
     return sorted({path, *(found for found in beside if found.is_file())})
 
@@ -138,6 +151,12 @@ def _package_digest() -> str:
 def _entry_points() -> list[str]:
     found = [point for kind in KINDS for point in entry_points(group=kind.group)]
     return sorted(f"{p.value} {p.dist.version if p.dist else ''}".strip() for p in found)
+
+
+def _versions(recipe: Recipe) -> dict[str, str]:
+    found = {name: here for name in VERSIONED if (here := _version(name))}
+    jdk = jdk_version() if JAVA_ARTIFACTS & set(recipe.target.artifacts) else None
+    return found if jdk is None else {**found, "javac": jdk}
 
 
 def _version(name: str) -> str | None:

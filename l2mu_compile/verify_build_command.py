@@ -40,15 +40,16 @@ def verify_build(
     with bars(as_json) as progress:
         for folder in directories_of(directory):
             progress.say(f"making {printable(str(folder))} again")
-            made.append(remake(folder, inputs))
+            made.append(remake(folder, inputs, untrusted=directory))
     if as_json:
         print(json.dumps({"directories": [_json(found) for found in made]}, indent=2))
     else:
         for found in made:
             _show(found)
-    wrong = [found for found in made if found.different]
+    wrong = [found for found in made if found.different or found.figures]
     if wrong and not as_json:
-        raise MismatchError(f"{wrong[0].folder}: {wrong[0].different[0]} is not the same")
+        first = (*wrong[0].different, "report.json")[0]
+        raise MismatchError(f"{wrong[0].folder}: {first} is not the same")
     raise typer.Exit(MismatchError.exit_code if wrong else 0)
 
 
@@ -57,6 +58,7 @@ def _json(found: Remade) -> dict[str, object]:
         "path": str(found.folder),
         "files": found.files,
         "different": list(found.different),
+        "figures": list(found.figures),
         "tools": list(found.tools),
     }
 
@@ -67,5 +69,7 @@ def _show(found: Remade) -> None:
     out.print(f"{where}: {same} of {found.files} files the same", soft_wrap=True)
     for name in found.different:
         err.print(f"[red]{where}:[/] {escape(printable(name))} differs", soft_wrap=True)
+    for text in found.figures:
+        err.print(f"[red]{where}:[/] report.json: {escape(printable(text))}", soft_wrap=True)
     for tool in found.tools:
         err.print(f"{where}: {escape(printable(tool))}", soft_wrap=True)

@@ -14,6 +14,11 @@ from pathlib import Path
 from l2mu_compile.errors import ToolchainError, reason
 
 _CACHE_VARIABLES = ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")
+# Where tools and temporary files are. Of others, such as CPATH, compilers take headers and options.
+_PASSED_ON = (
+    *("PATH", "LD_LIBRARY_PATH", "HOME", "XDG_CACHE_HOME", "JAVA_HOME"),
+    *("TMPDIR", "TMP", "TEMP", "SYSTEMROOT", "LOCALAPPDATA"),
+)
 
 
 @cache
@@ -34,16 +39,17 @@ def zig_command() -> tuple[str, ...]:
 
 
 def zig_environment() -> dict[str, str]:
-    """This process's environment, with zig's cache directories set where they were not.
+    """What compilers see of this process's environment, with directories for zig's cache: none of
+    it changes what they make.
 
     Raises ToolchainError for one that was set and cannot be written: zig might hang.
     """
-    environment = dict(os.environ)
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     for variable in _CACHE_VARIABLES:
-        if environment.get(variable):
-            _require_cache(variable, environment[variable])
-        else:
-            environment[variable] = str(_cache_directory())
+        directory = os.environ.get(variable)
+        if directory:
+            _require_cache(variable, directory)
+        environment[variable] = directory or str(_cache_directory())
     return environment
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -18,7 +19,9 @@ from build_files import FILE, FLOAT, INT8, make_project
 from command_line import ok, readable, run
 from filelock import FileLock
 from refusals import contents, files_at_most, refused, spawn, unprivileged
+from rich.console import Console
 
+from l2mu_compile.budgets import FIGURES, Figures
 from l2mu_compile.build_report import load_build_report
 from l2mu_compile.compiled import load_host_model
 from l2mu_compile.windows import load_windows
@@ -42,7 +45,9 @@ def test_what_is_unchanged_is_not_built_again(place):
     windows = load_windows("windows.npz").x
     decisions = load_host_model(f"build/{INT8}").run(windows)
     first = contents(Path("build"))
+    assert all(build.seconds > 0 for build in load_build_report("build").builds)
     assert states(ok("build", "--json")) == {INT8: "unchanged", FLOAT: "unchanged"}
+    assert all(build.seconds == 0 for build in load_build_report("build").builds)
     assert {**first, "build.json": 0, "junit.xml": 0, "summary.md": 0} == {
         **contents(Path("build")),
         **{"build.json": 0, "junit.xml": 0, "summary.md": 0},
@@ -142,8 +147,50 @@ def test_budgets_of_change(place):
     result = run(*options[:-1], 'budget.max_flash_growth="2 %"')
     assert result.code == 5
     assert result.err.count("grew by 3.") == 2
+    figures["builds"][0]["figures"]["flash"] = None
+    Path("base.json").write_text(json.dumps(figures))
+    result = ok(*options[:-1], 'budget.max_flash_growth="4 %"')
+    assert f"note: not in the baseline: {INT8} (flash)\n" in result.out + result.err
     result = ok("build", "--set", "budget.max_flash_growth=0")
     assert "there is no baseline" in result.err + result.out
+
+
+@pytest.fixture
+def changed(place):
+    """What every cell of the table says of a build whose figures were all others before."""
+    ok("build", INT8)
+    report = load_build_report("build")
+    (build,) = report.builds
+    before = {name: value and value / 2 for name, value in build.figures}
+    figures = Figures(**{k: v if v is None or v < 1 else int(v) for k, v in before.items()})
+    report = report.model_copy(update={"builds": [build.model_copy(update={"figures": figures})]})
+    Path("base.json").write_text(report.to_json())
+    names = [
+        figure.with_change(getattr(build.figures, f), getattr(figures, f)).split(" (")
+        for f, figure in FIGURES.items()
+        if getattr(build.figures, f) is not None
+    ]
+    assert all(len(cell) == 2 for cell in names)
+    return names
+
+
+def test_no_figure_is_cut_off_where_nobody_sees_a_terminal(changed, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = ok("build", INT8, "--baseline", "base.json").out.splitlines()
+    assert lines[0].split()[:3] == ["build", "flash", "RAM"]
+    for figure, change in changed:
+        assert figure in lines[1] and f"({change}" in lines[2]
+
+
+def test_a_narrow_terminal_has_a_line_for_every_figure(changed, monkeypatch):
+    shown = io.StringIO()
+    narrow = Console(file=shown, force_terminal=True, color_system=None, width=40)
+    monkeypatch.setattr("l2mu_compile.build_command.out", narrow)
+    ok("build", INT8, "--baseline", "base.json")
+    lines = [line for line in shown.getvalue().splitlines() if line.startswith("  ")]
+    assert all(len(line) <= 40 for line in lines)
+    for line, cell in zip(lines, changed, strict=True):
+        assert line.endswith(" (".join(cell))
 
 
 def test_the_configuration_is_printed(place):

@@ -7,10 +7,22 @@ from xml.etree import ElementTree
 import pytest
 
 from l2mu_compile.budgets import Figures
-from l2mu_compile.build_report import Build, BuildReport, Failure, load_build_report
+from l2mu_compile.build_report import (
+    Build,
+    BuildReport,
+    Failure,
+    load_build_report,
+    summary,
+)
 from l2mu_compile.errors import ModelError
 
-KEPT = Build(id="a/b/c", state="built", key="0" * 64, figures=Figures(flash=1000, accuracy=0.5))
+KEPT = Build(
+    id="a/b/c",
+    state="built",
+    key="0" * 64,
+    seconds=0.25,
+    figures=Figures(flash=1000, accuracy=0.5),
+)
 BROKEN = KEPT.model_copy(update={"id": "a/b/d", "violations": ["flash <1", "RAM & 2"]})
 FAILED = Build(
     id="a/b/e",
@@ -47,8 +59,15 @@ def test_junit(tmp_path):
         if path.suffix == ".xml"
     )
     root = ElementTree.fromstring(junit)
-    assert root.attrib == {"tests": "3", "failures": "1", "errors": "1"}
-    kept, broken, failed = root.iter("testcase")
+    counts = {"tests": "3", "failures": "1", "errors": "1", "time": "0.500"}
+    assert root.attrib == counts
+    (suite,) = root
+    assert suite.attrib == {"name": "l2mu-compile build", **counts}
+    kept, broken, failed = suite
+    assert [case.get("time") for case in suite] == ["0.250", "0.250", "0.000"]
+    order = ["skipped", "error", "failure", "system-out", "system-err"]  # of the schema
+    for case in suite:
+        assert [part.tag for part in case] == sorted((p.tag for p in case), key=order.index)
     assert (kept.get("classname"), kept.get("name")) == ("a.b", "c")
     assert kept.find("failure") is None and kept.find("error") is None
     assert broken.findtext("failure") == "flash <1\nRAM & 2"
@@ -70,6 +89,15 @@ def test_summary(tmp_path):
     ]
     tables = [line for line in lines if line.startswith("|")]
     assert len({line.count("|") for line in tables}) == 1
+
+
+def test_a_summary_shows_texts_as_they_are():
+    said = BROKEN.model_copy(
+        update={"violations": ["<b> *x* [y](z) `a_b` \\"], "notes": ["not <run>"]}
+    )
+    lines = summary(report(said), None).splitlines()
+    assert "- `a/b/d`: \\<b> \\*x\\* \\[y](z) \\`a_b\\` \\\\" in lines
+    assert lines[-2:] == ["- `a/b/d`: not \\<run>", "- a note"]
 
 
 def test_what_is_no_report(tmp_path):

@@ -129,7 +129,7 @@ def class_files(product: Product) -> Files:
     written = sources(product)
     write_tree(text, written)
     files = [str(text / name) for name in written]
-    run_command([javac, *JAVAC_FLAGS, "-d", str(classes), *files], product.log)
+    run_command([javac[0], *JAVAC_FLAGS, "-d", str(classes), *files], product.log)
     found = sorted(classes.rglob("*.class"))
     return {path.relative_to(classes).as_posix(): path.read_bytes() for path in found}
 
@@ -139,12 +139,20 @@ def jar_files(classes: Files) -> Files:
     return {**_JAR_MANIFEST, **classes}
 
 
-def _javac() -> str | None:
-    """The Java compiler on PATH, unless it is too old or is there only to say there is none."""
+def jdk_version() -> str | None:
+    """The version of the Java compiler that makes class files; None where there is none to use."""
+    found = _javac()
+    return None if found is None else found[1]
+
+
+def _javac() -> tuple[str, str] | None:
+    """The Java compiler on PATH and its version, unless it is too old or is there only to say that
+    there is none."""
     javac = shutil.which("javac")
     if javac is None:
         return None
     done = processes.run([javac, "-version"])
-    version = re.search(r"javac (\d+)", done.stdout)
-    usable = done.returncode == 0 and version is not None and int(version[1]) >= OLDEST_JAVAC
-    return javac if usable else None
+    version = re.search(r"javac ((\d+)\S*)", done.stdout)
+    if done.returncode != 0 or version is None or int(version[2]) < OLDEST_JAVAC:
+        return None
+    return javac, version[1]

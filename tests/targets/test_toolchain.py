@@ -237,6 +237,27 @@ def test_cache_goes_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert environment["ZIG_LOCAL_CACHE_DIR"] == str(tmp_path / "l2mu-compile" / "zig")
 
 
+@pytest.mark.parametrize("variable", ["CPATH", "C_INCLUDE_PATH", "CCC_OVERRIDE_OPTIONS"])
+def test_what_is_compiled_does_not_depend_on_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
+) -> None:
+    """Of these a compiler takes headers and options."""
+    monkeypatch.chdir(tmp_path)
+    Path("headers").mkdir()
+    Path("headers/string.h").write_text("#error of another project\n")
+    Path("a.c").write_text("#include <string.h>\nvoid f(char *a) { memset(a, 0, 99); }\n")
+
+    def compiled(name: str) -> bytes:
+        for cache in ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"):
+            monkeypatch.setenv(cache, f"{tmp_path}/{name}-cache")
+        (made,) = compile_objects(CORTEX_M4, [Path("a.c")], [], Path(name))
+        return made.read_bytes()
+
+    plain = compiled("plain")
+    monkeypatch.setenv(variable, "+-O0 +-g" if "OPTIONS" in variable else f"{tmp_path}/headers")
+    assert compiled("other") == plain
+
+
 def test_unusable_cache_falls_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     blocker = tmp_path / "file"
     blocker.write_text("")
