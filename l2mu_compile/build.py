@@ -150,9 +150,7 @@ def run_builds(
     output, cache_folder = file.place(config.output), file.place(config.cache)
     builder = Builder(file.path.parent, output, cache_folder, rebuild)
     earlier = figures_of(baseline)
-    for folder in (output, cache_folder):
-        if folder.exists() and not folder.is_dir():
-            raise UsageError(f"{folder}: is no directory")
+    _require_directories(output, cache_folder)
     with locked(output / LOCK, wait=False), writing(cache_folder):
         others, damage = _left_in(output, file, builds)
         cache_folder.mkdir(parents=True, exist_ok=True)
@@ -166,16 +164,20 @@ def run_builds(
             tool=TOOL,
             command=list(command),
             builds=[made[number] for number in range(len(builds))],
-            notes=[
-                *damage,
-                *_notes(builds, earlier, baseline),
-                *_aged(cache_folder, config.cache_days),
-            ],
+            notes=damage
+            + _notes(builds, earlier, baseline)
+            + _aged(cache_folder, config.cache_days),
         )
         place = {planned.id: number for number, planned in enumerate(file.builds)}
         present = sorted([*report.builds, *others], key=lambda build: place[build.id])
         write_together(report.files(output, baseline, present))
     return report
+
+
+def _require_directories(*folders: Path) -> None:
+    for folder in folders:
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder}: is no directory")
 
 
 def _left_in(

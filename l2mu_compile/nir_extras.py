@@ -130,7 +130,8 @@ def extras_of(network: Network) -> str:
         full_window=network.full_window,
     )
     said = extras.model_dump(mode="json", exclude_defaults=True)
-    return json.dumps({"format_version": extras.format_version, **said})
+    versioned = {"format_version": extras.format_version, **said}
+    return json.dumps(versioned, separators=(",", ":"))
 
 
 def read_extras(metadata: Mapping[str, Any]) -> Extras:

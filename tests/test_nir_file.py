@@ -135,7 +135,9 @@ HOSTILE = {
         "fc1 is a Convolution?[31m: there is no such kind of node",
     ),
     "damaged extras": (
-        lambda file: file["node/metadata"].create_dataset("l2mu_compile", data='{"name": 3}'),
+        lambda file: file["node/metadata"].create_dataset(
+            "l2mu_compile", data='{"format_version": 1, "name": 3}'
+        ),
         "metadata l2mu_compile is damaged: name",
     ),
     "negative dt": (replaced("node/metadata/dt", data=-1.0), "its metadata makes no sense: dt=-1"),
@@ -147,7 +149,7 @@ HOSTILE = {
     "a shape beyond all": (
         lambda file: file["node/metadata"].create_dataset(
             "l2mu_compile",
-            data=json.dumps({"populations": [FAR], "rule": "x"}),
+            data=json.dumps({"format_version": 1, "populations": [FAR], "rule": "x"}),
         ),
         "unknown rule 'x'",
     ),

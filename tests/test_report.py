@@ -16,6 +16,7 @@ from l2mu_compile.report import Report, load_report, schema
 SHIPPED = Path(l2mu_compile.__file__).with_name("report.schema.json")
 
 FULL = {
+    "format_version": 1,
     "tool": "l2mu-compile 0",
     "command": ["l2mu-compile", "compile"],
     "source": {"kind": "raw", "name": "net.pt", "sha256": "00"},
