@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXAMPLE := examples/har_smartwatch
 
-.PHONY: demo test test-all lint types schema fuzz fuzz-code kernel-costs targets-table bench \
+.PHONY: demo test test-all lint types schema reference fuzz fuzz-code kernel-costs targets-table bench \
         bench-instructions bench-host bench-backends bench-crossover bench-scaling \
         bench-compression clean
 
@@ -40,6 +40,10 @@ types: $(VENV)/.ready
 
 schema: $(VENV)/.ready
 	$(BIN)/python -m l2mu_compile.report > l2mu_compile/report.schema.json
+
+# docs/commands.md and docs/api.md, from what the code says.
+reference: $(VENV)/.ready
+	$(BIN)/python docs/reference.py
 
 # Generated code under fuzzers, so many seconds in all; needs clang with libFuzzer. KEEP=--keep puts inputs
 # that reach new code into tests/targets/fuzz_corpus.

@@ -169,7 +169,7 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Network:
-    """Populations joined by projections; one time step. See the module docstring.
+    """Populations joined by projections; one time step (`l2mu_compile.network`).
 
     ``window`` is how many steps a decision takes, if that is known. Where ``full_window`` is set,
     windows may have up to so many, of which the first ``window`` are taken.

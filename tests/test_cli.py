@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("terminal")
 
 COMMANDS = (
     *("inspect", "compile", "verify", "view", "build", "verify-build", "tune", "search", "export"),
-    *("opt", "passes", "targets"),
+    *("opt", "passes", "targets", "boards"),
 )
 
 
