@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import shutil
 import sys
 import tempfile
+import time
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 from l2mu_compile.errors import ToolchainError, reason
 
 _CACHE_VARIABLES = ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")
+_MONTH = re.compile(r"\d{4}-\d\d")
 # Where tools and temporary files are. Of others, such as CPATH, compilers take headers and options.
 _PASSED_ON = (
     *("PATH", "LD_LIBRARY_PATH", "HOME", "XDG_CACHE_HOME", "JAVA_HOME"),
@@ -72,12 +75,30 @@ def _try_to_write(directory: Path) -> None:
 @cache
 def _cache_directory() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
-    directory = Path(base) / "l2mu-compile" / "zig"
+    months = Path(base) / "l2mu-compile" / "zig"
+    now = time.gmtime()
+    directory = months / _month(now.tm_year, now.tm_mon)
     try:
+        is_new = not directory.exists()
         _try_to_write(directory)
     except OSError:
         return _temporary_cache()
+    if is_new:
+        _remove_before(_month(now.tm_year, now.tm_mon - 1), months)
     return directory
+
+
+def _month(year: int, month: int) -> str:
+    """``2026-11``; month 0 is the last one of the year before."""
+    return f"{year if month else year - 1}-{month or 12:02}"
+
+
+def _remove_before(month: str, months: Path) -> None:
+    """Remove caches of earlier months than ``month``, which no compiler is using any more; zig
+    itself keeps everything for ever."""
+    for path in months.iterdir():
+        if _MONTH.fullmatch(path.name) and path.name < month:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _temporary_cache() -> Path:

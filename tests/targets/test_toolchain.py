@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import shutil
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -227,14 +229,37 @@ def test_missing_zig_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_cache_goes_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", "/somewhere")
+    monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", str(tmp_path / "mine"))
     monkeypatch.delenv("ZIG_LOCAL_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     zig._cache_directory.cache_clear()
     environment = zig.zig_environment()
     zig._cache_directory.cache_clear()
-    assert environment["ZIG_GLOBAL_CACHE_DIR"] == "/somewhere"
-    assert environment["ZIG_LOCAL_CACHE_DIR"] == str(tmp_path / "l2mu-compile" / "zig")
+    assert environment["ZIG_GLOBAL_CACHE_DIR"] == str(tmp_path / "mine")
+    found = Path(environment["ZIG_LOCAL_CACHE_DIR"])
+    assert found.parent == tmp_path / "l2mu-compile" / "zig"
+    assert re.fullmatch(r"\d{4}-\d{2}", found.name)
+
+
+@pytest.mark.parametrize(
+    ("now", "left"), [((2027, 3), ["2027-02", "2027-03"]), ((2027, 1), ["2026-12", "2027-01"])]
+)
+def test_the_cache_of_the_month_before_last_goes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, now: tuple[int, int], left: list[str]
+) -> None:
+    months = tmp_path / "l2mu-compile" / "zig"
+    others = ["2026-7", "2026-07-old", "mine"]
+    for name in (*others, "2025-12", "2026-11", left[0]):
+        (months / name / "o").mkdir(parents=True)
+        (months / name / "o" / "kernel.o").touch()
+    monkeypatch.setattr(zig.time, "gmtime", lambda: SimpleNamespace(tm_year=now[0], tm_mon=now[1]))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    zig._cache_directory.cache_clear()
+    directory = zig._cache_directory()
+    zig._cache_directory.cache_clear()
+    assert directory == months / left[1]
+    assert sorted(path.name for path in months.iterdir()) == sorted([*others, *left])
+    assert (months / left[0] / "o" / "kernel.o").exists()
 
 
 @pytest.mark.parametrize("variable", ["CPATH", "C_INCLUDE_PATH", "CCC_OVERRIDE_OPTIONS"])
