@@ -20,23 +20,26 @@ if TYPE_CHECKING:
 # ruff: noqa: UP045 (typer reads annotations at run time, on Python 3.10 too)
 
 
+_option = partial(typer.Option, rich_help_panel="Model")
+
+
 @dataclass(frozen=True)
 class TorchOptions:
     """What a checkpoint needs to become a torch model."""
 
     params: Annotated[
         Optional[Path],
-        typer.Option(
+        _option(
             metavar="FILE", help="JSON or YAML file of hyper-parameters, for checkpoints without."
         ),
     ] = None
     module: Annotated[
         Optional[str],
-        typer.Option(metavar="PKG:NAME", help="Any torch module instead: package.module:factory."),
+        _option(metavar="PKG:NAME", help="Any torch module instead: package.module:factory."),
     ] = None
     inputs: Annotated[
         Optional[int],
-        typer.Option(
+        _option(
             metavar="N",
             min=1,
             help="Channels of a --module; else those of the windows, or found by trial.",
@@ -44,7 +47,7 @@ class TorchOptions:
     ] = None
     readout: Annotated[
         Optional[str],
-        typer.Option(
+        _option(
             metavar="RULE",
             help="Where membranes decide: last_membrane, max_membrane or mean_membrane.",
         ),
@@ -57,33 +60,33 @@ class ModelOptions(TorchOptions):
 
     nir: Annotated[
         Optional[str],
-        typer.Option(
+        _option(
             metavar="OPTIONS",
             help="What a .nir file leaves open: producer=norse,dt=0.001,reset=zero,start=leak.",
         ),
     ] = None
     name: Annotated[
         Optional[str],
-        typer.Option(
+        _option(
             metavar="NAME",
             help="Prefix of everything generated; the checkpoint's name if not given.",
         ),
     ] = None
     input_scale: Annotated[
         Optional[str],
-        typer.Option(
+        _option(
             metavar="NUMBERS", help="Samples are raw counts: the model sees scale * count + offset."
         ),
     ] = None
     input_offset: Annotated[
         Optional[str],
-        typer.Option(
+        _option(
             metavar="NUMBERS", help="One number, or one for each channel, separated by commas."
         ),
     ] = None
     classes: Annotated[
         Optional[str],
-        typer.Option(
+        _option(
             metavar="NAMES|FILE",
             help="Names of the classes, separated by commas, or a file with one on each line.",
         ),
@@ -111,8 +114,6 @@ def with_model(command: Callable[..., None]) -> Callable[..., None]:
     kind = signature.parameters["model"].annotation
     options = inspect.signature(kind, eval_str=True).parameters
     parameters: list[inspect.Parameter] = []
-    for option in options.values():
-        option.annotation.__metadata__[0].rich_help_panel = "Model"
     for parameter in signature.parameters.values():
         parameters += options.values() if parameter.name == "model" else [parameter]
 

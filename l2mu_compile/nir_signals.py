@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +57,7 @@ class Signal:
 
     terms: Terms
     bias: NDArray
-    room: Room = field(default_factory=Room)
+    room: Room
 
     @property
     def size(self) -> int:
@@ -73,9 +73,8 @@ class Signal:
         return source if not delay and same else None
 
 
-def identity(source: str, size: int, room: Room | None = None) -> Signal:
+def identity(source: str, size: int, room: Room) -> Signal:
     """What ``source`` puts out."""
-    room = room or Room()
     room.take(size, NEURON_NUMBERS)
     return Signal({(source, 0): np.ones(size)}, np.zeros(size), room)
 

@@ -10,7 +10,7 @@ from subprocess import TimeoutExpired
 
 from l2mu_compile import processes
 from l2mu_compile.errors import ToolchainError
-from l2mu_compile.targets.zig import zig_environment
+from l2mu_compile.targets.zig import compiler_environment
 
 _ERROR_LINES = 8
 
@@ -60,7 +60,7 @@ def run_commands(commands: Sequence[Sequence[str]], log: CommandLog) -> list[str
     outputs = []
     try:
         for done in processes.run_all(
-            _logged(commands, log), at_once=os.cpu_count() or 1, environment=zig_environment()
+            _logged(commands, log), at_once=os.cpu_count() or 1, environment=compiler_environment()
         ):
             output = (done.stderr + done.stdout).strip()
             outputs.append(output)

@@ -41,7 +41,7 @@ def zig_command() -> tuple[str, ...]:
     return (sys.executable, "-m", "ziglang")
 
 
-def zig_environment() -> dict[str, str]:
+def compiler_environment() -> dict[str, str]:
     """What compilers see of this process's environment, with directories for zig's cache: none of
     it changes what they make.
 

@@ -148,27 +148,29 @@ def test_maps_are_composed_as_matrices_are() -> None:
     rng = np.random.default_rng(0)
     a, b, bias, factor = (rng.normal(size=s) for s in ((3, 2), (4, 3), 3, 4))
     x = rng.normal(size=2)
-    signal = scaled(linear(raised(linear(identity("x", 2), a), bias), b), factor)
+    signal = scaled(linear(raised(linear(identity("x", 2, Room()), a), bias), b), factor)
     assert np.allclose(signal.terms["x", 0] @ x + signal.bias, factor * (b @ (a @ x + bias)))
 
 
 def test_diagonals_stay_diagonals_until_they_meet_a_matrix() -> None:
     d, full = np.array([2.0, 3.0]), np.array([[1.0, 4.0], [5.0, 6.0]])
-    diagonal = scaled(identity("x", 2), d)
+    diagonal = scaled(identity("x", 2, Room()), d)
     assert diagonal.terms["x", 0].shape == (2,)
-    both = total([diagonal, linear(identity("x", 2), full), delayed(identity("x", 2), 1)])
+    both = total(
+        [diagonal, linear(identity("x", 2, Room()), full), delayed(identity("x", 2, Room()), 1)]
+    )
     assert np.array_equal(both.terms["x", 0], full + np.diag(d))
     assert np.array_equal(dense(both.terms["x", 1], Room()), np.eye(2))
     assert np.array_equal(linear(diagonal, full).terms["x", 0], full * d)
 
 
 def test_only_what_a_node_puts_out_unchanged_is_its_output() -> None:
-    one = identity("x", 2)
+    one = identity("x", 2, Room())
     assert one.only_source() == "x"
     assert delayed(one, 1).only_source() is None
     assert raised(one, np.ones(2)).only_source() is None
     assert scaled(one, np.full(2, 2.0)).only_source() is None
-    assert total([one, identity("y", 2)]).only_source() is None
+    assert total([one, identity("y", 2, Room())]).only_source() is None
 
 
 def test_matrices_too_large_are_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +178,7 @@ def test_matrices_too_large_are_not_made(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(ModelError, match="joins 10 to 10 neurons; at most 99 pairs"):
         dense(np.ones(10), Room())
     with pytest.raises(ModelError, match="joins 10 to 10 neurons"):
-        linear(linear(identity("x", 10), np.ones((1, 10))), np.ones((10, 1)))
+        linear(linear(identity("x", 10, Room()), np.ones((1, 10))), np.ones((10, 1)))
 
 
 def test_what_a_graph_may_take_is_bounded_in_all() -> None:

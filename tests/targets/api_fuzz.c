@@ -9,6 +9,8 @@
 
 #include "net.h"
 
+#include "checksum.h"
+
 enum { STATES = 3, STREAMS = 2, MOST_STEPS = 5, MOST_REPEATS = 16, LARGEST_SURE_SCORE = 1 << 29 };
 
 #ifdef NET_WINDOW
@@ -136,16 +138,6 @@ static int has_sure_scores(const net_state_t *state)
     return sure;
 }
 
-static uint32_t crc32(const uint8_t *bytes, size_t size)
-{
-    uint32_t crc = ~0U;
-    for (size_t bit = 0; bit < 8 * size; ++bit) {
-        const uint32_t in = (bytes[bit / 8] >> (bit % 8)) & 1U;
-        crc = (crc >> 1) ^ ((0U - ((crc ^ in) & 1U)) & 0xEDB88320U);
-    }
-    return ~crc;
-}
-
 /* Restores, and saves the same again; or refuses, and has touched nothing. */
 static int restore(net_state_t *state, const uint8_t *bytes, size_t size)
 {
@@ -201,10 +193,7 @@ static void tamper(input_t *in, uint8_t *bytes)
         memcpy(&bytes[at], &value, way & 6 ? 1 + way % 4 : 4);
     }
     if (drawn(in) % 8 > 0) {
-        const uint32_t crc = crc32(bytes, NET_SAVE_BYTES - 4);
-        for (int i = 0; i < 4; ++i) {
-            bytes[NET_SAVE_BYTES - 4 + i] = (uint8_t)(crc >> 8 * i);
-        }
+        make_checksum_fit(bytes);
     }
 }
 

@@ -42,7 +42,7 @@ from l2mu_compile.targets.emit_c import emit_c, render, state_bytes, state_layou
 from l2mu_compile.targets.kernel_table import KERNEL_DIR
 from l2mu_compile.targets.registry import get_target
 from l2mu_compile.targets.toolchain import RUNTIME_DIR
-from l2mu_compile.targets.zig import zig_command, zig_environment
+from l2mu_compile.targets.zig import compiler_environment, zig_command
 
 Golden = Callable[[str, str], None]
 DOCS = Path(__file__).parents[2] / "docs"
@@ -140,7 +140,7 @@ def compile_strictly(folder: Path, language: str, source: str, *flags: str) -> N
     done = subprocess.run(
         [*command, *arguments, "-fsyntax-only", "-x", language, source],
         cwd=folder,
-        env=zig_environment(),
+        env=compiler_environment(),
         capture_output=True,
         text=True,
     )

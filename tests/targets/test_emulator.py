@@ -19,7 +19,7 @@ from l2mu_compile.targets.linking import link_firmware, shared_library
 from l2mu_compile.targets.record import EmulatorModel, Memory, Region, Target
 from l2mu_compile.targets.registry import get_target
 from l2mu_compile.targets.toolchain import compile_objects
-from l2mu_compile.targets.zig import zig_command, zig_environment
+from l2mu_compile.targets.zig import compiler_environment, zig_command
 
 CORTEX_M4 = get_target("cortex-m4")
 
@@ -459,7 +459,7 @@ def test_a_record_is_all_another_architecture_needs(tmp_path: Path) -> None:
     (built,) = compile_objects(AARCH64, [source], [], tmp_path)
     command = [*zig_command(), "cc", "-target", AARCH64.triple, "-nostdlib", "-Wl,-e,main"]
     command += ["-T", str(script), str(built), "-o", str(image)]
-    subprocess.run(command, env=zig_environment(), check=True)
+    subprocess.run(command, env=compiler_environment(), check=True)
     emulator = Emulator(AARCH64, image, count_instructions=True)
     assert emulator.reset() == -21
     assert emulator.call("times", 2**40) == 3 * 2**40

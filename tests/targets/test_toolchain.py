@@ -233,7 +233,7 @@ def test_cache_goes_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.delenv("ZIG_LOCAL_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     zig._cache_directory.cache_clear()
-    environment = zig.zig_environment()
+    environment = zig.compiler_environment()
     zig._cache_directory.cache_clear()
     assert environment["ZIG_GLOBAL_CACHE_DIR"] == str(tmp_path / "mine")
     found = Path(environment["ZIG_LOCAL_CACHE_DIR"])
